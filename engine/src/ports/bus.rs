@@ -1,0 +1,67 @@
+//! The bus: hints, deltas and wake-ups. Nothing durable: losing every message costs latency, never data (DESIGN §6).
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use perennial_schema::EventId;
+
+use super::SessionKey;
+
+/// What a subscriber of a session hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The log reached at least this seq.
+    Hint {
+        /// Head after a commit.
+        seq: u64,
+    },
+    /// A piece of an event that is not finished yet.
+    Delta(Delta),
+    /// Messages were dropped for this subscriber: look at the log.
+    Lagged,
+}
+
+/// A preview of an unfinished event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The id the finished event will have; new with every attempt.
+    pub event_id: EventId,
+    /// The event's type: `agent.message` or `agent.thinking`.
+    pub kind: &'static str,
+    /// 0 is the start; then 1, 2, … Who misses one gets no more of this event.
+    pub n: u64,
+    /// The public JSON (`event_start` or `event_delta`), encoded once.
+    pub payload: Bytes,
+}
+
+/// Hears a session's notices, in order per publisher; bounded, a slow one gets [`Notice::Lagged`].
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next notice; `None` when the bus is shut down.
+    async fn next(&mut self) -> Option<Notice>;
+}
+
+/// Hears that sessions became ready.
+#[async_trait]
+pub trait WakeUps: Send {
+    /// Waits for the next wake-up (several may collapse into one). Never returns when the bus loses everything: callers
+    /// sweep as well.
+    async fn next(&mut self);
+}
+
+/// Publish and subscribe. Publishing never blocks and never fails.
+pub trait Bus: Send + Sync {
+    /// A commit happened.
+    fn hint(&self, key: SessionKey, seq: u64);
+
+    /// A piece of an unfinished event.
+    fn delta(&self, key: SessionKey, delta: Delta);
+
+    /// A session may be ready.
+    fn wake(&self);
+
+    /// Subscribes before it returns: whatever is published afterwards is heard, or reported as lagged.
+    fn subscribe(&self, key: SessionKey) -> Box<dyn Subscription>;
+
+    /// Wake-ups for a worker.
+    fn wake_ups(&self) -> Box<dyn WakeUps>;
+}

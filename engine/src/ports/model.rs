@@ -1,0 +1,117 @@
+//! The model: one request, streamed.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use perennial_schema::EventId;
+use perennial_schema::agent::ModelConfig;
+use perennial_schema::event::{ErrorKind, Native, Raw};
+use perennial_schema::model::Usage;
+
+use super::ToolSpec;
+use crate::kernel::Message;
+
+/// What a model is asked.
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    /// Which model and how.
+    pub model: ModelConfig,
+    /// System prompt.
+    pub system: Option<String>,
+    /// The conversation, provider-valid by construction.
+    pub messages: Vec<Message>,
+    /// Tools on offer.
+    pub tools: Vec<ToolSpec>,
+    /// Most tokens of the answer.
+    pub max_tokens: u32,
+}
+
+/// One step of the model: what it said and which tools it asks for, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelStep {
+    /// In the model's order.
+    pub parts: Vec<Part>,
+    /// Tokens.
+    pub usage: Usage,
+    /// Why it stopped.
+    pub stop: StopKind,
+}
+
+/// A part of a step. The id is that of the event it becomes; it was allocated when the part began, so previews carry it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// Thinking; only its native form exists.
+    Thinking {
+        /// Event id.
+        id: EventId,
+        /// Replayed byte for byte.
+        native: Native,
+    },
+    /// Text.
+    Text {
+        /// Event id.
+        id: EventId,
+        /// The text.
+        text: String,
+        /// The provider's own form, when replay needs it.
+        native: Option<Native>,
+    },
+    /// A tool call.
+    ToolUse {
+        /// Event id, and so the call id.
+        id: EventId,
+        /// The provider's id.
+        native_id: String,
+        /// Tool name.
+        name: String,
+        /// A JSON object, verbatim.
+        input: Raw,
+        /// The provider's own form, when replay needs it.
+        native: Option<Native>,
+    },
+}
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopKind {
+    /// Done, or waiting for tools.
+    #[default]
+    EndTurn,
+    /// Ran into `max_tokens`.
+    MaxTokens,
+    /// Refused.
+    Refusal,
+}
+
+/// A model request that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    /// Class for `session.error`.
+    pub kind: ErrorKind,
+    /// For a person: what failed and what to do.
+    pub message: String,
+    /// Another try may help.
+    pub retryable: bool,
+    /// The provider's `retry-after`.
+    pub retry_after: Option<Duration>,
+}
+
+/// Hears a step while it is being made. Ids are allocated here.
+pub trait DeltaSink: Send {
+    /// A text or thinking part begins; returns the id of the event it will become.
+    fn start(&mut self, thinking: bool) -> EventId;
+
+    /// More text of a text part.
+    fn text(&mut self, id: EventId, text: &str);
+
+    /// An id for a part that has no preview (a tool use).
+    fn id(&mut self) -> EventId;
+}
+
+/// A model API.
+#[async_trait]
+pub trait Model: Send + Sync {
+    /// Makes one request. Dropping the future cancels it. Does not retry: the turn loop does.
+    async fn request(&self, request: ModelRequest, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError>;
+}

@@ -1,0 +1,122 @@
+//! The router: tool calls to places (DESIGN §8).
+
+use async_trait::async_trait;
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::event::{Permission, Raw};
+use perennial_schema::tool::{Effect, Outcome};
+use perennial_schema::{EventId, ExecutorId, JournalId, SessionId};
+use serde_json::Value;
+
+use super::SessionKey;
+
+/// A tool as a model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolSpec {
+    /// `[A-Za-z0-9_-]{1,64}`.
+    pub name: String,
+    /// What the model is told.
+    pub description: String,
+    /// JSON Schema of the input, an object.
+    pub input_schema: Value,
+    /// Who runs it.
+    pub lane: Lane,
+    /// What policy says when it is asked for.
+    pub permission: Permission,
+    /// What may be done when an outcome is unknown.
+    pub effect: Effect,
+}
+
+/// Who runs a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// An executor of ours.
+    Executor,
+    /// The client: `agent.custom_tool_use`, answered by `user.custom_tool_result`.
+    Client,
+    /// A self-hosted worker: `agent.tool_use`, answered by `user.tool_result`.
+    SelfHosted,
+}
+
+/// Where a call will run; recorded in `tool.dispatched` before the call leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Which executor.
+    pub executor_id: ExecutorId,
+    /// Which of its memories.
+    pub journal_id: JournalId,
+}
+
+/// A call and the right to make it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Session of the call.
+    pub key: SessionKey,
+    /// Epoch of the lease that speaks.
+    pub epoch: u64,
+    /// Event id of the tool use: the idempotency key.
+    pub call_id: EventId,
+    /// Tool name.
+    pub tool: String,
+    /// Input, a JSON object.
+    pub input: Raw,
+    /// Effect class as dispatched.
+    pub effect: Effect,
+    /// As dispatched.
+    pub placement: Placement,
+    /// The session's environment.
+    pub environment: EnvironmentConfig,
+}
+
+/// What became of a call that was dispatched by an earlier attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    /// Over (awaited if it was still running); the stored result.
+    Done(Outcome),
+    /// The journal named at dispatch never saw it: it may be sent.
+    NeverStarted,
+    /// Nobody can say (executor rebuilt, replaced or gone; started and lost).
+    InDoubt {
+        /// For the model and the log.
+        reason: String,
+    },
+}
+
+/// A call that did not end in an outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// A newer lease has spoken at the executor: stop like on a fenced append (I4).
+    #[error("fenced at the executor")]
+    Fenced,
+    /// Nothing was started and nothing will be: a plain tool error.
+    #[error("not started: {0}")]
+    NotStarted(String),
+    /// It may have been started: settle it.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// Where a session's tools come from and go to.
+#[async_trait]
+pub trait Router: Send + Sync {
+    /// The tools an agent has in an environment, policy evaluated. Deterministic.
+    fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec>;
+
+    /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
+    async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;
+
+    /// Sends a call and waits for its end; attaches if the executor already runs it. Dropping the future does not cancel.
+    async fn call(&self, order: Order) -> Result<Outcome, CallError>;
+
+    /// Asks what became of a dispatched call; waits while it runs. Never starts it.
+    async fn settle(&self, order: Order) -> Result<Settled, CallError>;
+
+    /// Stops a running call. Its `call` or `settle` then ends with what it got.
+    async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId);
+
+    /// Copies a workspace folder for a fork.
+    async fn copy_workspace(&self, from: SessionId, to: SessionId) -> Result<(), String>;
+
+    /// The session is gone: its shell may go.
+    async fn forget(&self, session: SessionId);
+}

@@ -1,0 +1,171 @@
+//! Session rows: create, find, list, fork. The row is a projection of the log plus what clients own (title, metadata).
+
+use async_trait::async_trait;
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::event::{Draft, Raw};
+use perennial_schema::model::Usage;
+use perennial_schema::session::{Status, StopReason};
+use perennial_schema::{AgentId, EnvironmentId, SessionId, Timestamp};
+
+use super::{AppendError, Appended, Idempotency, Projection, SessionKey, StoreError, TimeBounds};
+
+/// Free pairs, in the client's order.
+pub type SessionMetadata = serde_json::Map<String, serde_json::Value>;
+
+/// A session to create.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Key, chosen by the caller.
+    pub key: SessionKey,
+    /// Everything its turns depend on.
+    pub agent: AgentSnapshot,
+    /// Where its hands are.
+    pub environment_id: EnvironmentId,
+    /// The environment's config at creation.
+    pub environment: EnvironmentConfig,
+    /// Title.
+    pub title: Option<String>,
+    /// Free pairs.
+    pub metadata: SessionMetadata,
+    /// Resources, verbatim.
+    pub resources: Vec<Raw>,
+    /// Vaults, verbatim.
+    pub vault_ids: Vec<String>,
+    /// Budget, verbatim.
+    pub budget: Option<Raw>,
+    /// First events (initial events; for a fork: what follows the copied ones).
+    pub events: Vec<Draft>,
+    /// Columns after those events.
+    pub projection: Projection,
+    /// Answers a repeated request with the first one's session.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// Where a fork's first events come from.
+#[derive(Clone, Copy, Debug)]
+pub struct ForkFrom {
+    /// Source session (same workspace).
+    pub session: SessionId,
+    /// Rows 1..=at_seq are copied verbatim, with their processed stamps.
+    pub at_seq: u64,
+}
+
+/// Columns clients own; `None` leaves as is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionPatch {
+    /// New title (inner `None` clears).
+    pub title: Option<Option<String>>,
+    /// New metadata, whole.
+    pub metadata: Option<SessionMetadata>,
+    /// New agent snapshot, whole.
+    pub agent: Option<AgentSnapshot>,
+    /// Archive at the append's time.
+    pub archive: bool,
+    /// Delete (tombstone) at the append's time.
+    pub delete: bool,
+}
+
+/// A session row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRow {
+    /// Key.
+    pub key: SessionKey,
+    /// Number of the last event, 0 for none.
+    pub head: u64,
+    /// Epoch of the last lease; grows with every claim, never resets.
+    pub epoch: u64,
+    /// Whether somebody holds it now.
+    pub held: bool,
+    /// Status as of the last status event.
+    pub status: Status,
+    /// Why it rests.
+    pub stop_reason: Option<StopReason>,
+    /// Turn column.
+    pub turn: u64,
+    /// When it may be claimed.
+    pub ready_at: Option<Timestamp>,
+    /// Attempts that ended in process death since the last progress.
+    pub attempts: u32,
+    /// Set aside; only the retry endpoint readies it.
+    pub quarantined: bool,
+    /// Tokens so far.
+    pub usage: Usage,
+    /// Everything its turns depend on.
+    pub agent: AgentSnapshot,
+    /// Where its hands are.
+    pub environment_id: EnvironmentId,
+    /// The environment's config at creation.
+    pub environment: EnvironmentConfig,
+    /// Title.
+    pub title: Option<String>,
+    /// Free pairs.
+    pub metadata: SessionMetadata,
+    /// Resources, verbatim.
+    pub resources: Vec<Raw>,
+    /// Vaults.
+    pub vault_ids: Vec<String>,
+    /// Budget, verbatim.
+    pub budget: Option<Raw>,
+    /// Made at.
+    pub created_at: Timestamp,
+    /// Last append at.
+    pub updated_at: Timestamp,
+    /// Archived at.
+    pub archived_at: Option<Timestamp>,
+    /// Tombstone; such rows are served to nobody but the log's own readers.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// A filtered listing of sessions, newest first unless `ascending`; deleted ones never.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFilter {
+    /// Only this agent's.
+    pub agent_id: Option<AgentId>,
+    /// Only this version's.
+    pub agent_version: Option<u64>,
+    /// Only these statuses (as served: a ready session counts as running); empty means all.
+    pub statuses: Vec<Status>,
+    /// Bounds on creation.
+    pub created: TimeBounds,
+    /// Archived ones too.
+    pub include_archived: bool,
+    /// Oldest first.
+    pub ascending: bool,
+    /// Cursor: strictly beyond this (creation time, id) in the direction of the order.
+    pub cursor: Option<(Timestamp, SessionId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Session rows.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Creates a session with its first events in one commit; with `fork`, rows are copied first and the new events follow
+    /// them. `replayed` answers carry the first request's session.
+    async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError>;
+
+    /// The row, deleted or not.
+    async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError>;
+
+    /// A listing.
+    async fn find(
+        &self,
+        workspace: perennial_schema::WorkspaceId,
+        filter: SessionFilter,
+    ) -> Result<Vec<SessionRow>, StoreError>;
+}
+
+impl SessionRow {
+    /// The status clients see: a session with unclaimed work counts as running, so that whoever polls right after sending
+    /// does not take "not started yet" for "finished".
+    #[must_use]
+    pub fn served_status(&self) -> Status {
+        match self.status {
+            Status::Idle if self.ready_at.is_some() && !self.quarantined && self.archived_at.is_none() => {
+                Status::Running
+            }
+            status => status,
+        }
+    }
+}

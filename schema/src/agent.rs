@@ -1,0 +1,168 @@
+//! Agent definitions (versioned) and the snapshot a session keeps.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Raw;
+use crate::tool::Policy;
+use crate::{AgentId, Timestamp};
+
+/// A model and how to use it; always an object in responses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// E.g. `claude-…`, `gpt-…`, `rehearsal-1`.
+    pub id: String,
+    /// `standard` or `fast`, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<Raw>,
+    /// Verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Raw>,
+    /// Verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_geo: Option<Raw>,
+}
+
+/// Which brain runs the turns (our extension; default `native`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Harness {
+    /// Our own loop against a model API.
+    #[default]
+    Native,
+    /// The real Claude Code.
+    ClaudeCode,
+}
+
+impl Harness {
+    /// The wire name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::ClaudeCode => "claude-code",
+        }
+    }
+}
+
+/// A group of tools an agent has, filled out as responses show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Toolset {
+    /// The built-in tools.
+    #[serde(rename = "agent_toolset_20260401")]
+    Agent {
+        /// For tools without a config of their own.
+        default_config: ToolDefaults,
+        /// Per tool.
+        configs: Vec<BuiltinConfig>,
+    },
+    /// Tools of an MCP server.
+    #[serde(rename = "mcp_toolset")]
+    Mcp {
+        /// One of the agent's servers.
+        mcp_server_name: String,
+        /// For tools without a config of their own.
+        default_config: ToolDefaults,
+        /// Per tool.
+        configs: Vec<McpToolConfig>,
+    },
+    /// A client-side tool.
+    #[serde(rename = "custom")]
+    Custom {
+        /// Tool name.
+        name: String,
+        /// What the model is told.
+        description: String,
+        /// JSON Schema, an object. A tree rather than raw text: internally tagged enums cannot carry raw JSON.
+        input_schema: serde_json::Value,
+    },
+}
+
+/// Defaults of a toolset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolDefaults {
+    /// Offered to the model at all.
+    pub enabled: bool,
+    /// When asked for.
+    pub permission_policy: Policy,
+}
+
+/// One built-in tool's config; `type` equals `name` (the union's discriminator).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltinConfig {
+    /// Same as `name`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Tool name.
+    pub name: String,
+    /// Offered to the model at all.
+    pub enabled: bool,
+    /// When asked for.
+    pub permission_policy: Policy,
+}
+
+/// One MCP tool's config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpToolConfig {
+    /// Tool name.
+    pub name: String,
+    /// Offered to the model at all.
+    pub enabled: bool,
+    /// When asked for.
+    pub permission_policy: Policy,
+}
+
+/// What a session keeps of an agent: everything its turns depend on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentSnapshot {
+    /// Which agent.
+    pub id: AgentId,
+    /// Always `agent`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Which version of it.
+    pub version: u64,
+    /// Name.
+    pub name: String,
+    /// Model.
+    pub model: ModelConfig,
+    /// System prompt.
+    pub system: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Tools.
+    pub tools: Vec<Toolset>,
+    /// MCP servers, verbatim.
+    pub mcp_servers: Vec<Raw>,
+    /// Skills, verbatim.
+    pub skills: Vec<Raw>,
+    /// Coordinator settings, verbatim.
+    pub multiagent: Option<Raw>,
+    /// Verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_identity: Option<Raw>,
+    /// Our extension; left out when native.
+    #[serde(default, skip_serializing_if = "is_native")]
+    pub harness: Harness,
+}
+
+fn is_native(harness: &Harness) -> bool {
+    *harness == Harness::Native
+}
+
+/// An agent as the API serves it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Agent {
+    /// The definition.
+    #[serde(flatten)]
+    pub snapshot: AgentSnapshot,
+    /// Free pairs.
+    pub metadata: IndexMap<String, String>,
+    /// First version's time.
+    pub created_at: Timestamp,
+    /// This version's time.
+    pub updated_at: Timestamp,
+    /// Archived agents take no new sessions.
+    pub archived_at: Option<Timestamp>,
+}

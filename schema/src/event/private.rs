@@ -1,0 +1,28 @@
+//! What replay needs and nobody else may see.
+
+use serde::{Deserialize, Serialize};
+
+use super::Raw;
+
+/// Replay data of one event. Absent for imported or foreign events: `render` copes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Private {
+    /// Provider-native form of the block this event shows: thinking with its signature, encrypted reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<Native>,
+    /// The id the provider gave a tool call (`toolu_…`, `call_…`); our own id is the event's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_id: Option<String>,
+    /// Text a tool result shows the model instead of the public content, when the two differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A block in a provider's own words, replayed byte for byte to the same provider and dropped for any other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Native {
+    /// Whose words: `anthropic`, `openai`.
+    pub provider: String,
+    /// The block, verbatim.
+    pub block: Raw,
+}

@@ -1,0 +1,209 @@
+//! Executor frames: what a router and an executor say to each other, over an in-memory channel, a unix socket or a tunnel.
+//! The transport is the only difference (DESIGN §8).
+//!
+//! The executor's key for a call is `(session, call_id)`. It keeps a high-water mark of epochs per session and refuses older
+//! ones (I4). It records `started` and `result` durably before it acts on either.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Raw;
+use crate::tool::{Effect, Outcome};
+use crate::{EventId, ExecutorId, JournalId, SessionId};
+
+/// Largest encoded frame, in bytes; a longer one closes the link.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+/// Router → executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToExecutor {
+    /// Run this call; if it is already known, attach to it or return its stored result.
+    Call(Call),
+    /// What became of this call? Never starts it.
+    Settle(Settle),
+    /// Stop this call if it runs. A bare disconnect never cancels.
+    Cancel {
+        /// Session of the call.
+        session: SessionId,
+        /// Epoch of the lease that speaks.
+        epoch: u64,
+        /// Which call.
+        call_id: EventId,
+    },
+    /// The session was deleted: its shell may go.
+    Forget {
+        /// Which session.
+        session: SessionId,
+    },
+    /// Copy one session's workspace folder to another's, which must not exist yet (fork).
+    CopyWorkspace {
+        /// Source.
+        from: SessionId,
+        /// Destination.
+        to: SessionId,
+    },
+    /// Are you there?
+    Ping {
+        /// Echoed.
+        nonce: u64,
+    },
+}
+
+/// A call to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Session of the call.
+    pub session: SessionId,
+    /// Epoch of the lease that speaks.
+    pub epoch: u64,
+    /// Event id of the tool use.
+    pub call_id: EventId,
+    /// Tool name.
+    pub tool: String,
+    /// Tool input, a JSON object.
+    pub input: Raw,
+    /// See [`crate::tool::args_hash`].
+    pub args_hash: String,
+    /// Effect class.
+    pub effect: Effect,
+    /// The folder the tools work in.
+    pub workspace: Workspace,
+}
+
+/// Which folder a session's tools work in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Workspace {
+    /// The session's own folder under the executor's data directory.
+    Session,
+    /// A folder of the host, named by its owner.
+    Dir {
+        /// Absolute path.
+        path: String,
+    },
+}
+
+/// A question about a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settle {
+    /// Session of the call.
+    pub session: SessionId,
+    /// Epoch of the lease that speaks.
+    pub epoch: u64,
+    /// Event id of the tool use.
+    pub call_id: EventId,
+    /// See [`crate::tool::args_hash`].
+    pub args_hash: String,
+}
+
+/// Executor → router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromExecutor {
+    /// First frame on a link.
+    Hello(Hello),
+    /// The call is over (also the answer to a `Call` that attached, and pushed when a settled running call ends).
+    Result {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// Answer to `Settle`.
+    Settled {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// What the journal knows.
+        state: CallState,
+    },
+    /// The call or question was not taken.
+    Refused {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Answer to `CopyWorkspace`.
+    WorkspaceCopied {
+        /// Destination.
+        to: SessionId,
+        /// `None` when it worked; a reason otherwise.
+        error: Option<String>,
+    },
+    /// Answer to `Ping`.
+    Pong {
+        /// The nonce of the ping.
+        nonce: u64,
+    },
+}
+
+/// Who an executor is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Stable across restarts of the same installation.
+    pub executor_id: ExecutorId,
+    /// The journal it answers from.
+    pub journal_id: JournalId,
+    /// What it can do.
+    pub card: Card,
+}
+
+/// An executor's self-description.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// Name for people.
+    pub name: String,
+    /// `linux`, `macos`.
+    pub os: String,
+    /// `x86_64`, `aarch64`.
+    pub arch: String,
+    /// Tools it serves.
+    pub tools: Vec<String>,
+    /// Whether tools run contained (bubblewrap, container).
+    pub contained: bool,
+}
+
+/// What a journal knows of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum CallState {
+    /// Runs now; its `Result` follows on this link.
+    Running,
+    /// Over, and this came of it.
+    Done {
+        /// The stored result.
+        outcome: Outcome,
+    },
+    /// This journal never saw it: it was never started here.
+    NeverStarted,
+    /// Started, no result, and nothing of it is alive.
+    Lost,
+}
+
+/// Why an executor does not take a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Refusal {
+    /// A newer lease has spoken (I4).
+    StaleEpoch {
+        /// The highest epoch seen for this session.
+        seen: u64,
+    },
+    /// This call id was used with other arguments.
+    OtherArguments,
+    /// The call was started by an earlier process and its outcome is lost: it is not run again.
+    Lost,
+    /// The journal cannot be written (disk full, read-only): nothing was started.
+    JournalUnavailable {
+        /// What the system said.
+        message: String,
+    },
+    /// Too many calls at once.
+    Busy,
+}

@@ -1,0 +1,22 @@
+//! The vocabulary: ids, events, resources, tool calls, executor frames and errors that every other crate speaks.
+//!
+//! **Architecture invariant:** no I/O, no async, no tokio, no clock and no randomness. This crate knows no other crate of
+//! the workspace; everyone may depend on it. The wire names are those of the Claude Managed Agents API plus our extension
+//! domain (DESIGN §4).
+
+pub mod agent;
+pub mod content;
+pub mod environment;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod id;
+pub mod limits;
+pub mod model;
+pub mod session;
+pub mod text;
+pub mod time;
+pub mod tool;
+
+pub use id::*;
+pub use time::Timestamp;

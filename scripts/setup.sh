@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Prepares a Debian machine to build and test. Safe to repeat; quick when there is nothing to do.
+# usage: scripts/setup.sh [--build|--test]    (--test, the default, includes --build)
+set -euo pipefail
+
+usage() { echo "usage: scripts/setup.sh [--build|--test]" >&2; exit 2; }
+[ $# -le 1 ] || usage
+case "${1:---test}" in --build) with_tests= ;; --test) with_tests=1 ;; *) usage ;; esac
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+min_rust=1.94
+
+ok() { echo "ok: $*"; }
+fail() { echo "NOT RUN: $*"; exit 1; }
+have() { command -v "$1" >/dev/null; }
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+log=$scratch/log
+# Runs a noisy command; its output appears only when it fails.
+quiet() { "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif have sudo && sudo -n true 2>/dev/null; then sudo -n "$@"
+    else return 1
+    fi
+}
+
+# apt_install WHY PACKAGE...
+apt_install() {
+    local why=$1; shift
+    have apt-get || fail "$why (install by hand: $*)"
+    as_root true || fail "$why (needs root or sudo to install: $*)"
+    quiet as_root apt-get update || fail "$why (apt-get update failed)"
+    quiet as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" ||
+        fail "$why (apt-get install $* failed)"
+}
+
+check_rust() {
+    # rustup's default place is not in PATH in every shell.
+    have cargo || PATH="$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin"
+    have cargo && have rustc || fail "cargo not found (install rust >= $min_rust, see https://rustup.rs)"
+    local version note=
+    if ! rustc --version &>"$log"; then
+        # rustup looks for toolchains under HOME; under another HOME they are still beside its own directory.
+        export RUSTUP_HOME
+        RUSTUP_HOME=$(dirname "$(command -v rustc)")/../../.rustup
+        note=" (needs RUSTUP_HOME=$(realpath -m "$RUSTUP_HOME"))"
+        rustc --version &>/dev/null || fail "rustc does not run: $(head -n1 "$log")"
+    fi
+    version=$(rustc --version | cut -d' ' -f2)
+    printf '%s\n' "$min_rust" "$version" | sort -VC || fail "rustc $version is older than $min_rust"
+    ok "rustc $version$note"
+}
+
+check_cc() {
+    have cc || apt_install "no C compiler" build-essential pkg-config cmake
+    ok "cc $(cc -dumpversion)"
+}
+
+check_bwrap() {
+    have bwrap || apt_install "no bubblewrap" bubblewrap
+    # Some kernels and containers forbid the namespaces, so try them.
+    bwrap --ro-bind / / --dev /dev --proc /proc --unshare-pid --unshare-net --die-with-parent true 2>"$log" ||
+        fail "bubblewrap cannot make a sandbox here: $(head -n1 "$log")"
+    ok "$(bwrap --version)"
+}
+
+# The first python3 that can make a venv with pip; Debian's own may come after another one in PATH.
+find_python() {
+    for python in python3 /usr/bin/python3; do
+        ! "$python" -c 'import ensurepip, venv' 2>/dev/null || return 0
+    done
+    return 1
+}
+
+check_python() {
+    # Debian splits ensurepip off into python3-venv.
+    find_python || apt_install "no python3 with venv" python3 python3-venv
+    find_python || fail "no python3 with venv (installed, but still cannot import ensurepip)"
+    ok "$("$python" --version)"
+}
+
+# make_venv SDK_VERSION: a stamp holds the requirements it was made from, so a change rebuilds it.
+make_venv() {
+    local venv=target/test-env/venv-$1 requirements=tests/sdk/requirements-$1.txt
+    if ! cmp -s "$requirements" "$venv/.stamp" || ! "$venv/bin/python" -c '' 2>/dev/null; then
+        quiet "$python" -m venv --clear "$venv" || fail "$venv ($python -m venv failed)"
+        quiet "$venv/bin/python" -m pip install --disable-pip-version-check -r "$requirements" ||
+            fail "$venv (pip install failed)"
+        cp "$requirements" "$venv/.stamp"
+    fi
+    ok "$venv"
+}
+
+check_claude() {
+    local dir=tests/harnesses/claude missing
+    for missing in node npm; do
+        have $missing || { echo "NOT RUN: claude-code harness tests ($missing not found)"; return; }
+    done
+    if ! cmp -s $dir/package-lock.json $dir/node_modules/.stamp; then
+        quiet npm ci --prefix $dir --no-audit --no-fund || fail "claude-code harness tests (npm ci failed)"
+        cp $dir/package-lock.json $dir/node_modules/.stamp
+    fi
+    # A scratch HOME, so that it neither reads nor writes the user's settings.
+    HOME=$scratch quiet $dir/node_modules/.bin/claude --version || fail "claude-code harness tests (claude does not run)"
+    ok "claude-code $(cat "$log")"
+}
+
+check_rust
+check_cc
+if [ "$with_tests" ]; then
+    check_bwrap
+    check_python
+    make_venv 2.11
+    make_venv 1.17
+    check_claude
+fi
