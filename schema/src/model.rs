@@ -29,3 +29,16 @@ impl Usage {
             .saturating_add(other.cache_read_input_tokens);
     }
 }
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    /// Done, or waiting for tools.
+    #[default]
+    EndTurn,
+    /// Ran into `max_tokens`.
+    MaxTokens,
+    /// Refused.
+    Refusal,
+}

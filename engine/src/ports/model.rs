@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use perennial_schema::EventId;
 use perennial_schema::agent::ModelConfig;
 use perennial_schema::event::{ErrorKind, Native, Raw};
+pub use perennial_schema::model::StopKind;
 use perennial_schema::model::Usage;
 
 use super::ToolSpec;
@@ -53,8 +54,6 @@ pub enum Part {
         id: EventId,
         /// The text.
         text: String,
-        /// The provider's own form, when replay needs it.
-        native: Option<Native>,
     },
     /// A tool call.
     ToolUse {
@@ -66,21 +65,7 @@ pub enum Part {
         name: String,
         /// A JSON object, verbatim.
         input: Raw,
-        /// The provider's own form, when replay needs it.
-        native: Option<Native>,
     },
-}
-
-/// Why a model stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StopKind {
-    /// Done, or waiting for tools.
-    #[default]
-    EndTurn,
-    /// Ran into `max_tokens`.
-    MaxTokens,
-    /// Refused.
-    Refusal,
 }
 
 /// A model request that failed.

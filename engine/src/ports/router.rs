@@ -28,7 +28,7 @@ pub struct ToolSpec {
 }
 
 /// Who runs a tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// An executor of ours.
     Executor,
@@ -36,6 +36,11 @@ pub enum Lane {
     Client,
     /// A self-hosted worker: `agent.tool_use`, answered by `user.tool_result`.
     SelfHosted,
+    /// An MCP server: `agent.mcp_tool_use`.
+    Mcp {
+        /// Its name.
+        server: String,
+    },
 }
 
 /// Where a call will run; recorded in `tool.dispatched` before the call leaves.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Raw;
+use crate::model::StopKind;
 
 /// Replay data of one event. Absent for imported or foreign events: `render` copes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,9 +14,15 @@ pub struct Private {
     /// The id the provider gave a tool call (`toolu_…`, `call_…`); our own id is the event's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native_id: Option<String>,
-    /// Text a tool result shows the model instead of the public content, when the two differ.
+    /// On a tool use that is refused: what the model is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// On a tool use: a self-hosted worker runs it, not an executor of ours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_hosted: bool,
+    /// Why the model stopped, on `span.model_request_end`; absent means it was simply done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopKind>,
 }
 
 /// A block in a provider's own words, replayed byte for byte to the same provider and dropped for any other.

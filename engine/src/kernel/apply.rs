@@ -1,0 +1,255 @@
+//! `apply`: one event more. Total and infallible: every prefix of every log folds, whatever wrote it (I8).
+
+use perennial_schema::EventId;
+use perennial_schema::event::{Body, ContextCompacted, Event, Message, Permission, Private, Raw};
+use perennial_schema::model::StopKind;
+use perennial_schema::session::{Status, StopReason};
+
+use super::state::{
+    Call, CallLane, CallResult, Confirmation, Entry, ModelTurn, Place, Queued, Speaker, State, StepPart, UnknownEvent,
+};
+
+impl State {
+    /// Folds a whole log, or a tail onto a snapshot.
+    pub fn fold<'a>(mut self, events: impl IntoIterator<Item = &'a Event>) -> Self {
+        for event in events {
+            self.apply(event);
+        }
+        self
+    }
+
+    /// Folds one event.
+    pub fn apply(&mut self, event: &Event) {
+        self.seq = event.seq;
+        self.turn = self.turn.max(event.turn);
+        let (id, private) = (event.id, &event.private);
+        match &event.body {
+            Body::UserMessage(message) => self.enqueue(id, message, Speaker::User),
+            Body::SystemMessage(message) => self.enqueue(id, message, Speaker::System),
+            Body::MailReceived(mail) => {
+                let from = Speaker::Mail {
+                    from: mail.from.clone(),
+                    subject: mail.subject.clone(),
+                };
+                self.queue.push_back(Queued {
+                    id,
+                    content: mail.content.clone(),
+                    from,
+                });
+            }
+            Body::UserInterrupt(_) => {
+                self.interrupt = Some(id);
+                self.unnamed.push(id);
+            }
+            Body::UserToolConfirmation(answer) => {
+                self.unnamed.push(id);
+                let confirmation = Confirmation {
+                    verdict: answer.result,
+                    message: answer.deny_message.clone(),
+                };
+                self.with_open_call(answer.tool_use_id, |call| {
+                    call.confirmation.get_or_insert(confirmation);
+                });
+            }
+            Body::UserCustomToolResult(result) => {
+                self.answer(result.custom_tool_use_id, &result.content, result.is_error)
+            }
+            Body::UserToolResult(result) | Body::AgentToolResult(result) => {
+                self.answer(result.tool_use_id, &result.content, result.is_error);
+            }
+            Body::AgentMcpToolResult(result) => self.answer(result.mcp_tool_use_id, &result.content, result.is_error),
+            Body::AgentMessage(message) => {
+                let _place = self.push_part(event.seq, StepPart::Text(message.content.clone()));
+            }
+            Body::AgentThinking(_) => {
+                let _place = self.push_part(event.seq, StepPart::Thinking(private.native.clone()));
+            }
+            Body::AgentToolUse(tool) => {
+                let lane = if private.self_hosted {
+                    CallLane::SelfHosted
+                } else {
+                    CallLane::Builtin
+                };
+                self.push_call(event, &tool.name, &tool.input, lane, tool.evaluated_permission);
+            }
+            Body::AgentMcpToolUse(tool) => {
+                self.push_call(event, &tool.name, &tool.input, CallLane::Mcp, tool.evaluated_permission);
+            }
+            Body::AgentCustomToolUse(tool) => {
+                self.push_call(
+                    event,
+                    &tool.name,
+                    &tool.input,
+                    CallLane::Custom,
+                    Some(Permission::Allow),
+                );
+            }
+            Body::ToolDispatched(dispatch) => {
+                let dispatch = dispatch.clone();
+                self.with_open_call(dispatch.tool_use_id, |call| call.dispatched = Some(dispatch));
+            }
+            Body::SpanModelRequestStart(_) => self.request = Some(id),
+            Body::SpanModelRequestEnd(end) => self.end_request(end.is_error, private),
+            Body::InputProcessed(named) => {
+                for id in &named.event_ids {
+                    self.place_input(*id, event.seq);
+                }
+            }
+            Body::SessionStatusRunning(_) => self.set_status(Status::Running, None),
+            Body::SessionStatusIdle(idle) => self.rest(&idle.stop_reason),
+            Body::SessionStatusRescheduled(_) => self.set_status(Status::Rescheduling, None),
+            Body::SessionStatusTerminated(_) | Body::SessionDeleted(_) => self.set_status(Status::Terminated, None),
+            Body::ContextCompacted(compacted) => self.compact(compacted),
+            Body::SessionError(_)
+            | Body::SessionUpdated(_)
+            | Body::SessionForked(_)
+            | Body::HarnessChanged(_)
+            | Body::AgentThreadContextCompacted(_) => {}
+            Body::Unknown(kind) => {
+                self.unknown.get_or_insert(UnknownEvent {
+                    seq: event.seq,
+                    kind: kind.clone(),
+                });
+            }
+        }
+    }
+
+    fn enqueue(&mut self, id: EventId, message: &Message, from: Speaker) {
+        self.queue.push_back(Queued {
+            id,
+            content: message.content.clone(),
+            from,
+        });
+    }
+
+    fn set_status(&mut self, status: Status, stop: Option<StopReason>) {
+        self.status = status;
+        self.stop = stop;
+    }
+
+    /// Resting for anything but an answer ends the turn: what was left unsaid is no longer owed.
+    fn rest(&mut self, stop: &StopReason) {
+        if !matches!(stop, StopReason::RequiresAction { .. }) {
+            self.owes_reply = false;
+            self.interrupt = None;
+        }
+        self.set_status(Status::Idle, Some(stop.clone()));
+    }
+
+    /// An input enters the context where it is named, never at its own seq (DESIGN §5).
+    fn place_input(&mut self, id: EventId, seq: u64) {
+        self.unnamed.retain(|unnamed| *unnamed != id);
+        if self.interrupt == Some(id) {
+            self.interrupt = None;
+        }
+        let Some(at) = self.queue.iter().position(|queued| queued.id == id) else {
+            return;
+        };
+        if let Some(Queued { content, from, .. }) = self.queue.remove(at) {
+            self.close_step();
+            self.entries.push(Entry::Input { seq, content, from });
+            self.owes_reply = true;
+        }
+    }
+
+    fn end_request(&mut self, is_error: bool, private: &Private) {
+        self.request = None;
+        if !is_error {
+            self.owes_reply = false;
+            self.last_stop = private.stop.unwrap_or(StopKind::EndTurn);
+        }
+        self.close_step();
+    }
+
+    fn close_step(&mut self) {
+        if let Some(Entry::Step(step)) = self.entries.last_mut() {
+            step.closed = true;
+        }
+    }
+
+    fn push_part(&mut self, seq: u64, part: StepPart) -> Place {
+        if !matches!(self.entries.last(), Some(Entry::Step(step)) if !step.closed) {
+            self.entries.push(Entry::Step(ModelTurn {
+                seq,
+                parts: Vec::new(),
+                closed: false,
+            }));
+        }
+        let entry = self.entries.len() - 1;
+        let mut place = Place { entry, part: 0 };
+        if let Some(Entry::Step(step)) = self.entries.last_mut() {
+            place.part = step.parts.len();
+            step.parts.push(part);
+        }
+        place
+    }
+
+    fn push_call(&mut self, event: &Event, name: &str, input: &Raw, lane: CallLane, permission: Option<Permission>) {
+        let Private { native_id, note, .. } = event.private.clone();
+        let call = Call {
+            id: event.id,
+            native_id,
+            name: name.to_owned(),
+            input: input.clone(),
+            lane,
+            permission: permission.unwrap_or(Permission::Allow),
+            refusal: note,
+            confirmation: None,
+            dispatched: None,
+            result: None,
+        };
+        let place = self.push_part(event.seq, StepPart::Call(Box::new(call)));
+        self.open.insert(event.id, place);
+    }
+
+    fn with_open_call(&mut self, id: EventId, change: impl FnOnce(&mut Call)) {
+        if let Some(place) = self.open.get(&id).copied()
+            && let Some(call) = self.call_at_mut(place)
+        {
+            change(call);
+        }
+    }
+
+    /// One terminal event per call: a result that comes later finds the call closed and is dropped.
+    fn answer(&mut self, id: EventId, content: &Option<Raw>, is_error: Option<bool>) {
+        let Some(place) = self.open.remove(&id) else { return };
+        let content = content.clone().unwrap_or_else(|| Raw::of::<[(); 0]>(&[]));
+        if let Some(call) = self.call_at_mut(place) {
+            call.result = Some(CallResult {
+                content,
+                is_error: is_error.unwrap_or(false),
+            });
+        }
+        if let Some(Entry::Step(step)) = self.entries.get_mut(place.entry) {
+            step.closed = true;
+        }
+        self.owes_reply = true;
+    }
+
+    /// Replaces what entered the context up to a point. Calls that are still open stay, and so does all that follows them.
+    fn compact(&mut self, compacted: &ContextCompacted) {
+        let first_open = self
+            .open
+            .values()
+            .map(|place| place.entry)
+            .min()
+            .unwrap_or(self.entries.len());
+        let covered = self.entries[..first_open]
+            .iter()
+            .take_while(|entry| match entry {
+                Entry::Input { seq, .. } => *seq <= compacted.up_to,
+                Entry::Step(step) => step.seq <= compacted.up_to,
+                Entry::Summary { .. } => true,
+            })
+            .count();
+        self.entries.splice(
+            ..covered,
+            [Entry::Summary {
+                text: compacted.summary.clone(),
+            }],
+        );
+        for place in self.open.values_mut() {
+            place.entry = place.entry + 1 - covered;
+        }
+    }
+}
