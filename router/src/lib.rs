@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Tool calls to places: which tools a session has, what policy says of each, where a call runs and what became of it.
+//!
+//! * [`Exchange`]: the engine's `Router` port over attached executors, like a telephone exchange over its lines. It knows
+//!   links, not transports: an in-memory channel, a socket and a tunnel look the same to it.
+//! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
+//!
+//! Not here: running tools (executor), deciding when to call (worker), storing anything. The exchange keeps only what is in
+//! flight; every memory that must survive is the executor's journal or the session's log.
+
+mod catalogue;
+mod copy;
+mod dispatch;
+mod exchange;
+pub mod limits;
+mod link;
+pub mod mcp;
+mod pending;
+mod policy;
+
+pub use exchange::{AttachError, Exchange, Settings};

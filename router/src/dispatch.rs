@@ -1,0 +1,163 @@
+//! A call's way: place, call, settle (DESIGN §8, INVARIANTS I4 and I5).
+//!
+//! **Invariant:** only the journal named at dispatch may say that a call never started. Every other kind of not knowing is
+//! doubt, and nothing here turns doubt into a second run.
+
+use perennial_engine::ports::{CallError, Order, Placement, Settled};
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::frame::{Call, CallState, Refusal, Settle, ToExecutor, Workspace};
+use perennial_schema::tool::{Outcome, args_hash};
+
+use crate::exchange::Exchange;
+use crate::pending::{NoPlace, Reply};
+
+impl Exchange {
+    /// The attached executor, for environments whose hands are ours.
+    pub(crate) async fn place_call(&self, environment: &EnvironmentConfig) -> Result<Placement, String> {
+        if matches!(environment, EnvironmentConfig::SelfHosted) {
+            return Err("tools of a self-hosted environment are run by its own worker".into());
+        }
+        let link = self.hands().await.ok_or("no executor is attached to run this tool")?;
+        Ok(Placement {
+            executor_id: link.hello.executor_id,
+            journal_id: link.hello.journal_id,
+        })
+    }
+
+    /// Sends a call and waits for its end.
+    pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
+        let hash = args_hash(&order.tool, order.input.text());
+        let Some(link) = self.line_of(order.placement.executor_id).await else {
+            return Err(CallError::Unknown(
+                "the executor named at dispatch is not attached".into(),
+            ));
+        };
+        if link.hello.journal_id != order.placement.journal_id {
+            // Sending it would split the call's memory over two journals.
+            return Err(CallError::Unknown(
+                "the executor named at dispatch has lost its journal".into(),
+            ));
+        }
+        let key = (order.key.session, order.call_id);
+        let waiting = link.pending().wait_call(key, order.epoch, &hash);
+        let heard = waiting.map_err(not_sent)?;
+        if link.send(ToExecutor::Call(call(order, hash))).await.is_err() {
+            return Err(gone());
+        }
+        match heard.await {
+            Ok(Reply::Result(outcome)) => Ok(outcome),
+            Ok(Reply::Refused(refusal)) => Err(refused(refusal)),
+            // A settle of the same call by a newer lease was answered first: its word holds for us too.
+            Ok(Reply::State(CallState::Done { outcome })) => Ok(outcome),
+            Ok(Reply::State(state)) => Err(CallError::Unknown(format!("the executor answered {state:?}"))),
+            Err(_) => Err(gone()),
+        }
+    }
+
+    /// Asks the executor named at dispatch what became of a call; waits while it runs. A link that breaks meanwhile is
+    /// waited for again, a bounded time for each break.
+    pub(crate) async fn ask(&self, order: Order) -> Result<Settled, CallError> {
+        let hash = args_hash(&order.tool, order.input.text());
+        loop {
+            let Some(link) = self.line_of(order.placement.executor_id).await else {
+                return Ok(in_doubt("the executor that was given this call is gone"));
+            };
+            if link.hello.journal_id != order.placement.journal_id {
+                return Ok(in_doubt(
+                    "the executor that was given this call was rebuilt and has no record of it",
+                ));
+            }
+            let key = (order.key.session, order.call_id);
+            let waiting = link.pending().wait_call(key, order.epoch, &hash);
+            let heard = match waiting {
+                Ok(heard) => heard,
+                Err(NoPlace::Gone) => continue,
+                Err(NoPlace::Full) => return Err(CallError::Unknown("too many calls are outstanding".into())),
+                Err(NoPlace::OtherArguments) => return Ok(in_doubt("it is running with other arguments")),
+            };
+            let question = ToExecutor::Settle(Settle {
+                session: order.key.session,
+                epoch: order.epoch,
+                call_id: order.call_id,
+                args_hash: hash.clone(),
+            });
+            if link.send(question).await.is_err() {
+                continue;
+            }
+            if let Ok(reply) = heard.await {
+                return settled(reply);
+            }
+        }
+    }
+}
+
+fn not_sent(why: NoPlace) -> CallError {
+    match why {
+        NoPlace::OtherArguments => not_started("this call id is in use with other arguments"),
+        NoPlace::Full => not_started("too many calls are outstanding at the executor"),
+        NoPlace::Gone => gone(),
+    }
+}
+
+fn call(order: Order, args_hash: String) -> Call {
+    let workspace = match order.environment {
+        EnvironmentConfig::Local { dir: Some(path) } => Workspace::Dir { path },
+        _ => Workspace::Session,
+    };
+    Call {
+        session: order.key.session,
+        epoch: order.epoch,
+        call_id: order.call_id,
+        tool: order.tool,
+        input: order.input,
+        args_hash,
+        effect: order.effect,
+        workspace,
+    }
+}
+
+fn refused(refusal: Refusal) -> CallError {
+    match refusal {
+        Refusal::StaleEpoch { .. } => CallError::Fenced,
+        Refusal::OtherArguments => not_started("this call id was used before with other arguments"),
+        Refusal::JournalUnavailable { message } => {
+            not_started(&format!("the executor cannot write its journal: {message}"))
+        }
+        Refusal::Busy => not_started("the executor runs too many calls already"),
+        Refusal::Lost => CallError::Unknown("an earlier process started this call and its outcome is lost".into()),
+    }
+}
+
+fn settled(reply: Reply) -> Result<Settled, CallError> {
+    match reply {
+        Reply::Result(outcome) | Reply::State(CallState::Done { outcome }) => Ok(Settled::Done(outcome)),
+        Reply::State(CallState::NeverStarted) => Ok(Settled::NeverStarted),
+        Reply::State(CallState::Lost) | Reply::Refused(Refusal::Lost) => Ok(in_doubt(
+            "it was started, and the executor lost it before a result was recorded",
+        )),
+        // Running is waited out on the link and never gets here.
+        Reply::State(CallState::Running) => Err(CallError::Unknown("still running".into())),
+        Reply::Refused(Refusal::StaleEpoch { .. }) => Err(CallError::Fenced),
+        Reply::Refused(Refusal::OtherArguments) => Ok(in_doubt("the executor has this call with other arguments")),
+        Reply::Refused(reason @ (Refusal::Busy | Refusal::JournalUnavailable { .. })) => Err(CallError::Unknown(
+            format!("the executor cannot answer now: {reason:?}"),
+        )),
+    }
+}
+
+fn in_doubt(why: &str) -> Settled {
+    Settled::InDoubt {
+        reason: format!(
+            "The outcome of this call is unknown: {why}. It may have taken effect fully, partly or not at all. Inspect the \
+             state before you repeat it."
+        ),
+    }
+}
+
+fn not_started(why: &str) -> CallError {
+    CallError::NotStarted(why.to_owned())
+}
+
+fn gone() -> CallError {
+    CallError::Unknown("the executor went away".into())
+}

@@ -1,0 +1,276 @@
+//! The exchange: which executors are on the line, and the `Router` port over them. How calls travel is in `dispatch`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::frame::{FromExecutor, Hello, ToExecutor};
+use perennial_schema::tool::Outcome;
+use perennial_schema::{EventId, ExecutorId, SessionId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::link::Link;
+use crate::policy::Reach;
+use crate::{catalogue, limits};
+
+/// What whoever starts the server decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Tools may change this host without asking even when nothing contains them (`--allow-local`).
+    pub allow_local: bool,
+    /// How long a call, or a question about one, waits for an executor that is away.
+    pub attach_wait: Duration,
+    /// How long a new link may take to say hello.
+    pub hello_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allow_local: false,
+            attach_wait: limits::ATTACH_WAIT,
+            hello_wait: limits::HELLO_WAIT,
+        }
+    }
+}
+
+/// A link that did not become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// Nothing came in time.
+    #[error("the executor did not introduce itself in time")]
+    Silent,
+    /// The other end hung up first.
+    #[error("the executor hung up before it introduced itself")]
+    HungUp,
+    /// Something else came first.
+    #[error("the first frame of an executor must be its hello")]
+    NotHello,
+    /// Too many executors.
+    #[error("too many executors are attached")]
+    Full,
+    /// The exchange is closing.
+    #[error("the router is shutting down")]
+    Closing,
+}
+
+/// Which links there are.
+#[derive(Debug, Default)]
+struct Board {
+    links: HashMap<ExecutorId, Arc<Link>>,
+    /// The executor that takes new calls: the one attached last.
+    hands: Option<ExecutorId>,
+    generation: u64,
+}
+
+/// Tool calls to attached executors.
+#[derive(Debug)]
+pub struct Exchange {
+    settings: Settings,
+    board: Arc<Mutex<Board>>,
+    /// Ticks whenever an executor attaches.
+    attached: watch::Sender<u64>,
+    readers: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Exchange {
+    /// An exchange with nobody on the line.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            board: Arc::default(),
+            attached: watch::Sender::new(0),
+            readers: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Takes a link into use once its executor said hello. An older link of the same executor is cut.
+    ///
+    /// # Errors
+    /// When no hello comes, or there is no room.
+    pub async fn attach(
+        &self,
+        tx: mpsc::Sender<ToExecutor>,
+        mut rx: mpsc::Receiver<FromExecutor>,
+    ) -> Result<ExecutorId, AttachError> {
+        let hello = self.hello(&mut rx).await?;
+        let executor = hello.executor_id;
+        let link = self.enter(hello, tx)?;
+        let board = Arc::clone(&self.board);
+        self.readers.spawn(async move {
+            link.read(rx).await;
+            leave(&board, &link);
+        });
+        self.attached.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+        Ok(executor)
+    }
+
+    /// Cuts every link and waits for their readers.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.readers.close();
+        self.readers.wait().await;
+    }
+
+    async fn hello(&self, rx: &mut mpsc::Receiver<FromExecutor>) -> Result<Hello, AttachError> {
+        match timeout(self.settings.hello_wait, rx.recv()).await {
+            Err(_) => Err(AttachError::Silent),
+            Ok(None) => Err(AttachError::HungUp),
+            Ok(Some(FromExecutor::Hello(hello))) => Ok(hello),
+            Ok(Some(_)) => Err(AttachError::NotHello),
+        }
+    }
+
+    fn enter(&self, hello: Hello, tx: mpsc::Sender<ToExecutor>) -> Result<Arc<Link>, AttachError> {
+        if self.closing.is_cancelled() {
+            return Err(AttachError::Closing);
+        }
+        let executor = hello.executor_id;
+        let mut board = self.board();
+        if board.links.len() >= limits::LINKS && !board.links.contains_key(&executor) {
+            return Err(AttachError::Full);
+        }
+        board.generation += 1;
+        let link = Link::new(hello, board.generation, tx, self.closing.child_token());
+        if let Some(older) = board.links.insert(executor, Arc::clone(&link)) {
+            older.cut();
+        }
+        board.hands = Some(executor);
+        tracing::info!(
+            executor.id = %executor,
+            journal.id = %link.hello.journal_id,
+            executor.contained = link.hello.card.contained,
+            link.generation = link.generation,
+            "executor attached"
+        );
+        Ok(link)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        lock(&self.board)
+    }
+
+    /// The link of an executor, waiting a bounded time for it to come back.
+    pub(crate) async fn line_of(&self, executor: ExecutorId) -> Option<Arc<Link>> {
+        self.line(|board| board.live(executor)).await
+    }
+
+    /// The link that takes new calls, waiting a bounded time for one.
+    pub(crate) async fn hands(&self) -> Option<Arc<Link>> {
+        self.line(Board::hands).await
+    }
+
+    async fn line(&self, find: impl Fn(&Board) -> Option<Arc<Link>>) -> Option<Arc<Link>> {
+        let mut attached = self.attached.subscribe();
+        let found = timeout(self.settings.attach_wait, async {
+            loop {
+                attached.borrow_and_update();
+                if let Some(link) = find(&self.board()) {
+                    return Some(link);
+                }
+                tokio::select! {
+                    () = self.closing.cancelled() => return None,
+                    changed = attached.changed() => changed.ok()?,
+                }
+            }
+        });
+        found.await.ok().flatten()
+    }
+
+    pub(crate) fn all_links(&self) -> Vec<Arc<Link>> {
+        self.board().links.values().cloned().collect()
+    }
+
+    /// Nobody on the line counts as uncontained: a tool then asks rather than runs on a host nobody vouched for.
+    fn reach(&self) -> Reach {
+        let contained = self.board().hands().is_some_and(|link| link.hello.card.contained);
+        if contained || self.settings.allow_local {
+            Reach::Bounded
+        } else {
+            Reach::Host
+        }
+    }
+}
+
+impl Board {
+    fn hands(&self) -> Option<Arc<Link>> {
+        self.live(self.hands?)
+    }
+
+    fn live(&self, executor: ExecutorId) -> Option<Arc<Link>> {
+        self.links.get(&executor).filter(|link| link.is_live()).cloned()
+    }
+}
+
+fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    // Nothing panics while it holds this lock; a poisoned board would still be whole.
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a link off the board unless a newer one has its place already.
+fn leave(board: &Mutex<Board>, link: &Link) {
+    let executor = link.hello.executor_id;
+    let mut board = lock(board);
+    let current = board
+        .links
+        .get(&executor)
+        .is_some_and(|now| now.generation == link.generation);
+    if current {
+        board.links.remove(&executor);
+        // `hands` keeps naming it: a call placed while it is away waits for it, or for whoever attaches next.
+    }
+    drop(board);
+    tracing::info!(
+        executor.id = %executor,
+        link.generation = link.generation,
+        link.replaced = !current,
+        "executor link ended"
+    );
+}
+
+#[async_trait]
+impl Router for Exchange {
+    fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
+        catalogue::build(agent, environment, self.reach())
+    }
+
+    async fn place(&self, _key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
+        self.place_call(environment).await
+    }
+
+    async fn call(&self, order: Order) -> Result<Outcome, CallError> {
+        self.dispatch(order).await
+    }
+
+    async fn settle(&self, order: Order) -> Result<Settled, CallError> {
+        self.ask(order).await
+    }
+
+    async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
+        // The order is gone with its caller, so its executor is not known here; to all others the call id is unknown.
+        self.tell_all(&ToExecutor::Cancel {
+            session: key.session,
+            epoch,
+            call_id,
+        })
+        .await;
+    }
+
+    async fn copy_workspace(&self, from: SessionId, to: SessionId) -> Result<(), String> {
+        self.copy(from, to).await
+    }
+
+    async fn forget(&self, session: SessionId) {
+        self.tell_all(&ToExecutor::Forget { session }).await;
+    }
+}

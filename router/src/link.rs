@@ -1,0 +1,88 @@
+//! One executor on the line: its hello, the frames to it, and who waits for frames from it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use perennial_schema::frame::{FromExecutor, Hello, ToExecutor};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::pending::Pending;
+
+/// A live link. The newest generation of an executor id is the one that is used.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Who is at the other end.
+    pub(crate) hello: Hello,
+    /// Grows with every attach.
+    pub(crate) generation: u64,
+    tx: mpsc::Sender<ToExecutor>,
+    cut: CancellationToken,
+    pending: Mutex<Pending>,
+}
+
+/// The link is gone; the frame was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl Link {
+    pub(crate) fn new(
+        hello: Hello,
+        generation: u64,
+        tx: mpsc::Sender<ToExecutor>,
+        cut: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            hello,
+            generation,
+            tx,
+            cut,
+            pending: Mutex::default(),
+        })
+    }
+
+    /// Sends a frame, waiting for room: a slow executor slows its callers instead of filling memory.
+    pub(crate) async fn send(&self, frame: ToExecutor) -> Result<(), Gone> {
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => Err(Gone),
+            sent = self.tx.send(frame) => sent.map_err(|_| {
+                // Half gone is gone: nothing may find this link again and try it in a circle.
+                self.cut();
+                Gone
+            }),
+        }
+    }
+
+    /// Whether frames still travel.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.cut.is_cancelled()
+    }
+
+    /// The waiters.
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Pending> {
+        // Nothing panics while it holds this lock; a poisoned map would still be whole.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the link: a newer one took its place, or the exchange closes.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
+    }
+
+    /// Reads until the executor hangs up or the link is cut; then nobody waits on it any more.
+    pub(crate) async fn read(&self, mut rx: mpsc::Receiver<FromExecutor>) {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = self.cut.cancelled() => break,
+                frame = rx.recv() => frame,
+            };
+            match frame {
+                Some(frame) => self.pending().deliver(frame),
+                None => break,
+            }
+        }
+        self.cut.cancel();
+        self.pending().close();
+    }
+}
