@@ -9,7 +9,7 @@ use perennial_schema::event::{
 };
 use perennial_schema::model::{StopKind, Usage};
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::tool::{Outcome, args_hash};
+use perennial_schema::tool::{Effect, Outcome, args_hash};
 use perennial_schema::{EventId, SessionId, Timestamp};
 
 use super::next::{Close, CloseReason};
@@ -27,28 +27,23 @@ pub enum Command<'a> {
         step: &'a ModelStep,
         /// The tools it was offered.
         tools: &'a [ToolSpec],
+        /// Where its calls go that may run at once: their intents travel in the same commit. None leaves them undispatched.
+        placement: Option<Placement>,
     },
     /// The open request came to nothing (failed, superseded, interrupted): its previews are void.
     AbandonRequest {
         /// Tokens that were used nevertheless, as far as known.
         usage: Usage,
     },
-    /// The call is about to leave.
+    /// These calls are about to leave.
     Dispatch {
-        /// Which.
-        call_id: EventId,
+        /// Which, with the effect class of each one's tool.
+        calls: &'a [(EventId, Effect)],
         /// Where to.
         placement: Placement,
-        /// Its tool's effect class.
-        effect: perennial_schema::tool::Effect,
     },
-    /// The call is over.
-    Complete {
-        /// Which.
-        call_id: EventId,
-        /// What came of it.
-        outcome: &'a Outcome,
-    },
+    /// These calls are over. When no other is open and nobody interrupted, the next model request begins in the same commit.
+    Complete(&'a [(EventId, Outcome)]),
     /// These calls end without running.
     Close(&'a [Close]),
     /// Say what went wrong.
@@ -87,17 +82,10 @@ impl State {
         let author = Author { at, ids };
         match command {
             Command::StartRequest => self.start_request(&author),
-            Command::FinishRequest { step, tools } => self.finish_request(&author, step, tools),
+            Command::FinishRequest { step, tools, placement } => self.finish_request(&author, step, tools, placement),
             Command::AbandonRequest { usage } => Ok(vec![self.end_request_draft(&author, usage, true)?]),
-            Command::Dispatch {
-                call_id,
-                placement,
-                effect,
-            } => self.dispatch(&author, call_id, placement, effect),
-            Command::Complete { call_id, outcome } => {
-                let call = self.open_call(call_id).ok_or(Rejection::NotOpen(call_id))?;
-                Ok(vec![author.result(call, Raw::of(&outcome.content), outcome.is_error)])
-            }
+            Command::Dispatch { calls, placement } => self.dispatch(&author, calls, placement),
+            Command::Complete(outcomes) => self.complete(&author, outcomes),
             Command::Close(closes) => closes.iter().map(|close| self.close(&author, close)).collect(),
             Command::Report(error) => Ok(vec![author.draft(Body::SessionError(SessionError { error }))]),
             Command::Rest(stop) => Ok(self.rest_drafts(&author, stop)),
@@ -109,25 +97,25 @@ impl State {
         if self.request.is_some() || !self.open.is_empty() || self.interrupt.is_some() {
             return Err(Rejection::NotReadyToThink);
         }
-        let mut drafts = self.wake(author);
+        Ok(self.request_drafts(author))
+    }
+
+    fn request_drafts(&self, author: &Author<'_>) -> Vec<Draft> {
+        let mut drafts: Vec<Draft> = self.wake(author).into_iter().collect();
         drafts.push(author.draft(Body::SpanModelRequestStart(Empty {})));
-        let named: Vec<EventId> = self
+        let named = self
             .unnamed
             .iter()
             .copied()
             .chain(self.queue.iter().map(|queued| queued.id))
             .collect();
         drafts.extend(author.processed(named));
-        Ok(drafts)
+        drafts
     }
 
     /// `session.status_running`, unless it is.
-    fn wake(&self, author: &Author<'_>) -> Vec<Draft> {
-        if self.status == Status::Running {
-            Vec::new()
-        } else {
-            vec![author.draft(Body::SessionStatusRunning(Empty {}))]
-        }
+    fn wake(&self, author: &Author<'_>) -> Option<Draft> {
+        (self.status != Status::Running).then(|| author.draft(Body::SessionStatusRunning(Empty {})))
     }
 
     fn finish_request(
@@ -135,6 +123,7 @@ impl State {
         author: &Author<'_>,
         step: &ModelStep,
         tools: &[ToolSpec],
+        placement: Option<Placement>,
     ) -> Result<Vec<Draft>, Rejection> {
         let mut drafts: Vec<Draft> = step.parts.iter().map(|part| author.part(part, tools)).collect();
         let end = self.end_request_draft(author, step.usage, false)?;
@@ -147,6 +136,15 @@ impl State {
         } else {
             end
         });
+        if let Some(placement) = placement {
+            for part in &step.parts {
+                let Part::ToolUse { id, name, input, .. } = part else {
+                    continue;
+                };
+                let tool = tools.iter().find(|tool| tool.name == *name && tool.runs_at_once());
+                drafts.extend(tool.map(|tool| author.dispatched(*id, name, input, 1, tool.effect, placement)));
+            }
+        }
         Ok(drafts)
     }
 
@@ -163,25 +161,30 @@ impl State {
     fn dispatch(
         &self,
         author: &Author<'_>,
-        call_id: EventId,
+        calls: &[(EventId, Effect)],
         placement: Placement,
-        effect: perennial_schema::tool::Effect,
     ) -> Result<Vec<Draft>, Rejection> {
-        let call = self.open_call(call_id).ok_or(Rejection::NotOpen(call_id))?;
-        let mut drafts = self.wake(author);
-        drafts.push(
-            author.draft(Body::ToolDispatched(ToolDispatched {
-                tool_use_id: call_id,
-                executor_id: placement.executor_id,
-                journal_id: placement.journal_id,
-                attempt: call
-                    .dispatched
-                    .as_ref()
-                    .map_or(1, |earlier| earlier.attempt.saturating_add(1)),
-                effect,
-                args_hash: args_hash(&call.name, call.input.text()),
-            })),
-        );
+        let mut drafts: Vec<Draft> = self.wake(author).into_iter().collect();
+        for (call_id, effect) in calls {
+            let call = self.open_call(*call_id).ok_or(Rejection::NotOpen(*call_id))?;
+            let attempt = call
+                .dispatched
+                .as_ref()
+                .map_or(1, |earlier| earlier.attempt.saturating_add(1));
+            drafts.push(author.dispatched(*call_id, &call.name, &call.input, attempt, *effect, placement));
+        }
+        Ok(drafts)
+    }
+
+    fn complete(&self, author: &Author<'_>, outcomes: &[(EventId, Outcome)]) -> Result<Vec<Draft>, Rejection> {
+        let mut drafts = Vec::new();
+        for (call_id, outcome) in outcomes {
+            let call = self.open_call(*call_id).ok_or(Rejection::NotOpen(*call_id))?;
+            drafts.push(author.result(call, Raw::of(&outcome.content), outcome.is_error));
+        }
+        if !drafts.is_empty() && drafts.len() == self.open.len() && self.interrupt.is_none() && self.request.is_none() {
+            drafts.extend(self.request_drafts(author));
+        }
         Ok(drafts)
     }
 
@@ -265,6 +268,31 @@ impl Author<'_> {
 
     fn processed(&self, event_ids: Vec<EventId>) -> Option<Draft> {
         (!event_ids.is_empty()).then(|| self.draft(Body::InputProcessed(InputProcessed { event_ids })))
+    }
+
+    fn dispatched(
+        &self,
+        tool_use_id: EventId,
+        name: &str,
+        input: &Raw,
+        attempt: u32,
+        effect: Effect,
+        placement: Placement,
+    ) -> Draft {
+        let Placement {
+            executor_id,
+            journal_id,
+        } = placement;
+        let args_hash = args_hash(name, input.text());
+        let dispatch = ToolDispatched {
+            tool_use_id,
+            executor_id,
+            journal_id,
+            attempt,
+            effect,
+            args_hash,
+        };
+        self.draft(Body::ToolDispatched(dispatch))
     }
 
     fn result(&self, call: &Call, content: Raw, is_error: bool) -> Draft {

@@ -27,6 +27,14 @@ pub struct ToolSpec {
     pub effect: Effect,
 }
 
+impl ToolSpec {
+    /// Whether a call of it goes to an executor of ours without a person's word.
+    #[must_use]
+    pub fn runs_at_once(&self) -> bool {
+        self.permission == Permission::Allow && matches!(self.lane, Lane::Executor | Lane::Mcp { .. })
+    }
+}
+
 /// Who runs a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {

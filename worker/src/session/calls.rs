@@ -1,0 +1,253 @@
+//! Tool calls: place, record the intent, send; settle what an earlier attempt sent; append results as they come.
+
+use perennial_engine::kernel::{Call, Close, Command};
+use perennial_engine::ports::{CallError, Order, Placement, Ready, Router, Settled};
+use perennial_schema::EventId;
+use perennial_schema::tool::{Effect, Outcome};
+use tracing::{debug, warn};
+
+use super::append::Terms;
+use super::{Flow, Session, Stop, newer};
+
+impl Session {
+    /// Starts the calls that are not under way, then waits for one to end or for the log to move.
+    pub(super) async fn call(&mut self, calls: Vec<Call>) -> Result<Flow, Stop> {
+        let (dispatched, fresh): (Vec<Call>, Vec<Call>) = calls
+            .into_iter()
+            .filter(|call| !self.in_flight.contains(&call.id))
+            .partition(|call| call.dispatched.is_some());
+        for call in dispatched {
+            self.resume(call);
+        }
+        if !fresh.is_empty() {
+            return self.dispatch(fresh).await;
+        }
+        self.await_result().await
+    }
+
+    /// Intent before effect: the dispatch is in the log before the first byte leaves (I5).
+    async fn dispatch(&mut self, calls: Vec<Call>) -> Result<Flow, Stop> {
+        let placement = match self.place().await {
+            Ok(placement) => placement,
+            Err(reason) => {
+                let outcome = Outcome::text(format!("The tool could not be started: {reason}"), true);
+                return self
+                    .append_results(calls.iter().map(|call| (call.id, outcome.clone())).collect())
+                    .await;
+            }
+        };
+        let leaving: Vec<(EventId, Effect)> = calls.iter().map(|call| (call.id, self.effect(call))).collect();
+        let drafts = self.decide(Command::Dispatch {
+            calls: &leaving,
+            placement,
+        })?;
+        fail::fail_point!("worker.dispatch.before");
+        self.append(drafts).await?;
+        fail::fail_point!("worker.dispatch.after");
+        for call in calls {
+            self.send(call.id);
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Sends the calls of a step whose intents were appended with it.
+    fn send(&mut self, call_id: EventId) {
+        let Some(order) = self.order(call_id) else { return };
+        let router = self.ports.router.clone();
+        self.in_flight.insert(call_id);
+        self.running.spawn(async move { (call_id, router.call(order).await) });
+    }
+
+    /// A dispatched call without a result: ours, just appended with its step, or an earlier attempt's. Both are asked for by
+    /// id; only what was never started is sent.
+    fn resume(&mut self, call: Call) {
+        if call
+            .dispatched
+            .as_ref()
+            .is_some_and(|sent| self.fresh.remove(&sent.tool_use_id))
+        {
+            return self.send(call.id);
+        }
+        let Some(order) = self.order(call.id) else { return };
+        let router = self.ports.router.clone();
+        self.in_flight.insert(call.id);
+        self.running
+            .spawn(async move { (order.call_id, settle(router.as_ref(), order).await) });
+    }
+
+    async fn await_result(&mut self) -> Result<Flow, Stop> {
+        tokio::select! {
+            () = self.watch.lost.cancelled() => return Err(Stop::Evicted),
+            () = self.drain.cancelled() => return Err(Stop::Draining),
+            Some(joined) = self.running.join_next() => {
+                let mut ended = vec![joined];
+                while let Some(joined) = self.running.try_join_next() {
+                    ended.push(joined);
+                }
+                return self.ended(ended).await;
+            }
+            _ = newer(&mut self.notices, &mut self.watch.head, self.state.seq) => {}
+        }
+        self.catch_up().await?;
+        Ok(Flow::Continue)
+    }
+
+    async fn ended(
+        &mut self,
+        ended: Vec<Result<(EventId, Result<Outcome, CallError>), tokio::task::JoinError>>,
+    ) -> Result<Flow, Stop> {
+        let mut results = Vec::new();
+        for joined in ended {
+            let Ok((call_id, result)) = joined else { continue };
+            self.in_flight.remove(&call_id);
+            match result {
+                Ok(outcome) => results.push((call_id, outcome)),
+                Err(CallError::Fenced) => return Err(Stop::Evicted),
+                Err(CallError::NotStarted(reason)) => {
+                    results.push((
+                        call_id,
+                        Outcome::text(format!("The tool was not started: {reason}"), true),
+                    ));
+                }
+                Err(CallError::Unknown(reason)) => {
+                    results.extend(self.in_doubt(call_id, &reason).await?.map(|outcome| (call_id, outcome)));
+                }
+            }
+        }
+        self.append_results(results).await
+    }
+
+    /// The outcome is unknown. What may run twice is sent again; the rest is told to the model as it is (I5).
+    async fn in_doubt(&mut self, call_id: EventId, reason: &str) -> Result<Option<Outcome>, Stop> {
+        let Some(call) = self.state.open_call(call_id).cloned() else {
+            return Ok(None);
+        };
+        warn!(call.id = %call_id, reason, "the outcome of a call is unknown");
+        let again = call
+            .dispatched
+            .as_ref()
+            .is_some_and(|sent| sent.effect != Effect::Once && sent.attempt < 5);
+        if again && let Ok(placement) = self.place().await {
+            let leaving = [(call_id, self.effect(&call))];
+            let drafts = self.decide(Command::Dispatch {
+                calls: &leaving,
+                placement,
+            })?;
+            self.append(drafts).await?;
+            self.send(call_id);
+            return Ok(None);
+        }
+        Ok(Some(Outcome::text(
+            format!(
+                "The outcome of this call is unknown: {reason}. It may have run completely, partly or not at all, and it was \
+                 not run again. Inspect the state before you repeat it."
+            ),
+            true,
+        )))
+    }
+
+    /// Results, and the next model request in the same commit when nothing else is open.
+    async fn append_results(&mut self, results: Vec<(EventId, Outcome)>) -> Result<Flow, Stop> {
+        if results.is_empty() {
+            return Ok(Flow::Continue);
+        }
+        let open: Vec<(EventId, Outcome)> = results
+            .into_iter()
+            .filter(|(call_id, _)| self.state.open_call(*call_id).is_some())
+            .collect();
+        let drafts = self.decide(Command::Complete(&open))?;
+        if drafts.is_empty() {
+            return Ok(Flow::Continue);
+        }
+        fail::fail_point!("worker.result.before");
+        // Conditional: a request that names the queue must know the whole queue.
+        if !self
+            .append_on(
+                drafts,
+                Terms {
+                    only_at_head: true,
+                    ready: Some(Ready::Keep),
+                    ..Terms::default()
+                },
+            )
+            .await?
+        {
+            self.catch_up().await?;
+            return Box::pin(self.append_results(open)).await;
+        }
+        fail::fail_point!("worker.result.after");
+        self.own_request = self.state.request;
+        Ok(Flow::Continue)
+    }
+
+    /// Ends calls without running them; what runs is cancelled first.
+    pub(super) async fn close(&mut self, closes: &[Close]) -> Result<Flow, Stop> {
+        for close in closes {
+            let dispatched = self
+                .state
+                .open_call(close.call_id)
+                .is_some_and(|call| call.dispatched.is_some());
+            if dispatched {
+                self.ports.router.cancel(self.key, self.epoch, close.call_id).await;
+            }
+        }
+        // Their outcomes no longer matter; dropping a waiter cancels nothing by itself.
+        let flying = self.in_flight.len();
+        self.in_flight
+            .retain(|call_id| closes.iter().all(|close| close.call_id != *call_id));
+        if flying > 0 && self.in_flight.is_empty() {
+            self.running.abort_all();
+            while self.running.join_next().await.is_some() {}
+        }
+        self.close_harness().await;
+        let drafts = self.decide(Command::Close(closes))?;
+        self.append(drafts).await?;
+        Ok(Flow::Continue)
+    }
+
+    /// The executor for this session's calls, chosen once per drive.
+    pub(super) async fn place(&mut self) -> Result<Placement, String> {
+        if let Some(placement) = self.placement {
+            return Ok(placement);
+        }
+        let placement = self.ports.router.place(self.key, &self.row.environment).await?;
+        debug!(executor.id = %placement.executor_id, "placed");
+        self.placement = Some(placement);
+        Ok(placement)
+    }
+
+    fn effect(&self, call: &Call) -> Effect {
+        self.tools
+            .iter()
+            .find(|tool| tool.name == call.name)
+            .map_or(Effect::Once, |tool| tool.effect)
+    }
+
+    /// The order for an open, dispatched call.
+    fn order(&self, call_id: EventId) -> Option<Order> {
+        let call = self.state.open_call(call_id)?;
+        let sent = call.dispatched.as_ref()?;
+        Some(Order {
+            key: self.key,
+            epoch: self.epoch,
+            call_id,
+            tool: call.name.clone(),
+            input: call.input.clone(),
+            effect: sent.effect,
+            placement: Placement {
+                executor_id: sent.executor_id,
+                journal_id: sent.journal_id,
+            },
+            environment: self.row.environment.clone(),
+        })
+    }
+}
+
+/// Asks what became of a call; sends it only if it was never started.
+async fn settle(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
+    match router.settle(order.clone()).await? {
+        Settled::Done(outcome) => Ok(outcome),
+        Settled::NeverStarted => router.call(order).await,
+        Settled::InDoubt { reason } => Err(CallError::Unknown(reason)),
+    }
+}

@@ -1,0 +1,75 @@
+//! Replay: read the tail behind the folded state, decode it, fold it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use perennial_engine::ports::{ReadFrom, StoreError};
+use perennial_schema::event::{Draft, Event, Private};
+use tracing::warn;
+
+use super::{Session, Stop};
+use crate::limits;
+
+impl Session {
+    /// Folds everything the log has beyond the state.
+    pub(super) async fn catch_up(&mut self) -> Result<(), Stop> {
+        loop {
+            let from = ReadFrom {
+                after: self.state.seq,
+                limit: limits::REPLAY_PAGE,
+            };
+            let records = match self.ports.log.read(self.key, from).await {
+                Ok(records) => records,
+                Err(error @ StoreError::Inconsistent { .. }) => return Err(Stop::Unreadable(error.to_string())),
+                Err(error) => {
+                    warn!(%error, "could not read the log; trying again");
+                    self.pause(limits::STORE_PAUSE.1).await?;
+                    continue;
+                }
+            };
+            let Some(last) = records.last().map(|record| record.seq) else {
+                return Ok(());
+            };
+            for record in &records {
+                let unreadable = |error| Stop::Unreadable(format!("the log is damaged: {error}"));
+                self.fold(&record.decode().map_err(unreadable)?)?;
+            }
+            debug_assert_eq!(last, self.state.seq);
+        }
+    }
+
+    /// Folds what was just appended, without reading it back.
+    pub(super) fn fold_drafts(&mut self, first_seq: u64, turn: u64, drafts: &[Draft]) -> Result<(), Stop> {
+        for (seq, draft) in (first_seq..).zip(drafts) {
+            let private: Private = draft
+                .private
+                .as_deref()
+                .map(serde_json::from_str)
+                .transpose()
+                .map_err(|error| Stop::Unreadable(format!("replay data of our own event does not parse: {error}")))?
+                .unwrap_or_default();
+            self.fold(&Event {
+                seq,
+                id: draft.id,
+                turn,
+                body: draft.body.clone(),
+                private,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One event, fenced: a fold that panics sets this session aside and leaves its neighbours alone (I15).
+    fn fold(&mut self, event: &Event) -> Result<(), Stop> {
+        catch_unwind(AssertUnwindSafe(|| self.state.apply(event)))
+            .map_err(|_| Stop::Unreadable(format!("folding the event at seq {} panicked", event.seq)))
+    }
+
+    /// Waits, unless the lease or the process ends.
+    pub(super) async fn pause(&mut self, pause: std::time::Duration) -> Result<(), Stop> {
+        tokio::select! {
+            () = self.watch.lost.cancelled() => Err(Stop::Evicted),
+            () = self.drain.cancelled() => Err(Stop::Draining),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! One claimed session, from replay to rest.
+//!
+//! The loop is `next → act → append → fold`. Everything that is true of the session is in the log; what is here (calls in
+//! flight, a model request) is work that may be dropped at any time. After a crash the same loop runs again: calls that
+//! were dispatched are settled, an open request is closed as an error, and the session goes on.
+
+mod append;
+mod calls;
+mod load;
+mod rest;
+mod think;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use perennial_engine::kernel::{self, Command, State, Step};
+use perennial_engine::ports::{
+    AppendError, Bus, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
+};
+use perennial_engine::retry;
+use perennial_schema::EventId;
+use perennial_schema::event::{Body, Draft, Empty};
+use perennial_schema::model::Usage;
+use perennial_schema::tool::Outcome;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use crate::harness::Harness;
+use crate::lease::Watch;
+use crate::pool::Ports;
+
+/// How a drive ended.
+pub(crate) struct Ended {
+    pub(crate) key: SessionKey,
+    pub(crate) epoch: u64,
+    /// The folded state, when it is certain to be a prefix of the log.
+    pub(crate) state: Option<State>,
+}
+
+/// Why a drive stops before the session rests.
+#[derive(Debug)]
+enum Stop {
+    /// The lease is somebody else's: drop everything, append nothing (I3).
+    Evicted,
+    /// This process is going away.
+    Draining,
+    /// The log cannot be understood; the reason for people.
+    Unreadable(String),
+    /// The session row is gone.
+    Gone,
+}
+
+/// Whether the loop goes on.
+enum Flow {
+    Continue,
+    Released,
+}
+
+/// A claimed session.
+pub(crate) struct Session {
+    ports: Ports,
+    row: SessionRow,
+    key: SessionKey,
+    epoch: u64,
+    state: State,
+    tools: Vec<ToolSpec>,
+    /// Opened by the first model request, thrown away whenever the session stops thinking.
+    harness: Option<Box<dyn Harness>>,
+    watch: Watch,
+    notices: Box<dyn Subscription>,
+    drain: CancellationToken,
+    /// Calls in flight, by event id of the tool use.
+    running: JoinSet<(EventId, Result<Outcome, CallError>)>,
+    in_flight: BTreeSet<EventId>,
+    /// Calls whose intent was appended with their step and that have not left yet.
+    fresh: BTreeSet<EventId>,
+    /// The open model request that is ours; another one was left by a dead attempt.
+    own_request: Option<EventId>,
+    placement: Option<Placement>,
+    requests: u32,
+}
+
+impl Session {
+    pub(crate) fn new(
+        ports: Ports,
+        row: SessionRow,
+        watch: Watch,
+        drain: CancellationToken,
+        warm: Option<State>,
+    ) -> Self {
+        let key = row.key;
+        // Subscribe before the tail is read: what is appended later is heard.
+        let notices = ports.bus.subscribe(key);
+        let tools = ports.router.catalogue(&row.agent, &row.environment);
+        Self {
+            key,
+            epoch: row.epoch,
+            state: warm.unwrap_or_default(),
+            tools,
+            harness: None,
+            watch,
+            notices,
+            drain,
+            running: JoinSet::new(),
+            in_flight: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            own_request: None,
+            placement: None,
+            requests: 0,
+            ports,
+            row,
+        }
+    }
+
+    /// Drives the session until it rests or the lease ends. Never panics outward: a panic of ours sets the session aside.
+    pub(crate) async fn run(mut self) -> Ended {
+        let drive = std::panic::AssertUnwindSafe(self.drive()).catch_unwind().await;
+        let outcome = match drive {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or(panic.downcast_ref::<&str>().copied());
+                error!(panic = text.unwrap_or("?"), "driving a session panicked");
+                Err(Stop::Unreadable(
+                    "an internal error of the server (a panic) while driving this session".into(),
+                ))
+            }
+        };
+        self.running.abort_all();
+        self.close_harness().await;
+        let state = match outcome {
+            Ok(()) => Some(self.state),
+            Err(Stop::Draining) => {
+                self.give_back().await;
+                None
+            }
+            Err(Stop::Unreadable(reason)) => {
+                self.set_aside(reason).await;
+                None
+            }
+            Err(Stop::Evicted | Stop::Gone) => {
+                debug!("let go of a session that is no longer ours");
+                None
+            }
+        };
+        Ended {
+            key: self.key,
+            epoch: self.epoch,
+            state,
+        }
+    }
+
+    async fn drive(&mut self) -> Result<(), Stop> {
+        if self.row.attempts >= retry::QUARANTINE_AFTER {
+            let reason = format!("{} attempts in a row ended in process death", self.row.attempts);
+            return Err(Stop::Unreadable(reason));
+        }
+        if self.row.attempts >= retry::ALONE_AFTER {
+            let notice = Draft::new(
+                self.ports.ids.event(),
+                Body::SessionStatusRescheduled(Empty {}),
+                self.ports.clock.now(),
+            );
+            self.announce(vec![notice]).await?;
+        }
+        self.catch_up().await?;
+        loop {
+            if self.watch.lost.is_cancelled() {
+                return Err(Stop::Evicted);
+            }
+            if self.drain.is_cancelled() {
+                return Err(Stop::Draining);
+            }
+            match self.step().await? {
+                Flow::Continue => {}
+                Flow::Released => return Ok(()),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Flow, Stop> {
+        match self.state.next() {
+            Step::CloseRequest(start) if self.own_request == Some(start) => self.think().await,
+            Step::CloseRequest(_) => {
+                let drafts = self.decide(Command::AbandonRequest {
+                    usage: Usage::default(),
+                })?;
+                self.append(drafts).await?;
+                Ok(Flow::Continue)
+            }
+            Step::Close(closes) => self.close(&closes).await,
+            Step::Call(calls) => self.call(calls).await,
+            Step::Think => self.begin_request().await,
+            Step::Await { event_ids, announce } => self.park(event_ids, announce).await,
+            Step::Rest(stop) => self.rest(stop).await,
+            Step::Quarantined => {
+                let unknown = self.state.unknown.clone();
+                let what = unknown.map_or_else(String::new, |event| format!("{} at seq {}", event.kind, event.seq));
+                Err(Stop::Unreadable(format!(
+                    "this version does not know the event {what}; upgrade, then retry"
+                )))
+            }
+        }
+    }
+
+    /// The kernel's events for a command. A rejection means this driver and the kernel disagree: the state is rebuilt from
+    /// the log by the next claim.
+    fn decide(&self, command: Command<'_>) -> Result<Vec<Draft>, Stop> {
+        let decided = self
+            .state
+            .decide(command, self.ports.clock.now(), self.ports.ids.as_ref());
+        decided
+            .map_err(|rejection| Stop::Unreadable(format!("the turn loop asked for what the log forbids: {rejection}")))
+    }
+
+    async fn close_harness(&mut self) {
+        if let Some(mut harness) = self.harness.take() {
+            harness.close().await;
+        }
+    }
+
+    /// Waits until something happens that may change what is next; the tail is folded by then.
+    async fn wait(&mut self) -> Result<(), Stop> {
+        tokio::select! {
+            () = self.watch.lost.cancelled() => return Err(Stop::Evicted),
+            () = self.drain.cancelled() => return Err(Stop::Draining),
+            seq = newer(&mut self.notices, &mut self.watch.head, self.state.seq) => debug!(seq, "the log moved"),
+        }
+        self.catch_up().await
+    }
+
+    /// Sets the session aside, without folding its log (I15).
+    async fn set_aside(&mut self, reason: String) {
+        info!(session.id = %self.key.session, %reason, "quarantining a session");
+        let message = format!(
+            "{reason}. The session is set aside; retry it with POST /v1/sessions/{}/retry",
+            self.key.session
+        );
+        let drafts = kernel::quarantine(message, self.ports.clock.now(), self.ports.ids.as_ref());
+        if let Err(error) = self.append_quarantine(drafts).await {
+            error!(session.id = %self.key.session, %error, "could not set a session aside");
+        }
+    }
+}
+
+/// Waits for a hint or a renewal that shows a head beyond `seq`.
+async fn newer(notices: &mut Box<dyn Subscription>, head: &mut tokio::sync::watch::Receiver<u64>, seq: u64) -> u64 {
+    loop {
+        tokio::select! {
+            notice = notices.next() => match notice {
+                Some(Notice::Hint { seq: hinted }) if hinted > seq => return hinted,
+                Some(Notice::Hint { .. } | Notice::Delta(_)) => {}
+                Some(Notice::Lagged) => return seq,
+                // The bus is gone: renewals still show the head.
+                None => std::future::pending().await,
+            },
+            changed = head.changed() => {
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                let seen = *head.borrow();
+                if seen > seq {
+                    return seen;
+                }
+            }
+        }
+    }
+}
+
+/// A bus as the previews need it.
+fn bus(ports: &Ports) -> Arc<dyn Bus> {
+    ports.bus.clone()
+}
+
+/// An append error that ends the drive.
+fn fatal(error: AppendError) -> Stop {
+    match error {
+        AppendError::NotFound => Stop::Gone,
+        AppendError::Fenced { .. } => Stop::Evicted,
+        error => Stop::Unreadable(error.to_string()),
+    }
+}

@@ -1,0 +1,245 @@
+//! Asking the model: begin the request in the log, ask, append the finished step. What arrives meanwhile is folded; an
+//! interrupt drops the request.
+
+use perennial_engine::kernel::Command;
+use perennial_engine::ports::{ModelError, ModelStep, Part, Ready};
+use perennial_engine::retry;
+use perennial_schema::event::{Draft, ErrorDetail, ErrorKind, RetryStatus};
+use perennial_schema::model::{StopKind, Usage};
+use perennial_schema::session::StopReason;
+use tracing::info;
+
+use super::append::Terms;
+use super::{Flow, Session, Stop, newer};
+use crate::harness::Think;
+use crate::limits;
+use crate::sink::BusSink;
+
+/// How waiting for the model ended.
+enum Asked {
+    Answered(Result<ModelStep, ModelError>),
+    Interrupted,
+}
+
+impl Session {
+    /// Appends the start of a model request; the queued inputs enter the context here.
+    pub(super) async fn begin_request(&mut self) -> Result<Flow, Stop> {
+        let drafts = self.decide(Command::StartRequest)?;
+        self.append(drafts).await?;
+        self.own_request = self.state.request;
+        Ok(Flow::Continue)
+    }
+
+    /// Asks for one step, with retries, and appends what came of it.
+    pub(super) async fn think(&mut self) -> Result<Flow, Stop> {
+        self.requests += 1;
+        if self.requests > limits::REQUESTS_PER_TURN {
+            return self
+                .give_up(
+                    ErrorKind::ToolUseLimitReachedError,
+                    "this turn made too many model requests".into(),
+                )
+                .await;
+        }
+        for attempt in 1.. {
+            if self.own_request.is_none() {
+                self.begin_request().await?;
+            }
+            fail::fail_point!("worker.model.before");
+            let asked = self.ask().await?;
+            fail::fail_point!("worker.model.after");
+            let error = match asked {
+                Asked::Interrupted => return self.abandon(None).await,
+                Asked::Answered(Ok(step)) => return self.finish(step).await,
+                Asked::Answered(Err(error)) => error,
+            };
+            self.close_harness().await;
+            if !error.retryable || attempt >= retry::MODEL_ATTEMPTS {
+                return self.give_up_on(error, attempt).await;
+            }
+            if !self.retry_later(&error, attempt).await? {
+                return Ok(Flow::Continue);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn ask(&mut self) -> Result<Asked, Stop> {
+        let ask = Think {
+            key: self.key,
+            agent: &self.row.agent.clone(),
+            tools: &self.tools.clone(),
+            messages: self.state.render(),
+        };
+        let mut sink = BusSink::new(super::bus(&self.ports), self.ports.ids.clone(), self.key);
+        // The harness is borrowed by the request for as long as it lasts; the rest of the session is not.
+        let mut harness = match self.harness.take() {
+            Some(harness) => harness,
+            None => self.ports.harnesses.open(self.row.agent.harness),
+        };
+        let outcome = {
+            let mut thinking = harness.think(ask, &mut sink);
+            loop {
+                tokio::select! {
+                    answer = &mut thinking => break Ok(Asked::Answered(answer)),
+                    () = self.watch.lost.cancelled() => break Err(Stop::Evicted),
+                    () = self.drain.cancelled() => break Err(Stop::Draining),
+                    _ = newer(&mut self.notices, &mut self.watch.head, self.state.seq) => {
+                        if let Err(stop) = self.catch_up().await {
+                            break Err(stop);
+                        }
+                        if self.state.interrupt.is_some() {
+                            break Ok(Asked::Interrupted);
+                        }
+                    }
+                }
+            }
+        };
+        self.harness = Some(harness);
+        outcome
+    }
+
+    /// Appends a finished step: message, tool uses and the dispatch intents of calls that may run at once, in one commit. A
+    /// step without calls ends the turn, in the same commit if nothing has arrived.
+    async fn finish(&mut self, step: ModelStep) -> Result<Flow, Stop> {
+        let calls = step.parts.iter().any(|part| matches!(part, Part::ToolUse { .. }));
+        let placement = if self.may_dispatch(&step) {
+            self.place().await.ok()
+        } else {
+            None
+        };
+        let finished = self.decide(Command::FinishRequest {
+            step: &step,
+            tools: &self.tools,
+            placement,
+        })?;
+        self.own_request = None;
+        if !calls && !self.state.has_queued_input() && self.state.interrupt.is_none() {
+            let stop = if step.stop == StopKind::Refusal {
+                StopReason::Refusal
+            } else {
+                StopReason::EndTurn
+            };
+            let mut drafts = finished.clone();
+            drafts.extend(self.decide(Command::Rest(Some(stop)))?);
+            fail::fail_point!("worker.rest.before");
+            let terms = Terms {
+                only_at_head: true,
+                release: true,
+                ready: None,
+            };
+            if self.append_on(drafts, terms).await? {
+                fail::fail_point!("worker.rest.after");
+                return Ok(Flow::Released);
+            }
+            self.catch_up().await?;
+        }
+        fail::fail_point!("worker.dispatch.before");
+        self.append(finished).await?;
+        fail::fail_point!("worker.dispatch.after");
+        // No call was open before this step, so every dispatched one is ours and has not left yet.
+        self.fresh = self
+            .state
+            .open_calls()
+            .filter(|call| call.dispatched.is_some())
+            .map(|call| call.id)
+            .collect();
+        Ok(Flow::Continue)
+    }
+
+    /// Whether the step asks for anything that runs at once.
+    fn may_dispatch(&self, step: &ModelStep) -> bool {
+        step.parts.iter().any(|part| match part {
+            Part::ToolUse { name, .. } => self.tools.iter().any(|tool| tool.name == *name && tool.runs_at_once()),
+            _ => false,
+        })
+    }
+
+    /// Closes the request as an error, with what is to be said about it. The previews of this attempt are void.
+    async fn abandon(&mut self, error: Option<ErrorDetail>) -> Result<Flow, Stop> {
+        self.own_request = None;
+        self.close_harness().await;
+        let drafts = self.abandoned(error)?;
+        self.append(drafts).await?;
+        Ok(Flow::Continue)
+    }
+
+    fn abandoned(&self, error: Option<ErrorDetail>) -> Result<Vec<Draft>, Stop> {
+        let mut drafts = self.decide(Command::AbandonRequest {
+            usage: Usage::default(),
+        })?;
+        if let Some(error) = error {
+            drafts.extend(self.decide(Command::Report(error))?);
+        }
+        Ok(drafts)
+    }
+
+    /// Says that another attempt follows, and waits for its time. False when something arrived that changes what is next.
+    async fn retry_later(&mut self, error: &ModelError, attempt: u32) -> Result<bool, Stop> {
+        let retry_after = error
+            .retry_after
+            .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let delay = retry::model_delay_millis(attempt, retry_after, rand::random_range(0..=1000));
+        info!(attempt, delay_ms = delay, error = %error, "a model request failed; trying again");
+        let detail = ErrorDetail {
+            kind: error.kind,
+            message: error.message.clone(),
+            retry_status: RetryStatus::Retrying,
+        };
+        self.abandon(Some(detail)).await?;
+        let wake = tokio::time::sleep(std::time::Duration::from_millis(delay));
+        tokio::pin!(wake);
+        loop {
+            tokio::select! {
+                () = &mut wake => return Ok(self.state.interrupt.is_none()),
+                waited = self.wait() => waited?,
+            }
+            if self.state.interrupt.is_some() {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn give_up_on(&mut self, error: ModelError, attempts: u32) -> Result<Flow, Stop> {
+        let message = if attempts > 1 {
+            format!("{} (tried {attempts} times)", error.message)
+        } else {
+            error.message
+        };
+        self.give_up(error.kind, message).await
+    }
+
+    /// Ends the turn with an error: span, error and idle in one commit. New input starts again.
+    async fn give_up(&mut self, kind: ErrorKind, message: String) -> Result<Flow, Stop> {
+        let detail = ErrorDetail {
+            kind,
+            message,
+            retry_status: RetryStatus::Exhausted,
+        };
+        self.own_request = None;
+        let mut drafts = self.abandoned(Some(detail))?;
+        drafts.extend(self.decide(Command::Rest(Some(StopReason::RetriesExhausted)))?);
+        // What is queued was never answered with this error: it goes on.
+        let more = self.state.has_queued_input();
+        let terms = Terms {
+            only_at_head: true,
+            release: !more,
+            ready: more.then_some(Ready::Keep),
+        };
+        while !self.append_on(drafts.clone(), terms).await? {
+            self.catch_up().await?;
+            if self.state.has_queued_input() || self.state.interrupt.is_some() {
+                self.append_on(
+                    drafts,
+                    Terms {
+                        ready: Some(Ready::Keep),
+                        ..Terms::default()
+                    },
+                )
+                .await?;
+                return Ok(Flow::Continue);
+            }
+        }
+        Ok(if more { Flow::Continue } else { Flow::Released })
+    }
+}
