@@ -52,7 +52,7 @@ impl State {
                 });
             }
             Body::UserCustomToolResult(result) => {
-                self.answer(result.custom_tool_use_id, &result.content, result.is_error)
+                self.answer(result.custom_tool_use_id, &result.content, result.is_error);
             }
             Body::UserToolResult(result) | Body::AgentToolResult(result) => {
                 self.answer(result.tool_use_id, &result.content, result.is_error);

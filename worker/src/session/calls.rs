@@ -17,7 +17,7 @@ impl Session {
             .filter(|call| !self.in_flight.contains(&call.id))
             .partition(|call| call.dispatched.is_some());
         for call in dispatched {
-            self.resume(call);
+            self.resume(&call);
         }
         if !fresh.is_empty() {
             return self.dispatch(fresh).await;
@@ -60,7 +60,7 @@ impl Session {
 
     /// A dispatched call without a result: ours, just appended with its step, or an earlier attempt's. Both are asked for by
     /// id; only what was never started is sent.
-    fn resume(&mut self, call: Call) {
+    fn resume(&mut self, call: &Call) {
         if call
             .dispatched
             .as_ref()
@@ -92,10 +92,7 @@ impl Session {
         Ok(Flow::Continue)
     }
 
-    async fn ended(
-        &mut self,
-        ended: Vec<Result<(EventId, Result<Outcome, CallError>), tokio::task::JoinError>>,
-    ) -> Result<Flow, Stop> {
+    async fn ended(&mut self, ended: Vec<Result<super::CallEnd, tokio::task::JoinError>>) -> Result<Flow, Stop> {
         let mut results = Vec::new();
         for joined in ended {
             let Ok((call_id, result)) = joined else { continue };

@@ -52,6 +52,9 @@ enum Stop {
     Gone,
 }
 
+/// A call that ended.
+type CallEnd = (EventId, Result<Outcome, CallError>);
+
 /// Whether the loop goes on.
 enum Flow {
     Continue,
@@ -72,7 +75,7 @@ pub(crate) struct Session {
     notices: Box<dyn Subscription>,
     drain: CancellationToken,
     /// Calls in flight, by event id of the tool use.
-    running: JoinSet<(EventId, Result<Outcome, CallError>)>,
+    running: JoinSet<CallEnd>,
     in_flight: BTreeSet<EventId>,
     /// Calls whose intent was appended with their step and that have not left yet.
     fresh: BTreeSet<EventId>,

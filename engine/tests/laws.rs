@@ -1,0 +1,123 @@
+//! The laws of the kernel, on generated logs: every prefix folds and renders to a provider-valid message list; folding one by
+//! one, at once, or from a snapshot gives the same state (I6, I8).
+//!
+//! Two kinds of logs: *lived* ones, made by driving the kernel itself through random outcomes, inputs and crashes; and
+//! *foreign* ones, any events in any order.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on should stop")]
+
+#[cfg(test)]
+mod lived;
+
+use perennial_engine::kernel::{Message, MessagePart, Role, State, Step};
+use perennial_schema::event::Event;
+use proptest::prelude::*;
+
+fn check_every_prefix(log: &[Event]) -> Result<(), TestCaseError> {
+    let mut incremental = State::default();
+    for (length, event) in log.iter().enumerate() {
+        incremental.apply(event);
+        let messages = incremental.render();
+        if let Err(why) = valid(&messages) {
+            return Err(TestCaseError::fail(format!(
+                "prefix of {} events: {why}: {messages:#?}",
+                length + 1
+            )));
+        }
+    }
+    prop_assert_eq!(&incremental, &State::default().fold(log));
+    Ok(())
+}
+
+fn check_snapshots(log: &[Event], cut: usize) -> Result<(), TestCaseError> {
+    let (head, tail) = log.split_at(cut.min(log.len()));
+    let snapshot = serde_json::to_string(&State::default().fold(head)).expect("a state serialises");
+    let restored: State = serde_json::from_str(&snapshot).expect("and comes back");
+    prop_assert_eq!(restored.fold(tail), State::default().fold(log));
+    Ok(())
+}
+
+/// What a provider asks of a conversation.
+fn valid(messages: &[Message]) -> Result<(), String> {
+    let mut pending: Vec<_> = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        let expected = if index % 2 == 0 { Role::User } else { Role::Assistant };
+        if message.role != expected {
+            return Err(format!("message {index} has role {:?}", message.role));
+        }
+        if message.parts.is_empty() {
+            return Err(format!("message {index} is empty"));
+        }
+        let results: Vec<_> = message
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                MessagePart::ToolResult { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        if results != pending {
+            return Err(format!("message {index} answers {results:?}, expected {pending:?}"));
+        }
+        if !results.is_empty() && !matches!(message.parts[0], MessagePart::ToolResult { .. }) {
+            return Err(format!("message {index} does not begin with its results"));
+        }
+        pending = message
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                MessagePart::ToolUse { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+    }
+    if pending.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{pending:?} are never answered"))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lived_logs_fold_and_render(choices in prop::collection::vec(any::<u8>(), 1..200)) {
+        let log = lived::log(&choices);
+        check_every_prefix(&log)?;
+    }
+
+    #[test]
+    fn foreign_logs_fold_and_render(log in lived::foreign(120)) {
+        check_every_prefix(&log)?;
+    }
+
+    #[test]
+    fn snapshot_and_tail_equal_the_whole(choices in prop::collection::vec(any::<u8>(), 1..200), cut in 0usize..400) {
+        check_snapshots(&lived::log(&choices), cut)?;
+    }
+
+    #[test]
+    fn foreign_snapshot_and_tail_equal_the_whole(log in lived::foreign(120), cut in 0usize..120) {
+        check_snapshots(&log, cut)?;
+    }
+
+    /// Left alone, every lived session comes to rest: the loop of `next` cannot spin or stall.
+    #[test]
+    fn lived_sessions_come_to_rest(choices in prop::collection::vec(any::<u8>(), 1..200)) {
+        let mut life = lived::Life::new();
+        life.live(&choices);
+        life.settle();
+        prop_assert!(matches!(life.state.next(), Step::Rest(None) | Step::Await { announce: false, .. }), "{:?}", life.state.next());
+    }
+
+    /// A fork at any seq rests, owes nothing and has no open call.
+    #[test]
+    fn forks_begin_at_rest(choices in prop::collection::vec(any::<u8>(), 1..200), cut in 0usize..400) {
+        let log = lived::log(&choices);
+        let state = State::default().fold(&log[..cut.min(log.len())]);
+        let forked = lived::fork(state);
+        prop_assert_eq!(forked.open_calls().count(), 0);
+        prop_assert!(forked.has_queued_input() || matches!(forked.next(), Step::Rest(None)), "{:?}", forked.next());
+    }
+}
