@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use perennial_schema::EventId;
 use perennial_schema::agent::ModelConfig;
 use perennial_schema::event::{ErrorKind, Native, Raw};
 pub use perennial_schema::model::StopKind;
 use perennial_schema::model::Usage;
+use perennial_schema::{EventId, SessionId};
 
 use super::ToolSpec;
 use crate::kernel::Message;
@@ -15,6 +15,8 @@ use crate::kernel::Message;
 /// What a model is asked.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
+    /// Whose conversation it is: a provider's cache key, and never more than a key.
+    pub session: SessionId,
     /// Which model and how.
     pub model: ModelConfig,
     /// System prompt.

@@ -25,6 +25,7 @@ impl Native {
 impl Harness for Native {
     async fn think(&mut self, ask: Think<'_>, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
         let request = ModelRequest {
+            session: ask.key.session,
             model: ask.agent.model.clone(),
             system: ask.agent.system.clone(),
             messages: ask.messages,
