@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The log and who holds it: append, read, leases, blobs, wake-ups and fan-out, behind the ports of `perennial-engine`.
+//!
+//! * [`log::sqlite`] is the embedded default, [`log::memory`] the same rules without a disk (simulation and tests).
+//! * [`bus::local`] carries hints and previews within one process, [`bus::silent`] loses everything.
+//! * [`blobs::files`] and [`blobs::memory`] keep bytes too large for an event.
+//! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
+//!
+//! **Architecture invariant:** the only crate that writes sessions and events. It never looks into a payload beyond the
+//! envelope's `processed_at`, makes no decision about turns, and knows no HTTP.
+
+pub mod blobs;
+pub mod bus;
+pub mod clock;
+mod hinted;
+pub mod limits;
+pub mod log;
+
+pub use hinted::Hinted;

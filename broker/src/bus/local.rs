@@ -1,0 +1,199 @@
+//! The bus within one process. Each subscriber has a bounded queue that grows only while it is behind; who overflows it is
+//! told that it lagged. Hints that wait collapse into the newest one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use perennial_engine::ports::{Bus, Delta, Notice, SessionKey, Subscription, WakeUps};
+use tokio::sync::{Notify, watch};
+
+use crate::limits;
+
+/// The bus. Cheap to clone; all clones are one bus, and dropping the last of them ends its subscriptions.
+#[derive(Clone)]
+pub struct Local {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rooms: Rooms,
+    wake: watch::Sender<()>,
+}
+
+/// Who listens to which session; a session nobody listens to has no entry.
+type Rooms = Arc<Mutex<HashMap<SessionKey, Vec<Arc<Queue>>>>>;
+
+impl Default for Local {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Local {
+    /// A bus without subscribers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                rooms: Rooms::default(),
+                wake: watch::Sender::new(()),
+            }),
+        }
+    }
+
+    fn publish(&self, key: SessionKey, notice: &Notice) {
+        if let Some(room) = lock(&self.shared.rooms).get(&key) {
+            for queue in room {
+                queue.push(notice.clone());
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for queue in lock(&self.rooms).values().flatten() {
+            queue.close();
+        }
+    }
+}
+
+impl Bus for Local {
+    fn hint(&self, key: SessionKey, seq: u64) {
+        self.publish(key, &Notice::Hint { seq });
+    }
+
+    fn delta(&self, key: SessionKey, delta: Delta) {
+        self.publish(key, &Notice::Delta(delta));
+    }
+
+    fn wake(&self) {
+        self.shared.wake.send_replace(());
+    }
+
+    fn subscribe(&self, key: SessionKey) -> Box<dyn Subscription> {
+        let queue = Arc::new(Queue::default());
+        lock(&self.shared.rooms)
+            .entry(key)
+            .or_default()
+            .push(Arc::clone(&queue));
+        Box::new(Listener {
+            key,
+            queue,
+            rooms: Arc::clone(&self.shared.rooms),
+        })
+    }
+
+    fn wake_ups(&self) -> Box<dyn WakeUps> {
+        Box::new(Alarm(self.shared.wake.subscribe()))
+    }
+}
+
+/// What waits for one subscriber.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    notices: VecDeque<Notice>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    fn push(&self, notice: Notice) {
+        lock(&self.waiting).push(notice);
+        self.news.notify_one();
+    }
+
+    fn close(&self) {
+        lock(&self.waiting).closed = true;
+        self.news.notify_one();
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, notice: Notice) {
+        if let (Notice::Hint { seq }, Some(Notice::Hint { seq: last })) = (&notice, self.notices.back_mut()) {
+            *last = (*last).max(*seq);
+            return;
+        }
+        self.bytes += weight(&notice);
+        self.notices.push_back(notice);
+        if self.notices.len() > limits::SUBSCRIBER_NOTICES || self.bytes > limits::SUBSCRIBER_BYTES {
+            self.notices.clear();
+            self.bytes = 0;
+            self.notices.push_back(Notice::Lagged);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Notice> {
+        let notice = self.notices.pop_front()?;
+        self.bytes -= weight(&notice);
+        Some(notice)
+    }
+}
+
+fn weight(notice: &Notice) -> usize {
+    match notice {
+        Notice::Delta(delta) => delta.payload.len(),
+        Notice::Hint { .. } | Notice::Lagged => 0,
+    }
+}
+
+struct Listener {
+    key: SessionKey,
+    queue: Arc<Queue>,
+    rooms: Rooms,
+}
+
+#[async_trait]
+impl Subscription for Listener {
+    async fn next(&mut self) -> Option<Notice> {
+        loop {
+            {
+                let mut waiting = lock(&self.queue.waiting);
+                if let Some(notice) = waiting.pop() {
+                    return Some(notice);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            // `notify_one` leaves a permit when nobody waits, so nothing pushed in between is missed.
+            self.queue.news.notified().await;
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut rooms = lock(&self.rooms);
+        if let Some(room) = rooms.get_mut(&self.key) {
+            room.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
+            if room.is_empty() {
+                rooms.remove(&self.key);
+            }
+        }
+    }
+}
+
+struct Alarm(watch::Receiver<()>);
+
+#[async_trait]
+impl WakeUps for Alarm {
+    async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The bus is gone; sweeping goes on without it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,4 @@
+//! Buses: hints, previews and wake-ups; nothing durable.
+
+pub mod local;
+pub mod silent;

@@ -1,0 +1,40 @@
+//! Every bound of this crate in one place.
+
+use std::time::Duration;
+
+/// Appends and lease verbs that may wait for the writer; who comes later waits [`QUEUE_WAIT`] and is refused.
+pub const WRITER_QUEUE: usize = 1024;
+/// Most of them that travel in one transaction.
+pub const BATCH: usize = 256;
+/// Payload bytes after which a transaction takes no further member.
+pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
+/// How long a caller waits for a place in the writer's queue or for a reader.
+pub const QUEUE_WAIT: Duration = Duration::from_secs(2);
+/// How long SQLite waits for another connection's transaction.
+pub const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// Connections that read.
+pub const READERS: u32 = 4;
+/// Connections for the accounts' tables.
+pub const ACCOUNT_CONNECTIONS: u32 = 2;
+/// Prepared statements kept per connection; appends have one per shape.
+pub const STATEMENTS: usize = 256;
+/// Payload bytes one `read` returns at most, unless a single event is larger.
+pub const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Events of one INSERT (SQLite binds at most 32,766 values per statement).
+pub const EVENTS_PER_INSERT: usize = 200;
+/// Highest seq of a session: half of an event's position.
+pub const LAST_SEQ: u64 = u32::MAX as u64;
+/// How long an idempotency key is remembered, in milliseconds (I19 promises a day).
+pub const IDEMPOTENCY_MILLIS: u64 = 48 * 3600 * 1000;
+/// How long a request of an official SDK may be repeated by its retry, in milliseconds.
+pub const SDK_RETRY_MILLIS: u64 = 60 * 1000;
+/// How often forgotten keys are swept out, in milliseconds.
+pub const PRUNE_EVERY_MILLIS: u64 = 10 * 60 * 1000;
+/// How many of them at once.
+pub const PRUNE_ROWS: i64 = 1000;
+/// Size the write-ahead log is cut back to after a checkpoint.
+pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
+/// Notices that wait for one subscriber; then it is told that it lagged.
+pub const SUBSCRIBER_NOTICES: usize = 256;
+/// Preview bytes that wait for one subscriber.
+pub const SUBSCRIBER_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,182 @@
+//! The log without a disk: the same rules over maps behind one mutex. For the simulation, for tests, and for whoever embeds
+//! the kernel and wants nothing durable. Nothing here awaits, so it needs no runtime.
+
+mod create;
+mod leases;
+mod list;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use perennial_engine::ports::{
+    Append, AppendError, Appended, Authority, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
+    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+};
+use perennial_schema::event::Record;
+use perennial_schema::{EventId, OwnerId, WorkspaceId};
+
+use super::rules::{self, ToolUse};
+use crate::limits;
+use state::State;
+
+/// The memory store. Cheap to clone; all clones share one state.
+#[derive(Clone)]
+pub struct Memory {
+    clock: Arc<dyn Clock>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            state: Arc::default(),
+        }
+    }
+
+    /// A panic while the lock was held cannot leave a half-applied append: rules check first and write last.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Log for Memory {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let session = state.sessions.get(&append.key).ok_or(AppendError::NotFound)?;
+        if let Some(outcome) = session.appends.get(&append.append_id) {
+            return Ok(outcome.appended(append.key.session, true));
+        }
+        let idempotency = match &append.authority {
+            Authority::Client { idempotency, .. } => idempotency.as_ref(),
+            Authority::Holder { .. } => None,
+        };
+        if let Some(asked) = idempotency {
+            let stored = state.remembered(append.key.workspace, asked);
+            if let Some(earlier) = rules::recall(asked, stored, Some(append.key.session), now)? {
+                return Ok(earlier);
+            }
+        }
+        session.head.admit(&append)?;
+        let mut tools: Vec<(EventId, ToolUse)> = rules::tool_uses(&append)
+            .into_iter()
+            .map(|id| (id, session.tool_use(id)))
+            .collect();
+        rules::check_answers(&append, &mut tools)?;
+        session.check_ids(append.key, &append.events)?;
+
+        if let Some(asked) = idempotency {
+            let outcome = session.head.clone().advance(&append, now);
+            state.remember(append.key, asked, outcome);
+        }
+        let session = state.sessions.get_mut(&append.key).ok_or(AppendError::NotFound)?;
+        let outcome = session.head.advance(&append, now);
+        session.store(&append.events, &append.projection.processed, outcome);
+        session.patch(&append.projection.patch);
+        session.appends.insert(append.append_id, outcome);
+        Ok(outcome.appended(append.key.session, false))
+    }
+
+    async fn read(&self, key: SessionKey, from: ReadFrom) -> Result<Vec<Record>, StoreError> {
+        let state = self.state();
+        let Some(session) = state.sessions.get(&key) else {
+            return Ok(Vec::new());
+        };
+        let after = usize::try_from(from.after)
+            .unwrap_or(usize::MAX)
+            .min(session.events.len());
+        let mut bytes = 0;
+        let within = |(index, event): &(usize, &state::Event)| {
+            bytes += event.record.payload.len() + event.record.private.as_ref().map_or(0, String::len);
+            *index == 0 || bytes <= limits::READ_BYTES
+        };
+        let rows = session.events[after..].iter().take(from.limit as usize).enumerate();
+        Ok(rows.take_while(within).map(|(_, event)| event.record.clone()).collect())
+    }
+
+    async fn event(&self, key: SessionKey, id: EventId) -> Result<Option<Record>, StoreError> {
+        let state = self.state();
+        Ok(state
+            .sessions
+            .get(&key)
+            .and_then(|session| session.by_id(id))
+            .map(|event| event.record.clone()))
+    }
+
+    async fn list(&self, key: SessionKey, filter: EventFilter) -> Result<Vec<Record>, StoreError> {
+        let state = self.state();
+        Ok(state
+            .sessions
+            .get(&key)
+            .map(|session| list::events(session, &filter))
+            .unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl Sessions for Memory {
+    async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
+        create::create(&mut self.state(), new, fork, self.clock.now())
+    }
+
+    async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
+        let state = self.state();
+        let now = self.clock.now();
+        Ok(state.sessions.get(&key).map(|session| state.row(key, session, now)))
+    }
+
+    async fn find(&self, workspace: WorkspaceId, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
+        Ok(list::sessions(&self.state(), workspace, &filter, self.clock.now()))
+    }
+}
+
+#[async_trait]
+impl Leases for Memory {
+    async fn register(&self, owner: OwnerId, ttl_millis: u64) -> Result<(), StoreError> {
+        let expires_at = self.clock.now().plus_millis(ttl_millis);
+        self.state().owners.insert(owner, expires_at);
+        Ok(())
+    }
+
+    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+        Ok(leases::claim(&mut self.state(), owner, limit, self.clock.now()))
+    }
+
+    async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {
+        leases::renew(&mut self.state(), owner, ttl_millis, self.clock.now()).ok_or(RenewError::Expired)
+    }
+
+    async fn release(&self, key: SessionKey, epoch: u64, ready: Ready, only_at_head: u64) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if let Some(session) = self.state().sessions.get_mut(&key)
+            && session.head.epoch == epoch
+            && session.head.owner.is_some()
+        {
+            session.head.release(ready, only_at_head, now);
+        }
+        Ok(())
+    }
+
+    async fn unregister(&self, owner: OwnerId) -> Result<(), StoreError> {
+        leases::unregister(&mut self.state(), owner);
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<ReadyCount, StoreError> {
+        Ok(leases::ready(&self.state(), self.clock.now()))
+    }
+
+    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        Ok(state
+            .sessions
+            .get_mut(&key)
+            .is_some_and(|session| session.head.lift_quarantine(now)))
+    }
+}

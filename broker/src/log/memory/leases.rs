@@ -1,0 +1,130 @@
+//! Claim, renew and count.
+
+use std::collections::BTreeMap;
+
+use perennial_engine::ports::{Claimed, Held, ReadyCount, SessionKey};
+use perennial_schema::{OwnerId, Timestamp, WorkspaceId};
+
+use super::state::State;
+use crate::log::rules::Head;
+
+/// Frees what dead owners held, then takes ready sessions, fairly across tenants: each tenant's longest waiting session
+/// first, tenants in the order in which they were last served.
+pub(super) fn claim(state: &mut State, owner: OwnerId, limit: u32, now: Timestamp) -> Vec<Claimed> {
+    free_dead(state, now);
+    if !state.is_alive(owner, now) {
+        return Vec::new();
+    }
+    let chosen = choose(state, limit as usize, now);
+    let mut claimed = Vec::with_capacity(chosen.len());
+    let mut served: Vec<WorkspaceId> = Vec::new();
+    for key in chosen {
+        if let Some(session) = state.sessions.get_mut(&key) {
+            session.head.epoch += 1;
+            session.head.owner = Some(owner);
+        }
+        if !served.contains(&key.workspace) {
+            served.push(key.workspace);
+            state.served.0 += 1;
+            state.served.1.insert(key.workspace, state.served.0);
+        }
+        if let Some(session) = state.sessions.get(&key) {
+            claimed.push(Claimed {
+                row: state.row(key, session, now),
+            });
+        }
+    }
+    claimed
+}
+
+fn free_dead(state: &mut State, now: Timestamp) {
+    state.owners.retain(|_, expires_at| *expires_at > now);
+    for session in state.sessions.values_mut() {
+        if session
+            .head
+            .owner
+            .is_some_and(|owner| !state.owners.contains_key(&owner))
+        {
+            session.head.free_after_death(now);
+        }
+    }
+}
+
+fn choose(state: &State, limit: usize, now: Timestamp) -> Vec<SessionKey> {
+    let mut waiting: BTreeMap<WorkspaceId, Vec<(Timestamp, SessionKey)>> = BTreeMap::new();
+    for (key, session) in &state.sessions {
+        if let Some(at) = claimable_at(&session.head).filter(|at| *at <= now && session.head.owner.is_none()) {
+            waiting.entry(key.workspace).or_default().push((at, *key));
+        }
+    }
+    let mut ordered = Vec::new();
+    for (workspace, sessions) in &mut waiting {
+        sessions.sort_unstable();
+        let served = state.served.1.get(workspace).copied().unwrap_or(0);
+        ordered.extend(
+            sessions
+                .iter()
+                .enumerate()
+                .map(|(place, (at, key))| (place, served, *at, *key)),
+        );
+    }
+    ordered.sort_unstable();
+    ordered.into_iter().take(limit).map(|(.., key)| key).collect()
+}
+
+/// When it may be claimed, if ever.
+fn claimable_at(head: &Head) -> Option<Timestamp> {
+    let open = !head.quarantined && head.archived_at.is_none() && head.deleted_at.is_none();
+    head.ready_at.filter(|_| open)
+}
+
+/// Extends an owner; none when its time is over.
+pub(super) fn renew(state: &mut State, owner: OwnerId, ttl_millis: u64, now: Timestamp) -> Option<Vec<Held>> {
+    if !state.is_alive(owner, now) {
+        return None;
+    }
+    state.owners.insert(owner, now.plus_millis(ttl_millis));
+    let held = state
+        .sessions
+        .iter()
+        .filter(|(_, session)| session.head.owner == Some(owner));
+    let held = held.map(|(key, session)| Held {
+        key: *key,
+        epoch: session.head.epoch,
+        head: session.head.head,
+    });
+    Some(held.collect())
+}
+
+/// Ends an owner; no attempt is counted.
+pub(super) fn unregister(state: &mut State, owner: OwnerId) {
+    state.owners.remove(&owner);
+    for session in state.sessions.values_mut() {
+        if session.head.owner == Some(owner) {
+            session.head.owner = None;
+        }
+    }
+}
+
+/// What there is to claim, held by nobody or by the dead.
+pub(super) fn ready(state: &State, now: Timestamp) -> ReadyCount {
+    let free = state
+        .sessions
+        .values()
+        .filter(|session| !state.is_held(&session.head, now));
+    let times: Vec<Timestamp> = free.filter_map(|session| claimable_at(&session.head)).collect();
+    let ready = times.iter().filter(|at| **at <= now).count() as u64;
+    let until = |at: Timestamp| {
+        u64::try_from(at.micros().saturating_sub(now.micros()))
+            .unwrap_or(0)
+            .div_ceil(1000)
+    };
+    ReadyCount {
+        now: ready,
+        next_millis: if ready > 0 {
+            None
+        } else {
+            times.into_iter().min().map(until)
+        },
+    }
+}

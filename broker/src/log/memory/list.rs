@@ -1,0 +1,96 @@
+//! Filtered listings.
+
+use perennial_engine::ports::{EventFilter, SessionFilter, SessionRow, TimeBounds};
+use perennial_schema::event::{self, Domain, Record};
+use perennial_schema::{Timestamp, WorkspaceId};
+
+use super::state::{Event, Session, State};
+
+/// A session's events with the stamps of processed inputs.
+pub(super) fn events(session: &Session, filter: &EventFilter) -> Vec<Record> {
+    let wanted = |event: &&Event| shows(session, filter, event);
+    let limit = filter.limit as usize;
+    let found: Vec<&Event> = if filter.descending {
+        session.events.iter().rev().filter(wanted).take(limit).collect()
+    } else {
+        session.events.iter().filter(wanted).take(limit).collect()
+    };
+    found.into_iter().map(|event| overlaid(session, event)).collect()
+}
+
+fn shows(session: &Session, filter: &EventFilter, event: &Event) -> bool {
+    let record = &event.record;
+    let beyond = filter.cursor.is_none_or(|cursor| {
+        if filter.descending {
+            record.seq < cursor
+        } else {
+            record.seq > cursor
+        }
+    });
+    let kind = if filter.types.is_empty() {
+        filter.include_extensions || event::domain(&record.kind) != Domain::Extension
+    } else {
+        filter.types.contains(&record.kind)
+    };
+    let stamp = session.processed.get(&record.id).map(|(at, _)| *at);
+    beyond && kind && within(event.processed_at.or(stamp), filter.created)
+}
+
+/// What has no time yet is within no bounds.
+fn within(at: Option<Timestamp>, bounds: TimeBounds) -> bool {
+    if bounds == TimeBounds::default() {
+        return true;
+    }
+    at.is_some_and(|at| {
+        bounds.gt.is_none_or(|bound| at > bound)
+            && bounds.gte.is_none_or(|bound| at >= bound)
+            && bounds.lt.is_none_or(|bound| at < bound)
+            && bounds.lte.is_none_or(|bound| at <= bound)
+    })
+}
+
+fn overlaid(session: &Session, event: &Event) -> Record {
+    let mut record = event.record.clone();
+    if let Some((at, _)) = session.processed.get(&record.id) {
+        record.payload = event::with_processed_at(&record.payload, *at);
+    }
+    record
+}
+
+/// A tenant's sessions.
+pub(super) fn sessions(
+    state: &State,
+    workspace: WorkspaceId,
+    filter: &SessionFilter,
+    now: Timestamp,
+) -> Vec<SessionRow> {
+    let own = state.sessions.iter().filter(|(key, _)| key.workspace == workspace);
+    let mut rows: Vec<SessionRow> = own
+        .map(|(key, session)| state.row(*key, session, now))
+        .filter(|row| matches(filter, row))
+        .collect();
+    rows.sort_by_key(|row| (row.created_at, row.key.session));
+    if !filter.ascending {
+        rows.reverse();
+    }
+    rows.truncate(filter.limit as usize);
+    rows
+}
+
+fn matches(filter: &SessionFilter, row: &SessionRow) -> bool {
+    let beyond = filter.cursor.is_none_or(|cursor| {
+        let place = (row.created_at, row.key.session);
+        if filter.ascending {
+            place > cursor
+        } else {
+            place < cursor
+        }
+    });
+    beyond
+        && row.deleted_at.is_none()
+        && (filter.include_archived || row.archived_at.is_none())
+        && filter.agent_id.is_none_or(|agent| agent == row.agent.id)
+        && filter.agent_version.is_none_or(|version| version == row.agent.version)
+        && (filter.statuses.is_empty() || filter.statuses.contains(&row.served_status()))
+        && within(Some(row.created_at), filter.created)
+}

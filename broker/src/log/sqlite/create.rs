@@ -1,0 +1,230 @@
+//! Create a session, from nothing or as a fork.
+
+use async_trait::async_trait;
+use perennial_engine::ports::{AppendError, Appended, ForkFrom, NewSession, SessionKey};
+use perennial_schema::Timestamp;
+use sqlx::{SqliteConnection, query};
+
+use super::failure::{Halt, refuse};
+use super::idempotency;
+use super::rows::{Cells, Stored as _, integer};
+use super::script::Script;
+use super::write::{self, Place};
+use super::writer::Verb;
+use crate::log::rules::{self, Head, Outcome};
+
+/// A session to create.
+pub(super) struct Create {
+    pub(super) new: NewSession,
+    pub(super) fork: Option<ForkFrom>,
+}
+
+#[async_trait]
+impl Verb for Create {
+    type Answer = Appended;
+    type Refusal = AppendError;
+
+    async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<Appended, Halt<AppendError>> {
+        let key = self.new.key;
+        if let Some(asked) = &self.new.idempotency {
+            let stored = idempotency::find(db, key.workspace, asked).await?;
+            if let Some(earlier) = rules::recall(asked, stored.as_ref(), None, now).map_err(Halt::Refused)? {
+                return Ok(earlier);
+            }
+        }
+        if let Some(outcome) = created(db, key).await? {
+            return Ok(outcome.appended(key.session, true));
+        }
+        let source = match self.fork {
+            Some(fork) => Some(source(db, key, fork).await?),
+            None => None,
+        };
+        let place = Place {
+            key,
+            number: next_number(db).await?,
+        };
+        let (head, outcome) = self.head(source.as_ref(), now);
+        let script = self.script(place, source.as_ref(), &head, outcome, now);
+        match script.run(db).await {
+            Ok(()) => Ok(outcome.appended(key.session, false)),
+            Err(error) => Err(write::failed(error, key)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.new.events.iter().map(|event| event.payload.len()).sum()
+    }
+}
+
+/// Where a fork copies from.
+struct Source {
+    number: i64,
+    at_seq: u64,
+    turn: u64,
+}
+
+/// What an earlier creation of this id came to.
+async fn created(db: &mut SqliteConnection, key: SessionKey) -> Result<Option<Outcome>, Halt<AppendError>> {
+    let row = query(
+        "SELECT a.first_seq, a.last_seq, a.turn, a.at FROM sessions s
+         JOIN appends a ON a.session = s.number AND a.append_id = ?
+         WHERE s.workspace_id = ? AND s.id = ?",
+    )
+    .bind(rules::creation_id(key).stored())
+    .bind(key.workspace.stored())
+    .bind(key.session.stored())
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let cells = Cells {
+        row: &row,
+        table: "appends",
+        key: key.session.to_string(),
+    };
+    let outcome = || {
+        Ok(Outcome {
+            first_seq: cells.count("first_seq")?,
+            last_seq: cells.count("last_seq")?,
+            turn: cells.count("turn")?,
+            at: cells.time("at")?,
+        })
+    };
+    outcome().map(Some).map_err(refuse)
+}
+
+async fn source(db: &mut SqliteConnection, to: SessionKey, fork: ForkFrom) -> Result<Source, Halt<AppendError>> {
+    let row = query(
+        "SELECT s.number, s.head, coalesce(e.turn, 0) AS turn FROM sessions s
+         LEFT JOIN events e ON e.position = (s.number << 32) + ?
+         WHERE s.workspace_id = ? AND s.id = ? AND s.deleted_at IS NULL",
+    )
+    .bind(integer(fork.at_seq.min(crate::limits::LAST_SEQ)))
+    .bind(to.workspace.stored())
+    .bind(fork.session.stored())
+    .fetch_optional(db)
+    .await?;
+    let row = row.ok_or(Halt::Refused(AppendError::NotFound))?;
+    let cells = Cells {
+        row: &row,
+        table: "sessions",
+        key: fork.session.to_string(),
+    };
+    let head = cells.count("head").map_err(refuse)?;
+    if fork.at_seq > head {
+        return Err(Halt::Refused(AppendError::Moved { head }));
+    }
+    Ok(Source {
+        number: cells.get("number").map_err(refuse)?,
+        at_seq: fork.at_seq,
+        turn: cells.count("turn").map_err(refuse)?,
+    })
+}
+
+/// Numbers are the writer's to give: nobody else inserts sessions.
+async fn next_number(db: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT coalesce(max(number), 0) + 1 FROM sessions")
+        .fetch_one(db)
+        .await
+}
+
+impl Create {
+    fn head(&self, source: Option<&Source>, now: Timestamp) -> (Head, Outcome) {
+        let mut head = Head::new(now);
+        if let Some(source) = source {
+            head.head = source.at_seq;
+            head.turn = source.turn;
+        }
+        head.project(&self.new.projection, true, now);
+        let outcome = head.grow(self.new.events.len(), &self.new.projection, now);
+        (head, outcome)
+    }
+
+    fn script(&self, place: Place, source: Option<&Source>, head: &Head, outcome: Outcome, now: Timestamp) -> Script {
+        let mut script = Script::new();
+        self.session(&mut script, place, now);
+        self.details(&mut script, place);
+        if let Some(source) = source {
+            copy(&mut script, place, source);
+        }
+        let new = &self.new;
+        write::events(&mut script, place, &new.events, outcome);
+        write::answers(&mut script, place, &new.events, outcome, true);
+        write::stamp(&mut script, place, &new.projection.processed, &new.events, outcome);
+        write::outcome(&mut script, place, rules::creation_id(place.key), outcome);
+        write::head(&mut script, place, &Head::new(now), head);
+        write::patch(&mut script, place, &new.projection.patch);
+        if let Some(asked) = &new.idempotency {
+            idempotency::remember(&mut script, place.key, asked, outcome);
+        }
+        script
+    }
+
+    /// An empty row; [`write::head`] then says what differs.
+    fn session(&self, script: &mut Script, place: Place, now: Timestamp) {
+        script
+            .sql(
+                "INSERT INTO sessions (number, workspace_id, id, head, epoch, status, turn, attempts, quarantined,
+                    input_tokens, output_tokens, cache_creation_input_tokens, cache_read_input_tokens,
+                    agent_id, agent_version, created_at, updated_at)
+                 VALUES (?, ?, ?, 0, 0, 'idle', 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?);",
+            )
+            .bind(place.number)
+            .bind(place.key.workspace.stored())
+            .bind(place.key.session.stored())
+            .bind(self.new.agent.id.stored())
+            .bind(integer(self.new.agent.version))
+            .bind(now.micros())
+            .bind(now.micros());
+    }
+
+    fn details(&self, script: &mut Script, place: Place) {
+        let new = &self.new;
+        script
+            .sql(
+                "INSERT INTO session_details (session, workspace_id, agent, environment_id, environment, title, metadata,
+                    resources, vault_ids, budget) VALUES (?,?,?,?,?,?,?,?,?,?);",
+            )
+            .bind(place.number)
+            .bind(place.key.workspace.stored())
+            .bind(write::text(&new.agent))
+            .bind(new.environment_id.stored())
+            .bind(write::text(&new.environment))
+            .bind(new.title.clone())
+            .bind(write::text(&new.metadata))
+            .bind(write::text(&new.resources))
+            .bind(write::text(&new.vault_ids))
+            .bind(new.budget.as_ref().map(|budget| budget.text().to_owned()));
+    }
+}
+
+/// Copies rows 1..=at_seq verbatim, with the stamps and answers those rows made.
+fn copy(script: &mut Script, place: Place, source: &Source) {
+    let cut = integer(source.at_seq);
+    script
+        .sql(
+            "INSERT INTO events (position, session, workspace_id, seq, id, kind, turn, actor, thread_id, created_at,
+                processed_at, awaits, payload, private)
+             SELECT (? << 32) | seq, ?, workspace_id, seq, id, kind, turn, actor, thread_id, created_at, processed_at, awaits,
+                payload, private
+             FROM events WHERE position > (? << 32) AND position <= (? << 32) + ? ORDER BY position;",
+        )
+        .bind(place.number)
+        .bind(place.number)
+        .bind(source.number)
+        .bind(source.number)
+        .bind(cut)
+        .sql(
+            "INSERT INTO processed (session, event_id, workspace_id, at, by_seq)
+             SELECT ?, event_id, workspace_id, at, by_seq FROM processed WHERE session = ? AND by_seq <= ?;",
+        )
+        .bind(place.number)
+        .bind(source.number)
+        .bind(cut)
+        .sql(
+            "INSERT INTO answers (session, event_id, way, workspace_id, seq)
+             SELECT ?, event_id, way, workspace_id, seq FROM answers WHERE session = ? AND seq <= ?;",
+        )
+        .bind(place.number)
+        .bind(source.number)
+        .bind(cut);
+}

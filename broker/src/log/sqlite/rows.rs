@@ -1,0 +1,218 @@
+//! Rows as values. A cell that does not parse names its table and key; it is never skipped and never a panic.
+
+use perennial_engine::ports::{SessionKey, SessionRow, StoreError};
+use perennial_schema::event::Record;
+use perennial_schema::model::Usage;
+use perennial_schema::session::{Status, StopReason};
+use perennial_schema::{AgentId, EnvironmentId, EventId, OwnerId, SessionId, Timestamp, WorkspaceId};
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row as _, Sqlite, Type};
+use uuid::Uuid;
+
+use crate::log::rules::Head;
+
+/// An id as it is stored.
+macro_rules! stored_ids {
+    ($($name:ident),*) => {$(
+        impl Id for $name {
+            fn of(uuid: Uuid) -> Self { Self::from_uuid(uuid) }
+        }
+        impl Stored for $name {
+            fn stored(self) -> Vec<u8> { self.uuid().as_bytes().to_vec() }
+        }
+    )*};
+}
+
+/// Ids come as 16 bytes.
+pub(super) trait Id {
+    fn of(uuid: Uuid) -> Self;
+}
+
+/// Ids go as 16 bytes.
+pub(super) trait Stored {
+    fn stored(self) -> Vec<u8>;
+}
+
+stored_ids!(WorkspaceId, SessionId, EventId, AgentId, EnvironmentId, OwnerId);
+
+impl Stored for perennial_schema::AppendId {
+    fn stored(self) -> Vec<u8> {
+        self.uuid().as_bytes().to_vec()
+    }
+}
+
+/// A number as it is stored. Counters saturate: SQLite's integers are signed.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A row and how to name it when it does not parse.
+pub(super) struct Cells<'r> {
+    pub(super) row: &'r SqliteRow,
+    pub(super) table: &'static str,
+    pub(super) key: String,
+}
+
+impl Cells<'_> {
+    /// The error that names this row.
+    pub(super) fn broken(&self, column: &str, what: impl std::fmt::Display) -> StoreError {
+        StoreError::Inconsistent {
+            table: self.table,
+            key: self.key.clone(),
+            message: format!("column {column}: {what}"),
+        }
+    }
+
+    pub(super) fn get<'r, V: Decode<'r, Sqlite> + Type<Sqlite>>(&'r self, column: &str) -> Result<V, StoreError> {
+        self.row.try_get(column).map_err(|error| self.broken(column, error))
+    }
+
+    pub(super) fn count(&self, column: &str) -> Result<u64, StoreError> {
+        let number: i64 = self.get(column)?;
+        u64::try_from(number).map_err(|error| self.broken(column, error))
+    }
+
+    pub(super) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
+        self.get(column).map(Timestamp::from_micros)
+    }
+
+    pub(super) fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        let micros: Option<i64> = self.get(column)?;
+        Ok(micros.map(Timestamp::from_micros))
+    }
+
+    pub(super) fn id<I: Id>(&self, column: &str) -> Result<I, StoreError> {
+        let bytes: &[u8] = self.get(column)?;
+        let uuid = Uuid::from_slice(bytes).map_err(|error| self.broken(column, error))?;
+        Ok(I::of(uuid))
+    }
+
+    pub(super) fn maybe_id<I: Id>(&self, column: &str) -> Result<Option<I>, StoreError> {
+        let bytes: Option<&[u8]> = self.get(column)?;
+        let parse = |bytes| {
+            Uuid::from_slice(bytes)
+                .map(I::of)
+                .map_err(|error| self.broken(column, error))
+        };
+        bytes.map(parse).transpose()
+    }
+
+    pub(super) fn json<V: DeserializeOwned>(&self, column: &str) -> Result<V, StoreError> {
+        let text: &str = self.get(column)?;
+        serde_json::from_str(text).map_err(|error| self.broken(column, error))
+    }
+
+    pub(super) fn maybe_json<V: DeserializeOwned>(&self, column: &str) -> Result<Option<V>, StoreError> {
+        let text: Option<&str> = self.get(column)?;
+        let parse = |text| serde_json::from_str(text).map_err(|error| self.broken(column, error));
+        text.map(parse).transpose()
+    }
+}
+
+/// The columns [`head`] reads, of a table called `s`.
+pub(super) const HEAD: &str =
+    "s.number, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn, s.ready_at, s.attempts,
+    s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens, s.cache_read_input_tokens,
+    s.updated_at, s.archived_at, s.deleted_at";
+
+/// Reads the hot columns.
+pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
+    let status: &str = cells.get("status")?;
+    let stop_reason: Option<StopReason> = cells.maybe_json("stop_reason")?;
+    Ok(Head {
+        head: cells.count("head")?,
+        epoch: cells.count("epoch")?,
+        owner: cells.maybe_id("owner")?,
+        status: Status::parse(status).ok_or_else(|| cells.broken("status", format!("{status:?} is no status")))?,
+        stop_reason,
+        turn: cells.count("turn")?,
+        ready_at: cells.maybe_time("ready_at")?,
+        attempts: cells.get("attempts")?,
+        quarantined: cells.get("quarantined")?,
+        usage: Usage {
+            input_tokens: cells.count("input_tokens")?,
+            output_tokens: cells.count("output_tokens")?,
+            cache_creation_input_tokens: cells.count("cache_creation_input_tokens")?,
+            cache_read_input_tokens: cells.count("cache_read_input_tokens")?,
+        },
+        updated_at: cells.time("updated_at")?,
+        archived_at: cells.maybe_time("archived_at")?,
+        deleted_at: cells.maybe_time("deleted_at")?,
+    })
+}
+
+/// Whole sessions: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
+pub(super) fn select_sessions() -> String {
+    format!(
+        "SELECT {HEAD}, s.workspace_id, s.id, s.created_at, d.agent, d.environment_id, d.environment, d.title, d.metadata,
+            d.resources, d.vault_ids, d.budget,
+            EXISTS (SELECT 1 FROM owners o WHERE o.owner = s.owner AND o.expires_at > ?) AS held
+         FROM sessions s JOIN session_details d ON d.session = s.number"
+    )
+}
+
+/// Reads a whole session.
+pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
+    let mut cells = Cells {
+        row,
+        table: "sessions",
+        key: String::from("unknown"),
+    };
+    let key = SessionKey {
+        workspace: cells.id("workspace_id")?,
+        session: cells.id("id")?,
+    };
+    cells.key = key.session.to_string();
+    let head = head(&cells)?;
+    Ok(SessionRow {
+        key,
+        head: head.head,
+        epoch: head.epoch,
+        held: cells.get("held")?,
+        status: head.status,
+        stop_reason: head.stop_reason,
+        turn: head.turn,
+        ready_at: head.ready_at,
+        attempts: head.attempts,
+        quarantined: head.quarantined,
+        usage: head.usage,
+        agent: cells.json("agent")?,
+        environment_id: cells.id("environment_id")?,
+        environment: cells.json("environment")?,
+        title: cells.get("title")?,
+        metadata: cells.json("metadata")?,
+        resources: cells.json("resources")?,
+        vault_ids: cells.json("vault_ids")?,
+        budget: cells.maybe_json("budget")?,
+        created_at: cells.time("created_at")?,
+        updated_at: head.updated_at,
+        archived_at: head.archived_at,
+        deleted_at: head.deleted_at,
+    })
+}
+
+/// The columns [`record`] reads, of a table called `e`.
+pub(super) const RECORD: &str = "e.seq, e.id, e.kind, e.turn, e.actor, e.thread_id, e.created_at, e.payload, e.private";
+
+/// Reads an event.
+pub(super) fn record(row: &SqliteRow, session: SessionId) -> Result<Record, StoreError> {
+    let mut cells = Cells {
+        row,
+        table: "events",
+        key: session.to_string(),
+    };
+    let seq = cells.count("seq")?;
+    cells.key = format!("{session}/{seq}");
+    Ok(Record {
+        seq,
+        id: cells.id("id")?,
+        kind: cells.get("kind")?,
+        turn: cells.count("turn")?,
+        actor: cells.get("actor")?,
+        thread_id: cells.get("thread_id")?,
+        created_at: cells.time("created_at")?,
+        payload: cells.get("payload")?,
+        private: cells.get("private")?,
+    })
+}

@@ -1,0 +1,269 @@
+//! The one writer: a task that owns the only writing connection. It drains whatever waits into one transaction, commits,
+//! and only then answers (I2). Callers merely wait for their answer: cancelling one can neither poison a connection nor tear
+//! a commit (I18, INVARIANTS §0.5).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use perennial_engine::ports::{Clock, StoreError};
+use perennial_schema::Timestamp;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::{self, Halt};
+use super::lock::Lock;
+use super::prune;
+use crate::limits;
+
+/// Something to do inside the writer's transaction. What it does must leave the transaction as it was when it is refused:
+/// check first, write in one [`Script`](super::script::Script).
+#[async_trait]
+pub(super) trait Verb: Send + Sync + 'static {
+    type Answer: Send;
+    type Refusal: From<StoreError> + Send;
+
+    /// Checks and writes.
+    async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<Self::Answer, Halt<Self::Refusal>>;
+
+    /// Roughly how many bytes it writes.
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// A verb and who waits for it, with the type of its answer erased.
+#[async_trait]
+trait Member: Send {
+    async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error>;
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>);
+    fn bytes(&self) -> usize;
+}
+
+struct Ticket<V: Verb> {
+    verb: V,
+    outcome: Option<Result<V::Answer, V::Refusal>>,
+    reply: oneshot::Sender<Result<V::Answer, V::Refusal>>,
+}
+
+#[async_trait]
+impl<V: Verb> Member for Ticket<V> {
+    async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+        self.outcome = Some(match self.verb.run(db, now).await {
+            Ok(answer) => Ok(answer),
+            Err(Halt::Refused(refusal)) => Err(refusal),
+            Err(Halt::Lost(error)) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>) {
+        let not_run = || Err(failure::unavailable("the writer stopped").into());
+        let answer = match fate {
+            Ok(()) => self.outcome.unwrap_or_else(not_run),
+            // A refusal, too, rests on what the lost transaction showed.
+            Err(error) => Err(error.into()),
+        };
+        // A caller that went away needs no answer: it asks again by append id or key.
+        let _ = self.reply.send(answer);
+    }
+
+    fn bytes(&self) -> usize {
+        self.verb.bytes()
+    }
+}
+
+enum Order {
+    Do(Box<dyn Member>),
+    Stop,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(super) struct Writer {
+    inbox: mpsc::Sender<Order>,
+}
+
+impl Writer {
+    /// Has a verb done; returns after its commit.
+    pub(super) async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer, V::Refusal> {
+        let place = match tokio::time::timeout(limits::QUEUE_WAIT, self.inbox.reserve()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(failure::unavailable("the server is shutting down").into()),
+            Err(_) => return Err(failure::unavailable("too many writes are waiting: try again").into()),
+        };
+        let (reply, answer) = oneshot::channel();
+        place.send(Order::Do(Box::new(Ticket {
+            verb,
+            outcome: None,
+            reply,
+        })));
+        answer.await.unwrap_or_else(|_| {
+            Err(V::Refusal::from(StoreError::Unknown {
+                message: "the writer ended before it answered".into(),
+            }))
+        })
+    }
+
+    /// Lets the writer finish what it was given, and end.
+    pub(super) async fn stop(&self) {
+        // An error means that it has ended already.
+        let _ = self.inbox.send(Order::Stop).await;
+    }
+}
+
+/// The task.
+pub(super) struct Task {
+    inbox: mpsc::Receiver<Order>,
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+    clock: Arc<dyn Clock>,
+    pruned: Timestamp,
+    /// Released when the task ends, that is after its last write.
+    _lock: Lock,
+}
+
+/// Starts the writer over an open connection.
+pub(super) fn start(
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    clock: Arc<dyn Clock>,
+    lock: Lock,
+) -> (Writer, tokio::task::JoinHandle<()>) {
+    let (sender, inbox) = mpsc::channel(limits::WRITER_QUEUE);
+    let task = Task {
+        inbox,
+        options,
+        connection: Some(connection),
+        pruned: clock.now(),
+        clock,
+        _lock: lock,
+    };
+    (Writer { inbox: sender }, tokio::spawn(task.run()))
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut stopping = false;
+        while !stopping {
+            let Some(first) = self.inbox.recv().await else { break };
+            let batch = self.drain(first, &mut stopping);
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            }
+        }
+        self.inbox.close();
+        while let Some(Order::Do(member)) = self.inbox.recv().await {
+            member.answer(Err(failure::unavailable("the server is shutting down")));
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "closing the session store");
+        }
+    }
+
+    /// Everything that waits now, never waiting for more.
+    fn drain(&mut self, first: Order, stopping: &mut bool) -> Vec<Box<dyn Member>> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Do(member) => {
+                    bytes += member.bytes();
+                    batch.push(member);
+                }
+                Order::Stop => {
+                    *stopping = true;
+                    break;
+                }
+            }
+            let room = batch.len() < limits::BATCH && bytes < limits::BATCH_BYTES;
+            next = if room { self.inbox.try_recv().ok() } else { None };
+        }
+        batch
+    }
+
+    async fn commit(&mut self, mut batch: Vec<Box<dyn Member>>) {
+        let fate = match self.connect().await {
+            Ok(mut connection) => {
+                let fate = transact(&mut connection, &mut batch, self.clock.as_ref()).await;
+                self.settle(connection, &fate).await;
+                fate.map_err(|lost| lost.said)
+            }
+            Err(error) => Err(failure::before_commit(&error)),
+        };
+        if let Err(error) = &fate {
+            tracing::error!(%error, batch.members = batch.len(), "a commit failed");
+        }
+        for member in batch {
+            member.answer(fate.as_ref().map(|()| ()).map_err(failure::copy));
+        }
+        if fate.is_ok() {
+            self.prune().await;
+        }
+    }
+
+    /// The connection; a new one after a failure, so that writing resumes once the cause is gone.
+    async fn connect(&mut self) -> Result<SqliteConnection, sqlx::Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => self.options.connect().await,
+        }
+    }
+
+    /// Keeps the connection unless the transaction broke on it.
+    async fn settle(&mut self, connection: SqliteConnection, fate: &Result<(), Lost>) {
+        match fate {
+            Err(lost) if !lost.healthy => {
+                // Closing rolls back whatever is left.
+                if let Err(error) = connection.close().await {
+                    tracing::warn!(%error, "closing a failed connection");
+                }
+            }
+            _ => self.connection = Some(connection),
+        }
+    }
+
+    async fn prune(&mut self) {
+        let now = self.clock.now();
+        if now < self.pruned.plus_millis(limits::PRUNE_EVERY_MILLIS) {
+            return;
+        }
+        self.pruned = now;
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = prune::forgotten_keys(connection, now).await
+        {
+            tracing::warn!(%error, "sweeping out old idempotency keys");
+        }
+    }
+}
+
+/// A transaction that did not commit.
+struct Lost {
+    said: StoreError,
+    healthy: bool,
+}
+
+async fn transact(db: &mut SqliteConnection, batch: &mut [Box<dyn Member>], clock: &dyn Clock) -> Result<(), Lost> {
+    let before = |error: sqlx::Error| Lost {
+        healthy: false,
+        said: failure::before_commit(&error),
+    };
+    db.execute("BEGIN IMMEDIATE").await.map_err(|error| Lost {
+        healthy: failure::is_busy(&error),
+        said: failure::before_commit(&error),
+    })?;
+    let now = clock.now();
+    for member in batch {
+        member.run(db, now).await.map_err(before)?;
+    }
+    fail::fail_point!("broker.commit.before");
+    db.execute("COMMIT").await.map_err(|error| Lost {
+        healthy: false,
+        said: failure::at_commit(&error),
+    })?;
+    fail::fail_point!("broker.commit.after");
+    Ok(())
+}
