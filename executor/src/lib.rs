@@ -1,1 +1,222 @@
-//! Placeholder.
+//! The hands: runs tools in workspace folders, keeps the call journal, and speaks the executor frames over whatever channel it
+//! is given (DESIGN §8).
+//!
+//! **Architecture invariant:** no database, no server code, no secrets. It knows the vocabulary (`schema`) and the operating
+//! system, nothing else of the workspace.
+//!
+//! [`Executor::open`] takes the journal, ends what an earlier process left alive and finds out whether tools can be contained;
+//! [`Executor::serve`] answers one link. Links come and go, calls stay: a link that ends cancels nothing.
+
+mod call;
+mod capture;
+mod copy;
+mod journal;
+pub mod limits;
+mod process;
+pub mod sandbox;
+mod serve;
+mod session;
+mod shell;
+mod shells;
+mod tools;
+mod walk;
+mod workspace;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
+use perennial_schema::tool::Builtin;
+use perennial_schema::{ExecutorId, JournalId};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::Journal;
+pub use crate::limits::Limits;
+use crate::process::{JOURNAL_MARKER, Spawner, StillAlive};
+use crate::serve::House;
+use crate::shells::Shells;
+use crate::workspace::{Workspaces, private_dir};
+
+/// Whether tools run under bubblewrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// When a probe run of it succeeds.
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What an executor is opened with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The journal is in `executor` below it, the sessions' folders in `workspaces`. Hidden from contained tools as a whole.
+    pub data_dir: PathBuf,
+    /// Name for people.
+    pub name: String,
+    /// Containment.
+    pub sandbox: Sandbox,
+    /// Home of the user who runs the server, hidden from contained tools.
+    pub home: Option<PathBuf>,
+    /// Where programs are found, also by uncontained shells.
+    pub path: OsString,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Where contained shells find programs: what lies in homes is hidden from them anyway.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Config {
+    /// Defaults, with home and search path of this process. The one place that reads the ambient environment.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            name: "local".into(),
+            sandbox: Sandbox::Auto,
+            home: std::env::home_dir(),
+            path: std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into()),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why an executor cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory or the journal in it cannot be used (also: another process uses it).
+    #[error("the executor's journal cannot be opened")]
+    Journal(#[source] io::Error),
+    /// The sessions' folders cannot be used.
+    #[error("the workspace folders cannot be opened")]
+    Workspaces(#[source] io::Error),
+    /// Something an earlier process started cannot be ended; calls could run twice beside it.
+    #[error("what an earlier process left cannot be ended")]
+    Leftover(#[source] StillAlive),
+    /// The thread that starts children cannot be started.
+    #[error("children cannot be started")]
+    Spawner(#[source] io::Error),
+}
+
+/// A pair of hands.
+#[derive(Debug)]
+pub struct Executor {
+    house: Arc<House>,
+}
+
+impl Executor {
+    /// Opens the journal, kills what an earlier process left alive, and probes the sandbox.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let data_dir = config.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || open_store(&data_dir)).await;
+        let (journal, workspaces) = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
+        let (contained, uncontained_reason) = match config.sandbox {
+            Sandbox::Off => (None, Some("the sandbox is switched off".to_owned())),
+            Sandbox::Auto => match sandbox::probe(&config.path, &workspaces.data_dir, config.home.as_deref()).await {
+                Ok(sandbox) => (Some(sandbox), None),
+                Err(reason) => (None, Some(reason)),
+            },
+        };
+        let spawner = Spawner::start(Handle::current()).map_err(OpenError::Spawner)?;
+        let shells = Shells::new(config.limits.shells);
+        Ok(Self {
+            house: Arc::new(House::new(
+                config,
+                journal,
+                workspaces,
+                contained,
+                uncontained_reason,
+                spawner,
+                shells,
+            )),
+        })
+    }
+
+    /// Whether shells run under bubblewrap.
+    #[must_use]
+    pub fn contained(&self) -> bool {
+        self.house.sandbox.is_some()
+    }
+
+    /// Why they do not, for the start-up banner.
+    #[must_use]
+    pub fn uncontained_reason(&self) -> Option<&str> {
+        self.house.uncontained_reason.as_deref()
+    }
+
+    /// Stable across restarts of the same installation.
+    #[must_use]
+    pub fn executor_id(&self) -> ExecutorId {
+        self.house.journal.executor_id
+    }
+
+    /// The memory it answers from.
+    #[must_use]
+    pub fn journal_id(&self) -> JournalId {
+        self.house.journal.journal_id
+    }
+
+    /// What it says first on every link.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        Hello {
+            executor_id: self.executor_id(),
+            journal_id: self.journal_id(),
+            card: Card {
+                name: self.house.config.name.clone(),
+                os: std::env::consts::OS.into(),
+                arch: std::env::consts::ARCH.into(),
+                tools: Builtin::ALL.iter().map(|tool| tool.name().to_owned()).collect(),
+                contained: self.contained(),
+            },
+        }
+    }
+
+    /// Answers one link until its frames end, its peer goes away or `cancel` fires. Calls go on without it.
+    pub async fn serve(
+        &self,
+        rx: mpsc::Receiver<ToExecutor>,
+        tx: mpsc::Sender<FromExecutor>,
+        cancel: CancellationToken,
+    ) {
+        serve::serve(&self.house, self.hello(), rx, tx, &cancel).await;
+    }
+
+    /// Takes no more calls, stops the running ones (each ends with an outcome that says so, journalled) and ends every shell.
+    /// Returns when nothing is alive.
+    pub async fn close(&self) {
+        self.house.closing.cancel();
+        self.house.tasks.close();
+        self.house.tasks.wait().await;
+    }
+}
+
+impl Drop for Executor {
+    /// Like a crash: running calls are lost, their processes die.
+    fn drop(&mut self) {
+        self.house.stop.cancel();
+    }
+}
+
+fn open_store(data_dir: &std::path::Path) -> Result<(Journal, Workspaces), OpenError> {
+    private_dir(data_dir).map_err(OpenError::Journal)?;
+    let journal = Journal::open(data_dir).map_err(OpenError::Journal)?;
+    let killed =
+        process::kill_tree(None, JOURNAL_MARKER, &journal.journal_id.to_string()).map_err(OpenError::Leftover)?;
+    if killed > 0 {
+        tracing::warn!(
+            process.count = killed,
+            "ended processes that an earlier server left running"
+        );
+    }
+    let workspaces = Workspaces::open(data_dir).map_err(OpenError::Workspaces)?;
+    copy::clean(&workspaces);
+    Ok((journal, workspaces))
+}

@@ -1,0 +1,137 @@
+//! The call journal: what was started and what came of it, on disk before anybody acts on it (I5). It lies outside every
+//! workspace, so that no tool and no restored sandbox can make it forget. One append-only file per session.
+//!
+//! Calls of effect `read` are not journalled: running them again is free, and their absence says *never started*, which
+//! means just that. Their epochs are.
+
+mod file;
+mod record;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use perennial_schema::{ExecutorId, JournalId, SessionId};
+use uuid::Uuid;
+
+pub(crate) use file::{JournalFile, Known};
+pub(crate) use record::{Process, Started, Stored};
+
+use crate::workspace::private_dir;
+
+/// The journal's folder and identity.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    dir: PathBuf,
+    pub(crate) executor_id: ExecutorId,
+    pub(crate) journal_id: JournalId,
+    /// Held while this process answers from the journal: two writers would each know half.
+    _lock: File,
+}
+
+impl Journal {
+    /// Opens or creates the journal under `data_dir/executor`. Blocks.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+        let base = data_dir.join("executor");
+        let dir = base.join("journal");
+        private_dir(&dir)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(base.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => {
+                io::Error::new(io::ErrorKind::ResourceBusy, "another process uses this journal")
+            }
+            fs::TryLockError::Error(error) => error,
+        })?;
+        let executor_id = identity(&base, "executor_id", || ExecutorId::from_uuid(Uuid::now_v7()))?;
+        // Inside the folder it names: who deletes the memory deletes its name with it, and settles do not mistake the new one
+        // for a memory that never saw the call.
+        let journal_id = identity(&dir, "journal_id", || JournalId::from_uuid(Uuid::now_v7()))?;
+        sync_dir(&base)?;
+        sync_dir(data_dir)?;
+        Ok(Self {
+            dir,
+            executor_id,
+            journal_id,
+            _lock: lock,
+        })
+    }
+
+    /// Reads one session's part. Blocks.
+    pub(crate) fn session(&self, session: SessionId) -> io::Result<JournalFile> {
+        JournalFile::load(self.dir.join(format!("{session}.jsonl")))
+    }
+}
+
+/// Reads an id, or makes one that is there completely or not at all.
+fn identity<T: FromStr + ToString>(dir: &Path, name: &str, make: impl FnOnce() -> T) -> io::Result<T> {
+    let path = dir.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} holds no valid id", path.display()),
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = make();
+            let new = dir.join(format!("{name}.new"));
+            let mut file = File::create(&new)?;
+            writeln!(file, "{}", id.to_string())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            sync_dir(dir)?;
+            Ok(id)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in a folder durable.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_survive_and_a_second_opener_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        let first = Journal::open(data.path()).unwrap();
+        let ids = (first.executor_id, first.journal_id);
+        let second = Journal::open(data.path()).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::ResourceBusy);
+        drop(first);
+        let again = Journal::open(data.path()).unwrap();
+        assert_eq!((again.executor_id, again.journal_id), ids);
+    }
+
+    #[test]
+    fn a_deleted_journal_is_another_journal_of_the_same_executor() {
+        let data = tempfile::tempdir().unwrap();
+        let first = Journal::open(data.path()).unwrap();
+        let (executor, journal) = (first.executor_id, first.journal_id);
+        drop(first);
+        fs::remove_dir_all(data.path().join("executor/journal")).unwrap();
+        let second = Journal::open(data.path()).unwrap();
+        assert_eq!(second.executor_id, executor);
+        assert_ne!(second.journal_id, journal);
+    }
+
+    #[test]
+    fn a_damaged_identity_is_an_error_not_a_new_one() {
+        let data = tempfile::tempdir().unwrap();
+        drop(Journal::open(data.path()).unwrap());
+        fs::write(data.path().join("executor/journal/journal_id"), "jrnl_").unwrap();
+        assert_eq!(
+            Journal::open(data.path()).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! Every bound of the executor in one place. Those an operator may want to change are in [`Limits`].
+
+use std::time::Duration;
+
+/// Bounds that differ between installations and tests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Calls that run or wait at once, over all sessions; beyond it a call is refused as busy.
+    pub calls: usize,
+    /// Live shells, over all sessions; the one idle longest goes first.
+    pub shells: usize,
+    /// A shell without a command for this long is closed.
+    pub shell_idle: Duration,
+    /// Entries one workspace copy may hold.
+    pub copy_entries: usize,
+    /// Bytes one workspace copy may hold.
+    pub copy_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 256,
+            shells: 64,
+            shell_idle: Duration::from_secs(30 * 60),
+            copy_entries: 200_000,
+            copy_bytes: 4 << 30,
+        }
+    }
+}
+
+/// Requests waiting for one session.
+pub(crate) const MAILBOX: usize = 256;
+/// Frames waiting for a slow peer.
+pub(crate) const LINK_FRAMES: usize = 1024;
+/// A session without calls and shell leaves memory after this long.
+pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(5 * 60);
+/// Workspace copies at once.
+pub(crate) const COPIES: usize = 2;
+
+/// `timeout_ms` of `bash` when the model names none.
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// The most it may ask for.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Longest command: bash reads its input byte by byte from a pipe.
+pub(crate) const COMMAND_BYTES: usize = 256 * 1024;
+/// Text of one outcome, a little under the vocabulary's bound so that notes about it fit as well.
+pub(crate) const OUTPUT_BYTES: usize = perennial_schema::limits::TOOL_OUTPUT_BYTES - 4096;
+/// What background jobs printed between two commands and is still shown.
+pub(crate) const LEFTOVER_BYTES: usize = 16 * 1024;
+/// Bytes of the shell's control pipe that are looked at (a line of it is under 100).
+pub(crate) const CONTROL_BYTES: usize = 4096;
+
+/// What is still read from the output pipe after a command's end: as large as such a pipe can be made by default.
+pub(crate) const DRAIN_BYTES: usize = 1024 * 1024;
+
+/// Largest image that `read` returns.
+pub(crate) const IMAGE_BYTES: u64 = 5_000_000;
+/// Largest file that `edit` takes.
+pub(crate) const EDIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Files that `glob` lists.
+pub(crate) const GLOB_FILES: usize = 1000;
+/// Lines that `grep` prints.
+pub(crate) const GREP_LINES: usize = 1000;
+/// Bytes of one line that `grep` prints.
+pub(crate) const GREP_LINE_BYTES: usize = 500;
+/// Memory `grep` may use for one line of a file.
+pub(crate) const GREP_HEAP_BYTES: usize = 16 * 1024 * 1024;
+/// Entries that a search looks at.
+pub(crate) const WALK_ENTRIES: usize = 200_000;
+/// Deepest folder that is walked or copied: each level holds a descriptor.
+pub(crate) const DEPTH: usize = 128;
+/// Largest `.gitignore` that is read.
+pub(crate) const IGNORE_BYTES: u64 = 256 * 1024;
+/// Time of one search.
+pub(crate) const SEARCH_TIME: Duration = Duration::from_secs(60);
+
+/// How long killed processes may take to be gone.
+pub(crate) const KILL_TIME: Duration = Duration::from_secs(5);
+/// Pause between two looks at what is still alive; there is no signal for the death of processes that are not our children.
+pub(crate) const KILL_LOOK: Duration = Duration::from_millis(2);
+/// Time of the sandbox's probe run.
+pub(crate) const PROBE_TIME: Duration = Duration::from_secs(5);

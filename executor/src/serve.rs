@@ -1,0 +1,245 @@
+//! Links: frames in, frames out. A link's reader hands each frame to the session it is about and never waits for a call; its
+//! writer waits for the peer alone. What outlives links is in [`House`].
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use perennial_schema::frame::{FromExecutor, Hello, Refusal, ToExecutor};
+use perennial_schema::{EventId, SessionId};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::journal::Journal;
+use crate::limits::{COPIES, LINK_FRAMES, MAILBOX};
+use crate::process::{JOURNAL_MARKER, Spawner};
+use crate::sandbox::{Env, Sandbox};
+use crate::session::{Request, Session};
+use crate::shells::Shells;
+use crate::workspace::Workspaces;
+use crate::{Config, SYSTEM_PATH, copy};
+
+/// What all sessions and links share.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub(crate) config: Config,
+    pub(crate) journal: Journal,
+    pub(crate) workspaces: Workspaces,
+    pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) uncontained_reason: Option<String>,
+    pub(crate) spawner: Spawner,
+    pub(crate) shells: Shells,
+    /// Calls that run or wait.
+    pub(crate) slots: Arc<Semaphore>,
+    copies: Semaphore,
+    pub(crate) tasks: TaskTracker,
+    /// No more calls, the running ones end with an outcome.
+    pub(crate) closing: CancellationToken,
+    /// Everything ends now, as in a crash.
+    pub(crate) stop: CancellationToken,
+    sessions: Mutex<HashMap<SessionId, mpsc::Sender<Request>>>,
+}
+
+impl House {
+    pub(crate) fn new(
+        config: Config,
+        journal: Journal,
+        workspaces: Workspaces,
+        sandbox: Option<Sandbox>,
+        uncontained_reason: Option<String>,
+        spawner: Spawner,
+        shells: Shells,
+    ) -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(config.limits.calls)),
+            config,
+            journal,
+            workspaces,
+            sandbox,
+            uncontained_reason,
+            spawner,
+            shells,
+            copies: Semaphore::new(COPIES),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// What a shell finds in its environment, and nothing else.
+    pub(crate) fn environment(&self, folder: &std::path::Path) -> Env {
+        let path = match self.sandbox {
+            Some(_) => OsString::from(SYSTEM_PATH),
+            None => self.config.path.clone(),
+        };
+        vec![
+            ("PATH", path),
+            ("HOME", folder.into()),
+            ("LANG", "C.UTF-8".into()),
+            ("TERM", "dumb".into()),
+            ("PAGER", "cat".into()),
+            (JOURNAL_MARKER, self.journal.journal_id.to_string().into()),
+        ]
+    }
+
+    pub(crate) fn bash(&self) -> Option<PathBuf> {
+        let system = OsString::from(SYSTEM_PATH);
+        crate::sandbox::find(
+            "bash",
+            if self.sandbox.is_some() {
+                &system
+            } else {
+                &self.config.path
+            },
+        )
+    }
+
+    /// Hands a request to its session, waking it up if need be; gives it back when too much waits there or we close.
+    fn post(self: &Arc<Self>, session: SessionId, mut request: Request) -> Result<(), Request> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that a session that is about to leave sees the request or is not found here.
+        if let Some(mailbox) = sessions.get(&session) {
+            match mailbox.try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(back)) => return Err(back),
+                Err(mpsc::error::TrySendError::Closed(back)) => request = back,
+            }
+        }
+        if self.closing.is_cancelled() || self.stop.is_cancelled() {
+            return Err(request);
+        }
+        let (mailbox, rx) = mpsc::channel(MAILBOX);
+        let posted = mailbox.try_send(request);
+        self.tasks.spawn(Session::new(session, Arc::clone(self), rx).run());
+        sessions.insert(session, mailbox);
+        posted.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back) => back,
+        })
+    }
+
+    /// Lets an idle session leave memory; `false` when something has come for it.
+    pub(crate) fn leave(&self, session: SessionId, rx: &mpsc::Receiver<Request>) -> bool {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rx.is_empty() {
+            return false;
+        }
+        sessions.remove(&session);
+        true
+    }
+}
+
+/// The way back to one peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    id: u64,
+    frames: mpsc::Sender<FromExecutor>,
+}
+
+impl Link {
+    fn new() -> (Self, mpsc::Receiver<FromExecutor>) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let (frames, rx) = mpsc::channel(LINK_FRAMES);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        (Self { id, frames }, rx)
+    }
+
+    /// Sends a frame; a peer that is gone gets nothing and asks again some day.
+    pub(crate) async fn send(&self, frame: FromExecutor) {
+        let _ = self.frames.send(frame).await;
+    }
+
+    pub(crate) async fn refuse(&self, session: SessionId, call_id: EventId, reason: Refusal) {
+        let frame = FromExecutor::Refused {
+            session,
+            call_id,
+            reason,
+        };
+        self.send(frame).await;
+    }
+}
+
+impl PartialEq for Link {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+/// Answers one link until it ends.
+pub(crate) async fn serve(
+    house: &Arc<House>,
+    hello: Hello,
+    mut rx: mpsc::Receiver<ToExecutor>,
+    tx: mpsc::Sender<FromExecutor>,
+    cancel: &CancellationToken,
+) {
+    if tx.send(FromExecutor::Hello(hello)).await.is_err() {
+        return;
+    }
+    let (link, mut outbox) = Link::new();
+    // Two halves, so that a peer that only writes for a while and then only reads cannot stop us.
+    let reader = async {
+        while let Some(frame) = rx.recv().await {
+            dispatch(house, &link, frame).await;
+        }
+    };
+    let writer = async {
+        while let Some(frame) = outbox.recv().await {
+            if tx.send(frame).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = house.stop.cancelled() => {}
+        () = reader => {}
+        () = writer => {}
+    }
+}
+
+async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
+    let (session, call_id, request) = match frame {
+        ToExecutor::Call(call) => (call.session, Some(call.call_id), Request::Call(call, link.clone())),
+        ToExecutor::Settle(settle) => (
+            settle.session,
+            Some(settle.call_id),
+            Request::Settle(settle, link.clone()),
+        ),
+        ToExecutor::Cancel {
+            session,
+            epoch,
+            call_id,
+        } => {
+            let link = link.clone();
+            (session, Some(call_id), Request::Cancel { epoch, call_id, link })
+        }
+        ToExecutor::Forget { session } => (session, None, Request::Forget),
+        ToExecutor::CopyWorkspace { from, to } => return copy_workspace(house, link, from, to),
+        ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
+    };
+    if house.post(session, request).is_err() {
+        tracing::warn!(session.id = %session, "a session has too many requests waiting");
+        if let Some(call_id) = call_id {
+            link.refuse(session, call_id, Refusal::Busy).await;
+        }
+    }
+}
+
+fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionId) {
+    let (house, link) = (Arc::clone(house), link.clone());
+    house.tasks.clone().spawn(async move {
+        let error = match house.copies.acquire().await {
+            Err(_) => Some("the executor is closing".to_owned()),
+            Ok(_permit) => {
+                let (workspaces, limits) = (house.workspaces.clone(), house.config.limits.clone());
+                let copied = tokio::task::spawn_blocking(move || copy::copy(&workspaces, &limits, from, to)).await;
+                copied.map_err(|error| error.to_string()).and_then(|done| done).err()
+            }
+        };
+        link.send(FromExecutor::WorkspaceCopied { to, error }).await;
+    });
+}

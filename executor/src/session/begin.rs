@@ -1,0 +1,224 @@
+//! How a call begins: `started` on disk, then a file tool on a blocking thread or a command in the session's shell.
+
+use std::sync::Arc;
+
+use perennial_schema::EventId;
+use perennial_schema::frame::{Call, Refusal};
+use perennial_schema::tool::{Effect, Outcome};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, Session, on_disk, unavailable};
+use crate::call::Stop;
+use crate::journal::{Process, Started};
+use crate::shell::{self, End, Finished, Job, Shell};
+use crate::tools::{self, Plan, bash};
+use crate::workspace::Folder;
+
+/// Why a `bash` call was not begun.
+#[derive(Debug)]
+enum NotBegun {
+    Busy,
+    NoShell(String),
+}
+
+impl Session {
+    pub(super) async fn open_folder(&self, call: &Call) -> Result<Folder, String> {
+        let (workspaces, session, workspace) = (self.house.workspaces.clone(), self.id, call.workspace.clone());
+        let opened = tokio::task::spawn_blocking(move || workspaces.folder(session, &workspace)).await;
+        opened.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Writes `started`; on failure the call is refused and forgotten. Read-class calls leave no line.
+    async fn journal_start(&mut self, call_id: EventId, process: Option<Process>) -> bool {
+        let Some(running) = self.running.get(&call_id) else {
+            return false;
+        };
+        fail::fail_point!("executor.start.before");
+        if running.effect == Effect::Read {
+            return true;
+        }
+        let started = Started {
+            call_id,
+            tool: running.tool.clone(),
+            args_hash: running.args_hash.clone(),
+            epoch: running.epoch,
+            effect: running.effect,
+            process,
+        };
+        let written = match &self.journal {
+            Some(journal) => on_disk(journal, move |journal| journal.start(&started)).await,
+            None => Err(std::io::Error::other("the journal is not open")),
+        };
+        let Err(error) = written else { return true };
+        tracing::error!(session.id = %self.id, call.id = %call_id, %error, "a call is refused: the journal cannot be written");
+        if let Some(running) = self.running.remove(&call_id) {
+            running.refuse(self.id, call_id, unavailable(error)).await;
+        }
+        false
+    }
+
+    pub(super) async fn begin_file_tool(&mut self, call_id: EventId) {
+        if !self.journal_start(call_id, None).await {
+            return;
+        }
+        let Some(running) = self.running.get_mut(&call_id) else {
+            return;
+        };
+        let Some((plan, folder)) = running.waiting.take() else {
+            return;
+        };
+        let (cancel, ended) = (running.cancel.clone(), self.ended.0.clone());
+        self.house.tasks.spawn(async move {
+            let stop = Stop::new();
+            let watched = stop.clone();
+            let work = tokio::task::spawn_blocking(move || tools::run(&plan, &folder, &watched));
+            tokio::pin!(work);
+            let outcome = tokio::select! {
+                done = &mut work => done,
+                // The work sees it at the next file; a write in progress is finished, it is all or nothing.
+                () = cancel.cancelled() => { stop.cancel(); work.await }
+            };
+            let outcome = outcome.unwrap_or_else(|error| Outcome::text(format!("the tool broke: {error}"), true));
+            let bash = false;
+            let _ = ended.send(Ended { call_id, outcome, bash });
+        });
+        fail::fail_point!("executor.start.after");
+    }
+
+    /// Begins `bash` calls as long as the shell is free and one waits.
+    pub(super) async fn next_in_shell(&mut self) {
+        while self.in_shell.is_none() {
+            let Some(call_id) = self.queue.pop_front() else { return };
+            self.begin_bash(call_id).await;
+        }
+    }
+
+    async fn begin_bash(&mut self, call_id: EventId) {
+        let waiting = self
+            .running
+            .get_mut(&call_id)
+            .and_then(|running| running.waiting.take());
+        let Some((Plan::Bash(command), folder)) = waiting else {
+            return;
+        };
+        let note = match self.ready_shell(&command, &folder).await {
+            Ok(note) => note,
+            Err(refused) => return self.not_begun(call_id, refused).await,
+        };
+        let process = self.shell.as_ref().map(|shell| shell.process);
+        if !self.journal_start(call_id, process).await {
+            return self.house.shells.idle(self.id);
+        }
+        let Some(running) = self.running.get(&call_id) else {
+            return;
+        };
+        self.in_shell = Some(call_id);
+        let Some(text) = command.text else {
+            let outcome = Outcome::text("[fresh shell]", false);
+            let _ = self.ended.0.send(Ended {
+                call_id,
+                outcome,
+                bash: true,
+            });
+            return;
+        };
+        let (done, finished) = oneshot::channel();
+        let (cancel, why) = (running.cancel.clone(), Arc::clone(&running.why));
+        let timeout = command.timeout;
+        let job = Job {
+            command: text,
+            timeout,
+            cancel,
+            done,
+        };
+        if let Some(shell) = &self.shell {
+            // A shell that went away meanwhile drops the job, which ends the wait below.
+            let _ = shell.submit(job).await;
+        }
+        fail::fail_point!("executor.start.after");
+        let ended = self.ended.0.clone();
+        self.house.tasks.spawn(async move {
+            let finished = finished.await.unwrap_or_else(|_| Finished {
+                earlier: String::new(),
+                output: String::new(),
+                end: End::Broken("it went away before the command began".into()),
+            });
+            let outcome = bash::outcome(
+                note.as_deref(),
+                finished,
+                timeout,
+                why.get().copied().unwrap_or("the shell was closed"),
+            );
+            let _ = ended.send(Ended {
+                call_id,
+                outcome,
+                bash: true,
+            });
+        });
+    }
+
+    /// A shell for the command: the old one, or a fresh one and what to tell the model about that.
+    async fn ready_shell(&mut self, command: &bash::Command, folder: &Folder) -> Result<Option<String>, NotBegun> {
+        let mut note = None;
+        if command.restart {
+            self.end_shell().await;
+            self.had_shell = false;
+        }
+        let usable = self
+            .shell
+            .as_ref()
+            .is_some_and(|shell| !shell.is_gone() && shell.folder == folder.path);
+        if usable && self.house.shells.busy(self.id) {
+            return Ok(None);
+        }
+        self.end_shell().await;
+        if self.had_shell {
+            note =
+                Some("[fresh shell: the earlier one is gone; working directory and environment start anew]".to_owned());
+        }
+        let quit = self.house.stop.child_token();
+        if !self.house.shells.take(self.id, quit.clone()) {
+            return Err(NotBegun::Busy);
+        }
+        self.shell = Some(
+            self.start_shell(folder, quit)
+                .await
+                .inspect_err(|_| self.house.shells.leave(self.id))?,
+        );
+        self.had_shell = true;
+        Ok(note)
+    }
+
+    async fn start_shell(&self, folder: &Folder, quit: CancellationToken) -> Result<Shell, NotBegun> {
+        let bash = self
+            .house
+            .bash()
+            .ok_or_else(|| NotBegun::NoShell("bash is not installed".into()))?;
+        let plan = shell::Plan {
+            bash,
+            sandbox: self.house.sandbox.as_ref(),
+            folder: folder.path.clone(),
+            env: self.house.environment(&folder.path),
+        };
+        let started = Shell::start(plan, &self.house.spawner, &self.house.tasks, quit).await;
+        started.map_err(|error| NotBegun::NoShell(format!("a shell cannot be started: {error}")))
+    }
+
+    async fn not_begun(&mut self, call_id: EventId, why: NotBegun) {
+        let Some(running) = self.running.remove(&call_id) else {
+            return;
+        };
+        match why {
+            NotBegun::Busy => running.refuse(self.id, call_id, Refusal::Busy).await,
+            NotBegun::NoShell(error) => running.tell(self.id, call_id, Outcome::text(error, true)).await,
+        }
+    }
+
+    pub(super) async fn end_shell(&mut self) {
+        if let Some(shell) = self.shell.take() {
+            shell.end().await;
+            self.house.shells.leave(self.id);
+        }
+    }
+}

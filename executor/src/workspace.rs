@@ -1,0 +1,159 @@
+//! Workspace folders, and the only way into one: paths are resolved relative to the folder's descriptor, so that neither `..`
+//! nor a symlink, swapped at whatever moment, leads out of it (S17). No path is compared as a string to decide what may be
+//! opened; absolute paths are only translated.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use perennial_schema::SessionId;
+use perennial_schema::frame::Workspace;
+
+/// Where the folders of sessions are.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspaces {
+    /// The executor's data directory, canonical: no tool may see it.
+    pub(crate) data_dir: PathBuf,
+    /// Parent of the sessions' own folders, canonical.
+    pub(crate) root: PathBuf,
+}
+
+impl Workspaces {
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+        let root = data_dir.join("workspaces");
+        private_dir(&root)?;
+        Ok(Self {
+            data_dir: data_dir.canonicalize()?,
+            root: root.canonicalize()?,
+        })
+    }
+
+    /// Opens the folder a call works in; a session's own is made when it is first needed. An error is told to the model.
+    pub(crate) fn folder(&self, session: SessionId, workspace: &Workspace) -> Result<Folder, String> {
+        match workspace {
+            Workspace::Session => {
+                let path = self.session_path(session);
+                private_dir(&path).map_err(|error| format!("the workspace folder cannot be made: {error}"))?;
+                Folder::open(path.clone(), path)
+            }
+            Workspace::Dir { path } => self.host_folder(Path::new(path)),
+        }
+    }
+
+    pub(crate) fn session_path(&self, session: SessionId) -> PathBuf {
+        self.root.join(session.to_string())
+    }
+
+    fn host_folder(&self, given: &Path) -> Result<Folder, String> {
+        let shown = given.display();
+        if !given.is_absolute() {
+            return Err(format!("the workspace folder {shown} is not an absolute path"));
+        }
+        let path = given
+            .canonicalize()
+            .map_err(|error| format!("the workspace folder {shown} cannot be opened: {error}"))?;
+        if !path.is_dir() {
+            return Err(format!("the workspace folder {shown} is not a directory"));
+        }
+        // Keys, database and journal are in there: a folder that shows them to the tools is no workspace.
+        if self.data_dir.starts_with(&path) || path.starts_with(&self.data_dir) {
+            return Err(format!(
+                "the workspace folder {shown} and the server's data directory {} lie inside one another: choose another folder or data directory",
+                self.data_dir.display()
+            ));
+        }
+        Folder::open(path, given.to_owned())
+    }
+}
+
+/// Makes a folder nobody else may enter; one that exists is left as it is.
+pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// An open workspace folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) dir: Dir,
+    /// Canonical path.
+    pub(crate) path: PathBuf,
+    /// The path as its owner wrote it, which a model may use as well.
+    given: PathBuf,
+}
+
+impl Folder {
+    fn open(path: PathBuf, given: PathBuf) -> Result<Self, String> {
+        let dir = Dir::open_ambient_dir(&path, ambient_authority())
+            .map_err(|error| format!("the workspace folder cannot be opened: {error}"))?;
+        Ok(Self { dir, path, given })
+    }
+
+    /// The path relative to the folder; absolute ones must begin with the folder's.
+    pub(crate) fn relative(&self, path: &str) -> Result<PathBuf, String> {
+        if path.is_empty() {
+            return Err("the path is empty".into());
+        }
+        if path.contains('\0') {
+            return Err("the path contains a NUL character".into());
+        }
+        let given = Path::new(path);
+        let relative = if given.is_absolute() {
+            let inside = given
+                .strip_prefix(&self.path)
+                .or_else(|_| given.strip_prefix(&self.given));
+            inside.map_err(|_| outside(path))?
+        } else {
+            given
+        };
+        if relative.components().all(|part| part == Component::CurDir) {
+            return Ok(PathBuf::from("."));
+        }
+        Ok(relative.to_owned())
+    }
+
+    /// Opens a regular file for reading. Never blocks on a fifo and never opens a device.
+    pub(crate) fn open_file(&self, path: &str) -> Result<File, String> {
+        let relative = self.relative(path)?;
+        open_regular(&self.dir, &relative).map_err(|error| explain(path, &error))
+    }
+}
+
+/// Opens a regular file below `dir` for reading.
+pub(crate) fn open_regular(dir: &Dir, path: &Path) -> io::Result<File> {
+    // Looked at twice: opening a device can act on it, and what is there may change in between.
+    check_regular(&dir.metadata(path)?)?;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+    let file = dir.open_with(path, &options)?;
+    check_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn check_regular(meta: &cap_std::fs::Metadata) -> io::Result<()> {
+    if meta.is_file() {
+        return Ok(());
+    }
+    Err(if meta.is_dir() {
+        io::ErrorKind::IsADirectory.into()
+    } else {
+        io::Error::new(io::ErrorKind::Unsupported, "not a regular file")
+    })
+}
+
+fn outside(path: &str) -> String {
+    format!("{path}: outside the workspace folder")
+}
+
+/// A file error in words for the model.
+pub(crate) fn explain(path: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{path}: no such file or directory"),
+        io::ErrorKind::IsADirectory => format!("{path}: is a directory"),
+        io::ErrorKind::NotADirectory => format!("{path}: a part of the path is not a directory"),
+        // The capability layer reports an escape as a denial that no system call made.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => outside(path),
+        _ => format!("{path}: {error}"),
+    }
+}
