@@ -1,0 +1,8 @@
+//! The real binary, end to end: `perennial up` as a child process, killed, starved and restarted.
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod storage;
+#[cfg(test)]
+mod turns;

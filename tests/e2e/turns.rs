@@ -1,0 +1,262 @@
+//! Turns through the whole house, with the rehearsal model.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use perennial_tests::client::Client;
+use perennial_tests::server::{Server, Up};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn server() -> Result<(tempfile::TempDir, Server)> {
+    let dir = tempfile::tempdir()?;
+    let server = Up::on(&dir.path().join("data")).start().await?;
+    Ok((dir, server))
+}
+
+async fn session(client: &Client) -> Result<String> {
+    let (agent, environment) = client.agent_and_environment("rehearsal-1").await?;
+    client.session(&agent, &environment).await
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["type"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_turn_with_tools() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    server
+        .client
+        .say(
+            &session,
+            "/tool bash {\"command\":\"echo hello > f; cat f\"}\n/then\n/say finished",
+        )
+        .await?;
+    let (events, _) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    assert_eq!(
+        kinds(&events),
+        [
+            "user.message",
+            "session.status_running",
+            "span.model_request_start",
+            "input.processed",
+            "agent.tool_use",
+            "span.model_request_end",
+            "tool.dispatched",
+            "agent.tool_result",
+            "span.model_request_start",
+            "agent.message",
+            "span.model_request_end",
+            "session.status_idle",
+        ]
+    );
+    let result = events
+        .iter()
+        .find(|event| event["type"] == "agent.tool_result")
+        .context("no result")?;
+    assert!(
+        result["content"][0]["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("hello")),
+        "{result}"
+    );
+    server.kill().await
+}
+
+/// Everything works, only slower, when the bus loses every message.
+#[tokio::test]
+async fn a_turn_without_a_bus() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Up::on(&dir.path().join("data"))
+        .arg("--bus").arg("silent")
+        .start()
+        .await?;
+    let session = session(&server.client).await?;
+    server
+        .client
+        .say(
+            &session,
+            "/tool bash {\"command\":\"echo hello\"}\n/then\n/say finished",
+        )
+        .await?;
+    let (events, _) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    assert_eq!(
+        events.last().map(|event| &event["type"]),
+        Some(&json!("session.status_idle"))
+    );
+    // An interrupt reaches the turn by a renewal tick.
+    server.client.say(&session, "/sleep 60000\n/say too late").await?;
+    let interrupt = json!({"events": [{"type": "user.interrupt"}]});
+    server
+        .client
+        .post(&format!("/v1/sessions/{session}/events"), &interrupt)
+        .await?
+        .ok()?;
+    let last = events.len() as u64;
+    let (events, _) = server.client.until_idle(&session, last, PATIENCE).await?;
+    assert!(
+        !events.iter().any(|event| event.to_string().contains("too late\"")),
+        "{events:?}"
+    );
+    server.kill().await
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_a_running_tool() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    let mut stream = server.client.stream(&session, "?after=0", None).await?;
+    server
+        .client
+        .say(
+            &session,
+            "/tool bash {\"command\":\"sleep 60; echo late > late\"}\n/then\n/say done",
+        )
+        .await?;
+    while let Some(frame) = stream.next().await? {
+        if frame.event == "agent.tool_use" {
+            break;
+        }
+    }
+    let interrupt = json!({"events": [{"type": "user.interrupt"}]});
+    server
+        .client
+        .post(&format!("/v1/sessions/{session}/events"), &interrupt)
+        .await?
+        .ok()?;
+    let (events, _) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let result = events
+        .iter()
+        .find(|event| event["type"] == "agent.tool_result")
+        .context("no result")?;
+    assert_eq!(result["is_error"], true);
+    assert_eq!(
+        events.last().map(|event| event["stop_reason"]["type"].clone()),
+        Some(json!("end_turn"))
+    );
+    // The next message goes on as usual.
+    let last = events.len() as u64;
+    server.client.say(&session, "/say again").await?;
+    let (events, _) = server.client.until_idle(&session, last, PATIENCE).await?;
+    assert!(kinds(&events).contains(&"agent.message"));
+    server.kill().await
+}
+
+#[tokio::test]
+async fn a_message_during_a_turn_enters_after_the_results() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    let mut stream = server.client.stream(&session, "?after=0", None).await?;
+    server
+        .client
+        .say(&session, "/tool bash {\"command\":\"sleep 0.5\"}\n/then\n/say first")
+        .await?;
+    while let Some(frame) = stream.next().await? {
+        if frame.event == "agent.tool_use" {
+            break;
+        }
+    }
+    let steering = server.client.say(&session, "/say steered").await?;
+    let (events, _) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let place = |find: &dyn Fn(&Value) -> bool| events.iter().position(find).context("missing");
+    let result = place(&|event| event["type"] == "agent.tool_result")?;
+    let named = place(&|event| {
+        event["type"] == "input.processed"
+            && event["event_ids"]
+                .as_array()
+                .is_some_and(|ids| ids.contains(&json!(steering)))
+    })?;
+    assert!(result < named, "{:?}", kinds(&events));
+    assert!(
+        events
+            .iter()
+            .any(|event| event["type"] == "agent.message" && event.to_string().contains("steered"))
+    );
+    server.kill().await
+}
+
+#[tokio::test]
+async fn provider_errors_are_retried_and_then_reported() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    server.client.say(&session, "/fail 529 2\n/say recovered").await?;
+    let (events, last) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let retrying = |event: &&Value| event["error"]["retry_status"]["type"] == "retrying";
+    assert_eq!(events.iter().filter(retrying).count(), 2, "{:?}", kinds(&events));
+    assert!(kinds(&events).contains(&"agent.message"));
+    server.client.say(&session, "/fail 400 99\n/say never").await?;
+    let (events, _) = server.client.until_idle(&session, last, PATIENCE).await?;
+    assert_eq!(
+        events.last().map(|event| event["stop_reason"]["type"].clone()),
+        Some(json!("retries_exhausted"))
+    );
+    server.kill().await
+}
+
+#[tokio::test]
+async fn a_provider_model_without_a_key_says_which_setting_is_missing() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let (agent, environment) = server.client.agent_and_environment("claude-sonnet-4-6").await?;
+    let session = server.client.session(&agent, &environment).await?;
+    server.client.say(&session, "hello").await?;
+    let (events, _) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let error = events
+        .iter()
+        .find(|event| event["type"] == "session.error")
+        .context("no error")?;
+    assert!(
+        error["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("ANTHROPIC_API_KEY")),
+        "{error}"
+    );
+    server.kill().await
+}
+
+#[tokio::test]
+async fn a_fork_has_the_history_and_goes_its_own_way() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    server
+        .client
+        .say(&session, "/tool bash {\"command\":\"echo one > f\"}\n/then\n/say one")
+        .await?;
+    let (_, head) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    server
+        .client
+        .say(&session, "/tool bash {\"command\":\"sleep 60\"}")
+        .await?;
+    let fork = json!({"at_seq": head});
+    let forked = server
+        .client
+        .post(&format!("/v1/sessions/{session}/fork"), &fork)
+        .await?
+        .ok()?;
+    let forked = perennial_tests::client::id(&forked)?;
+    let log = server.client.log(&forked).await?;
+    assert_eq!(
+        log[..head as usize],
+        server.client.log(&session).await?[..head as usize]
+            .iter()
+            .map(|event| {
+                let mut event = event.clone();
+                event["session_id"] = json!(forked);
+                event
+            })
+            .collect::<Vec<_>>()[..]
+    );
+    server
+        .client
+        .say(&forked, "/tool bash {\"command\":\"cat f\"}\n/then\n/say two")
+        .await?;
+    let (events, _) = server.client.until_idle(&forked, head, PATIENCE).await?;
+    let result = events
+        .iter()
+        .find(|event| event["type"] == "agent.tool_result")
+        .context("no result")?;
+    assert!(result.to_string().contains("one"), "{result}");
+    server.kill().await
+}
