@@ -9,7 +9,11 @@
 //! A prefix ending in `/` is ours and is not sent. Nothing here retries (the turn loop does) or reads settings (the caller
 //! does); a model whose provider has no key is an error that names the setting, never silently the rehearsal.
 
+pub mod anthropic;
 mod error;
+mod http;
+pub(crate) mod ids;
+pub mod openai;
 pub mod rehearsal;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,8 +22,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{DeltaSink, Model, ModelError, ModelRequest, ModelStep};
+use perennial_schema::agent::ModelConfig;
 use secrecy::SecretString;
 
+use self::anthropic::Anthropic;
+use self::http::Http;
+use self::openai::OpenAi;
 use self::rehearsal::Rehearsal;
 
 /// Base URL of Anthropic's API.
@@ -27,7 +35,7 @@ pub const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
 /// Base URL of OpenAI's API.
 pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 /// The default model when there is a key for Anthropic.
-pub const ANTHROPIC_DEFAULT: &str = "claude-sonnet-4-5";
+pub const ANTHROPIC_DEFAULT: &str = "claude-sonnet-4-6";
 /// The default model when there is a key for OpenAI alone.
 pub const OPENAI_DEFAULT: &str = "gpt-5.5";
 
@@ -73,25 +81,29 @@ impl Default for Timeouts {
 #[derive(Debug)]
 pub struct Models {
     rehearsal: Rehearsal,
-    settings: ModelSettings,
+    http: Http,
+    anthropic: Option<Anthropic>,
+    openai: Option<OpenAi>,
 }
 
 impl Models {
     /// The models these settings give. Connects to nothing.
     #[must_use]
-    pub fn new(settings: ModelSettings) -> Self {
+    pub fn new(settings: &ModelSettings) -> Self {
         Self {
             rehearsal: Rehearsal::default(),
-            settings,
+            http: Http::new(settings.timeouts),
+            anthropic: settings.anthropic.as_ref().map(Anthropic::new),
+            openai: settings.openai.as_ref().map(OpenAi::new),
         }
     }
 
     /// The model of an agent that names none.
     #[must_use]
     pub const fn default_model(&self) -> &'static str {
-        if self.settings.anthropic.is_some() {
+        if self.anthropic.is_some() {
             ANTHROPIC_DEFAULT
-        } else if self.settings.openai.is_some() {
+        } else if self.openai.is_some() {
             OPENAI_DEFAULT
         } else {
             rehearsal::ID
@@ -121,6 +133,12 @@ fn route(id: &str) -> Route<'_> {
     }
 }
 
+/// The level of effort an agent asks for: a word, or an object with the word as its `type`.
+fn effort(model: &ModelConfig) -> Option<String> {
+    let effort: serde_json::Value = model.effort.as_ref()?.parse().ok()?;
+    effort.as_str().or_else(|| effort["type"].as_str()).map(str::to_owned)
+}
+
 /// A provider that is not set up.
 fn no_key(model: &str, provider: &str, setting: &str) -> ModelError {
     error::unusable(format!(
@@ -136,8 +154,14 @@ impl Model for Models {
         let id = request.model.id.clone();
         match route(&id) {
             Route::Rehearsal => self.rehearsal.request(request, sink).await,
-            Route::Anthropic(_) => Err(no_key(&id, "Anthropic", "ANTHROPIC_API_KEY")),
-            Route::OpenAi(_) => Err(no_key(&id, "an OpenAI-compatible API", "OPENAI_API_KEY")),
+            Route::Anthropic(model) => match &self.anthropic {
+                Some(anthropic) => anthropic.request(&self.http, model, &request, sink).await,
+                None => Err(no_key(&id, "Anthropic", "ANTHROPIC_API_KEY")),
+            },
+            Route::OpenAi(model) => match &self.openai {
+                Some(openai) => openai.request(&self.http, model, &request, sink).await,
+                None => Err(no_key(&id, "an OpenAI-compatible API", "OPENAI_API_KEY")),
+            },
         }
     }
 }
@@ -160,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_key_is_named() {
-        let models = Models::new(ModelSettings::default());
+        let models = Models::new(&ModelSettings::default());
         assert_eq!(models.default_model(), "rehearsal-1");
         for (model, setting) in [("claude-x", "ANTHROPIC_API_KEY"), ("gpt-x", "OPENAI_API_KEY")] {
             let asked = models

@@ -1,0 +1,76 @@
+//! What a tool call is called on the wire: the provider's own id where that is possible, else ours.
+
+use std::collections::{HashMap, HashSet};
+
+use perennial_engine::kernel::{Message, MessagePart};
+use perennial_schema::EventId;
+
+/// Longest id that providers take.
+const LENGTH: usize = 64;
+
+/// The wire ids of one conversation: valid everywhere, and unique even if a provider repeated itself.
+#[derive(Debug, Default)]
+pub(crate) struct CallIds(HashMap<EventId, String>);
+
+impl CallIds {
+    pub(crate) fn of(messages: &[Message]) -> Self {
+        let mut used = HashSet::new();
+        let mut ids = HashMap::new();
+        for part in messages.iter().flat_map(|message| &message.parts) {
+            let MessagePart::ToolUse { id, native_id, .. } = part else {
+                continue;
+            };
+            let native = native_id
+                .as_ref()
+                .filter(|native| is_valid(native) && !used.contains(*native));
+            let wire = native.cloned().unwrap_or_else(|| id.to_string());
+            used.insert(wire.clone());
+            ids.insert(*id, wire);
+        }
+        Self(ids)
+    }
+
+    /// The id of a call; a result whose call is not in the conversation (it never is) keeps our own.
+    pub(crate) fn get(&self, id: EventId) -> String {
+        self.0.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+fn is_valid(id: &str) -> bool {
+    (1..=LENGTH).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_engine::kernel::Role;
+    use perennial_schema::event::Raw;
+
+    use super::*;
+    use crate::model::testing::event_id;
+
+    #[test]
+    fn native_ids_are_kept_while_they_are_valid_and_unique() {
+        let natives = [
+            Some("toolu_1"),
+            Some("toolu_1"),
+            Some("has space"),
+            None,
+            Some("call_2"),
+        ];
+        let parts = natives.iter().zip(1..).map(|(native, n)| MessagePart::ToolUse {
+            id: event_id(n),
+            native_id: native.map(str::to_owned),
+            name: "t".into(),
+            input: Raw::of(&()),
+        });
+        let ids = CallIds::of(&[Message {
+            role: Role::Assistant,
+            parts: parts.collect(),
+        }]);
+        assert_eq!(ids.get(event_id(1)), "toolu_1");
+        for n in 2..=4 {
+            assert_eq!(ids.get(event_id(n)), event_id(n).to_string());
+        }
+        assert_eq!(ids.get(event_id(5)), "call_2");
+    }
+}
