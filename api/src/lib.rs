@@ -1,1 +1,38 @@
-//! Placeholder.
+//! HTTP: every route on one screen (`router.rs`), one file per endpoint, SSE feeds, accounts.
+//!
+//! This crate sees sessions only through the engine's ports. It owns the accounts tables (workspaces, keys, agents,
+//! environments) and nothing else that is durable.
+//!
+//! ```text
+//! serve (own accept loop) → request id → detached task → Host check → key check → endpoint → ports
+//! ```
+//!
+//! Errors are Anthropic's shape with `title, status, detail` beside it (`error.rs`). Bad input is a 4xx naming the field,
+//! never a panic and never a 500. A store that cannot answer is a 503 with `retry-after`; a row that does not parse is a 503
+//! *without* one and with `x-should-retry: false`, naming table and key, because no retry will mend it.
+
+pub mod accounts;
+mod api;
+mod auth;
+mod body;
+mod endpoints;
+mod error;
+mod feed;
+mod host;
+mod idempotency;
+mod json;
+pub mod limits;
+pub mod openapi;
+mod page;
+mod query;
+mod respond;
+mod router;
+mod server;
+mod telemetry;
+mod wire;
+
+pub use api::{Api, Config, Ports};
+pub use host::Hosts;
+pub use limits::Limits;
+pub use server::serve;
+pub use telemetry::prometheus;

@@ -1,0 +1,164 @@
+//! Accounts: workspaces, keys, agents (versioned) and environments. The port, and what it speaks in; `sqlite` implements it.
+
+mod key;
+pub mod sqlite;
+
+use async_trait::async_trait;
+pub use key::{Secret, SecretHash};
+use perennial_engine::ports::{Idempotency, StoreError, TimeBounds};
+use perennial_schema::agent::Agent;
+use perennial_schema::environment::Environment;
+use perennial_schema::{AgentId, EnvironmentId, KeyId, Timestamp, WorkspaceId};
+
+/// A stored key.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// Its id, part of the printed key.
+    pub id: KeyId,
+    /// Whose.
+    pub workspace: WorkspaceId,
+    /// SHA-256 of the secret part.
+    pub hash: SecretHash,
+}
+
+/// A change that did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountsError {
+    /// Another unarchived environment has this name.
+    #[error("an environment named {0:?} exists already")]
+    NameTaken(String),
+    /// Somebody else changed the agent first, or it is gone.
+    #[error("the agent changed meanwhile")]
+    VersionMoved,
+    /// The idempotency key was used with another body.
+    #[error("this idempotency key was used with another body")]
+    KeyReused,
+    /// The store cannot.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What came of a change: the resource, and whether an earlier request under the same idempotency key had made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made<T> {
+    /// As the change left it.
+    pub resource: T,
+    /// An earlier request did it.
+    pub replayed: bool,
+}
+
+/// A listing of agents or environments, newest first.
+#[derive(Clone, Debug)]
+pub struct Listing<Id> {
+    /// Bounds on creation.
+    pub created: TimeBounds,
+    /// Archived ones too.
+    pub include_archived: bool,
+    /// Strictly beyond this (creation time, id).
+    pub cursor: Option<(Timestamp, Id)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Workspaces, keys, agents and environments. Implementations are cancel-safe: a dropped call has either happened or not.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Makes sure there is a workspace, and a key that is known by its plaintext: with `known` naming a stored key nothing
+    /// changes; otherwise a fresh key is made and its plaintext given back, once.
+    async fn ensure_workspace_and_key(&self, known: Option<&Secret>, at: Timestamp) -> Result<Ensured, StoreError>;
+
+    /// A key that is not revoked.
+    async fn key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Stores a new agent (version 1).
+    async fn create_agent(
+        &self,
+        workspace: WorkspaceId,
+        agent: Agent,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Made<Agent>, AccountsError>;
+
+    /// An agent, newest version unless told otherwise.
+    async fn agent(
+        &self,
+        workspace: WorkspaceId,
+        id: AgentId,
+        version: Option<u64>,
+    ) -> Result<Option<Agent>, StoreError>;
+
+    /// Stores the version after `agent.snapshot.version - 1`, if that is still the newest.
+    async fn put_agent_version(
+        &self,
+        workspace: WorkspaceId,
+        agent: Agent,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Made<Agent>, AccountsError>;
+
+    /// The outcome of an earlier update under this idempotency key, if there was one.
+    async fn replayed_agent(
+        &self,
+        workspace: WorkspaceId,
+        idempotency: &Idempotency,
+        at: Timestamp,
+    ) -> Result<Option<Agent>, AccountsError>;
+
+    /// Archives; a second time changes nothing.
+    async fn archive_agent(
+        &self,
+        workspace: WorkspaceId,
+        id: AgentId,
+        at: Timestamp,
+    ) -> Result<Option<Agent>, StoreError>;
+
+    /// Agents, newest version each.
+    async fn agents(&self, workspace: WorkspaceId, listing: Listing<AgentId>) -> Result<Vec<Agent>, StoreError>;
+
+    /// Versions of an agent below `before`, newest first.
+    async fn agent_versions(
+        &self,
+        workspace: WorkspaceId,
+        id: AgentId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Agent>, StoreError>;
+
+    /// Stores a new environment.
+    async fn create_environment(
+        &self,
+        workspace: WorkspaceId,
+        environment: Environment,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Made<Environment>, AccountsError>;
+
+    /// An environment.
+    async fn environment(&self, workspace: WorkspaceId, id: EnvironmentId) -> Result<Option<Environment>, StoreError>;
+
+    /// Replaces an environment's fields. None when it is gone.
+    async fn put_environment(
+        &self,
+        workspace: WorkspaceId,
+        environment: Environment,
+    ) -> Result<Option<Environment>, AccountsError>;
+
+    /// Removes an environment; sessions keep the config they were made with. False when it was not there.
+    async fn delete_environment(&self, workspace: WorkspaceId, id: EnvironmentId) -> Result<bool, StoreError>;
+
+    /// Environments.
+    async fn environments(
+        &self,
+        workspace: WorkspaceId,
+        listing: Listing<EnvironmentId>,
+    ) -> Result<Vec<Environment>, StoreError>;
+}
+
+/// What [`Accounts::ensure_workspace_and_key`] found or made.
+#[derive(Clone, Debug)]
+pub struct Ensured {
+    /// The one workspace.
+    pub workspace: WorkspaceId,
+    /// The plaintext of a fresh key, to be shown and kept once; none when the known key is good.
+    pub fresh: Option<Secret>,
+}

@@ -1,0 +1,123 @@
+//! The API as a value: what it is made of, and the router it turns into.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use perennial_engine::ports::{
+    Blobs, Bus, Clock, Ids, Leases, Log, Router as ToolRouter, SessionKey, SessionRow, Sessions,
+};
+use perennial_schema::SessionId;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Accounts;
+use crate::auth::{KeyCache, Principal};
+use crate::error::ApiError;
+use crate::feed::Hub;
+use crate::host::Hosts;
+use crate::limits::Limits;
+
+/// Everything the API reaches the outside through.
+#[derive(Clone)]
+pub struct Ports {
+    /// Append and read.
+    pub log: Arc<dyn Log>,
+    /// Session rows.
+    pub sessions: Arc<dyn Sessions>,
+    /// Only to lift a quarantine.
+    pub leases: Arc<dyn Leases>,
+    /// Hints and deltas for streams.
+    pub bus: Arc<dyn Bus>,
+    /// Large tool output.
+    pub blobs: Arc<dyn Blobs>,
+    /// Workspace copies for forks.
+    pub router: Arc<dyn ToolRouter>,
+    /// Stamps.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+    /// Keys, agents, environments.
+    pub accounts: Arc<dyn Accounts>,
+}
+
+/// How the API behaves.
+#[derive(Clone, Default)]
+pub struct Config {
+    /// Which `Host` headers are served.
+    pub hosts: Hosts,
+    /// Patience and sizes.
+    pub limits: Limits,
+    /// What `/metrics` prints; none means it prints nothing. See [`crate::prometheus`].
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The HTTP API.
+#[derive(Clone)]
+pub struct Api {
+    app: App,
+}
+
+/// What handlers share.
+pub(crate) type App = Arc<Inner>;
+
+/// The inside of [`Api`].
+pub(crate) struct Inner {
+    pub ports: Ports,
+    pub config: Config,
+    pub hub: Hub,
+    pub keys: KeyCache,
+    /// Every task of this crate.
+    pub tracker: TaskTracker,
+}
+
+impl Api {
+    /// Puts the API together. Starts nothing.
+    #[must_use]
+    pub fn new(ports: Ports, config: Config) -> Self {
+        let tracker = TaskTracker::new();
+        let hub = Hub::new(
+            Arc::clone(&ports.log),
+            Arc::clone(&ports.bus),
+            tracker.clone(),
+            config.limits,
+        );
+        let app = Inner {
+            ports,
+            config,
+            hub,
+            keys: KeyCache::default(),
+            tracker,
+        };
+        Self { app: Arc::new(app) }
+    }
+
+    /// All routes, ready to be served or called in a test.
+    pub fn router(&self) -> axum::Router {
+        crate::router::router(Arc::clone(&self.app))
+    }
+
+    /// Waits until no handler and no feed of this API runs any more; call after [`crate::serve`] has returned.
+    pub async fn drained(&self) {
+        self.app.tracker.close();
+        self.app.tracker.wait().await;
+    }
+}
+
+impl Inner {
+    /// A session of the caller's workspace that is not deleted; anything else is the same 404.
+    pub(crate) async fn session(&self, principal: &Principal, id: &str) -> Result<SessionRow, ApiError> {
+        let gone = || ApiError::not_found("session", id);
+        let session: SessionId = id.parse().map_err(|_| gone())?;
+        let key = SessionKey {
+            workspace: principal.workspace,
+            session,
+        };
+        let row = self.ports.sessions.get(key).await?.ok_or_else(gone)?;
+        if row.deleted_at.is_some() { Err(gone()) } else { Ok(row) }
+    }
+
+    /// The row again, after a change.
+    pub(crate) async fn reread(&self, key: SessionKey) -> Result<SessionRow, ApiError> {
+        let row = self.ports.sessions.get(key).await?;
+        row.ok_or_else(|| ApiError::not_found("session", &key.session.to_string()))
+    }
+}

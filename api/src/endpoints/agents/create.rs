@@ -1,0 +1,33 @@
+//! `POST /v1/agents`
+
+use axum::extract::State;
+use axum::response::Response;
+use perennial_schema::AgentId;
+
+use crate::api::App;
+use crate::auth::Principal;
+use crate::body::JsonBody;
+use crate::error::ApiError;
+use crate::idempotency::Repeatable;
+use crate::openapi as doc;
+use crate::respond::json;
+use crate::wire::agent::Create;
+
+#[utoipa::path(post, path = "/v1/agents", tag = "agents", request_body = doc::AgentCreate, responses(
+    (status = 200, description = "The agent, version 1", body = doc::Agent),
+    (status = "4XX", description = "Refused", body = doc::Error)))]
+pub(crate) async fn create_agent(
+    State(app): State<App>,
+    principal: Principal,
+    repeatable: Repeatable,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let input: Create = body.parse()?;
+    let id = AgentId::from_uuid(app.ports.ids.uuid());
+    let agent = input.into_agent(id, app.ports.clock.now())?;
+    let accounts = &app.ports.accounts;
+    let made = accounts
+        .create_agent(principal.workspace, agent, repeatable.with(&body))
+        .await?;
+    Ok(json(&made.resource))
+}

@@ -1,0 +1,9 @@
+//! Session events: send, list, stream.
+
+mod list;
+mod send;
+mod stream;
+
+pub(crate) use list::*;
+pub(crate) use send::*;
+pub(crate) use stream::*;

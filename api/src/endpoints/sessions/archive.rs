@@ -1,0 +1,62 @@
+//! `POST /v1/sessions/{id}/archive`: read-only from here on.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use perennial_engine::ports::{Append, AppendError, Authority, Guard, Projection, SessionPatch};
+use perennial_schema::event::{Body, Draft, Empty};
+
+use super::served;
+use crate::api::App;
+use crate::auth::Principal;
+use crate::body::JsonBody;
+use crate::endpoints::append;
+use crate::error::ApiError;
+use crate::idempotency::Repeatable;
+use crate::openapi as doc;
+
+#[utoipa::path(post, path = "/v1/sessions/{session_id}/archive", tag = "sessions", params(("session_id" = String, Path)),
+    responses((status = 200, description = "Archived; a second time changes nothing", body = doc::Session),
+    (status = 400, description = "Still running", body = doc::Error),
+    (status = "4XX", description = "Refused", body = doc::Error)))]
+pub(crate) async fn archive_session(
+    State(app): State<App>,
+    principal: Principal,
+    Path(id): Path<String>,
+    // Repeating this changes nothing by itself; the header is checked like everywhere.
+    _repeatable: Repeatable,
+    _body: JsonBody,
+) -> Result<Response, ApiError> {
+    let row = app.session(&principal, &id).await?;
+    if row.archived_at.is_some() {
+        return Ok(served(&row));
+    }
+    let over = Draft::new(
+        app.ports.ids.event(),
+        Body::SessionStatusTerminated(Empty {}),
+        app.ports.clock.now(),
+    );
+    let events = vec![over];
+    let projection = Projection {
+        patch: SessionPatch {
+            archive: true,
+            ..SessionPatch::default()
+        },
+        ..Projection::of(&events)
+    };
+    let order = Append {
+        key: row.key,
+        append_id: app.ports.ids.append(),
+        events,
+        authority: Authority::Client {
+            guards: vec![Guard::NotRunning],
+            idempotency: None,
+        },
+        projection,
+    };
+    match append(&app, order).await {
+        // Somebody else archived it first.
+        Ok(_) | Err(AppendError::Archived) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(served(&app.reread(row.key).await?))
+}

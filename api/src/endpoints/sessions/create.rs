@@ -1,0 +1,218 @@
+//! `POST /v1/sessions`: the agent's definition is copied into the session; its first events come in the same commit.
+
+use axum::extract::State;
+use axum::response::Response;
+use perennial_engine::ports::{NewSession, Projection, Ready, SessionKey, SessionMetadata};
+use perennial_schema::AgentId;
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::Environment;
+use perennial_schema::event::Raw;
+use perennial_schema::limits::NAME_CHARS;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::served;
+use crate::api::App;
+use crate::auth::Principal;
+use crate::body::{JsonBody, nullable, part};
+use crate::error::ApiError;
+use crate::idempotency::Repeatable;
+use crate::openapi as doc;
+use crate::query::kind_of;
+use crate::wire::agent::{check, model, replace_tools};
+use crate::wire::event::Reader;
+use crate::wire::metadata::{self, Pairs};
+use crate::wire::{length, tools};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    agent: Value,
+    environment_id: String,
+    title: Option<String>,
+    metadata: Option<Pairs>,
+    initial_events: Option<Vec<Raw>>,
+    resources: Option<Vec<Value>>,
+    vault_ids: Option<Vec<String>>,
+    budget: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentInput {
+    id: String,
+    #[serde(rename = "type")]
+    _kind: String,
+    version: Option<u64>,
+    model: Option<Value>,
+    #[serde(default, deserialize_with = "nullable")]
+    system: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    tools: Option<Option<Vec<Value>>>,
+    #[serde(default, deserialize_with = "nullable")]
+    mcp_servers: Option<Option<Vec<Value>>>,
+    #[serde(default, deserialize_with = "nullable")]
+    skills: Option<Option<Vec<Value>>>,
+}
+
+#[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = doc::SessionCreate,
+    responses((status = 200, description = "The session", body = doc::Session),
+    (status = "4XX", description = "Refused", body = doc::Error)))]
+pub(crate) async fn create_session(
+    State(app): State<App>,
+    principal: Principal,
+    repeatable: Repeatable,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let input: Create = body.parse()?;
+    unsupported(&input)?;
+    length("title", input.title.as_deref().unwrap_or_default(), 0, NAME_CHARS)?;
+    let pairs = input.metadata.unwrap_or_default();
+    metadata::check(&pairs)?;
+    let agent = snapshot(&app, principal, &input.agent).await?;
+    let environment = environment(&app, principal, &input.environment_id).await?;
+    let reader = Reader {
+        ids: app.ports.ids.as_ref(),
+        at: app.ports.clock.now(),
+        actor: principal.key.to_string(),
+        environment: &environment.config,
+        only: Some(&["user.message"]),
+    };
+    let events = reader.drafts("initial_events", &input.initial_events.unwrap_or_default())?;
+    let projection = Projection {
+        ready: if events.is_empty() { Ready::Keep } else { Ready::Now },
+        ..Projection::default()
+    };
+    let key = SessionKey {
+        workspace: principal.workspace,
+        session: app.ports.ids.session(),
+    };
+    let new = NewSession {
+        key,
+        agent,
+        environment_id: environment.id,
+        environment: environment.config,
+        title: input.title,
+        metadata: stored(pairs),
+        resources: Vec::new(),
+        vault_ids: Vec::new(),
+        budget: None,
+        events,
+        projection,
+        idempotency: repeatable.with(&body),
+    };
+    let made = app.ports.sessions.create(new, None).await?;
+    let key = SessionKey {
+        session: made.session,
+        ..key
+    };
+    Ok(served(&app.reread(key).await?))
+}
+
+/// Parts of the adopted API that would be silently ignored: refused instead.
+fn unsupported(input: &Create) -> Result<(), ApiError> {
+    let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
+    if given(&input.budget) {
+        return Err(ApiError::not_yet("budget"));
+    }
+    if input.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
+        return Err(ApiError::not_yet("resources"));
+    }
+    if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
+        return Err(ApiError::not_yet("vault_ids"));
+    }
+    Ok(())
+}
+
+/// Metadata in the session row's type.
+pub(crate) fn stored(pairs: Pairs) -> SessionMetadata {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key, Value::String(value)))
+        .collect()
+}
+
+async fn environment(app: &App, principal: Principal, id: &str) -> Result<Environment, ApiError> {
+    let environment = id.parse().map_err(|error| ApiError::field("environment_id", error))?;
+    let found = app.ports.accounts.environment(principal.workspace, environment).await?;
+    let found = found.ok_or_else(|| ApiError::not_found("environment", id))?;
+    if found.archived_at.is_some() {
+        return Err(ApiError::field(
+            "environment_id",
+            "the environment is archived and takes no new sessions",
+        )
+        .code("environment_archived"));
+    }
+    Ok(found)
+}
+
+/// The definition this session will run by: an id, an id with a version, or either with overrides.
+async fn snapshot(app: &App, principal: Principal, given: &Value) -> Result<AgentSnapshot, ApiError> {
+    let input = match given {
+        Value::String(id) => AgentInput {
+            id: id.clone(),
+            _kind: "agent".into(),
+            version: None,
+            model: None,
+            system: None,
+            tools: None,
+            mcp_servers: None,
+            skills: None,
+        },
+        Value::Object(_) => reference(given)?,
+        other => {
+            return Err(ApiError::field(
+                "agent",
+                format!("expected an agent id or an object with id, not {}", kind_of(other)),
+            ));
+        }
+    };
+    let id: AgentId = input.id.parse().map_err(|error| ApiError::field("agent.id", error))?;
+    let agent = app.ports.accounts.agent(principal.workspace, id, input.version).await?;
+    let agent = agent.ok_or_else(|| match input.version {
+        Some(version) => ApiError::not_found("agent", &format!("{id} version {version}")),
+        None => ApiError::not_found("agent", &input.id),
+    })?;
+    if agent.archived_at.is_some() {
+        return Err(ApiError::field(
+            "agent",
+            "the agent is archived and takes no new sessions",
+        ));
+    }
+    overridden(agent.snapshot, input)
+}
+
+fn reference(given: &Value) -> Result<AgentInput, ApiError> {
+    let overrides = match given.get("type").and_then(Value::as_str) {
+        Some("agent") => false,
+        Some("agent_with_overrides") => true,
+        _ => return Err(ApiError::field("agent.type", "expected agent or agent_with_overrides")),
+    };
+    let input: AgentInput = part(given, "agent")?;
+    let extra = ["model", "system", "tools", "mcp_servers", "skills"]
+        .into_iter()
+        .find(|name| !overrides && given.get(name).is_some());
+    match extra {
+        Some(name) => Err(ApiError::field(
+            format!("agent.{name}"),
+            "overrides need \"type\": \"agent_with_overrides\"",
+        )),
+        None => Ok(input),
+    }
+}
+
+/// Omitted = inherited; null or [] clears; a value replaces the whole. A model cannot be cleared.
+fn overridden(mut snapshot: AgentSnapshot, input: AgentInput) -> Result<AgentSnapshot, ApiError> {
+    if let Some(given) = &input.model {
+        snapshot.model = model("agent.model", given)?;
+    }
+    if let Some(system) = input.system {
+        snapshot.system = system;
+    }
+    if let Some(skills) = input.skills {
+        snapshot.skills = tools::no_skills("agent.skills", &skills.unwrap_or_default())?;
+    }
+    replace_tools(&mut snapshot, "agent.", input.mcp_servers, input.tools)?;
+    check(&snapshot)?;
+    Ok(snapshot)
+}

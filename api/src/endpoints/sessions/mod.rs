@@ -1,0 +1,32 @@
+//! Sessions: create, find, change, end; and ours: fork, log, retry.
+
+mod archive;
+mod create;
+mod delete;
+mod fork;
+mod list;
+mod log;
+mod retrieve;
+mod retry;
+mod update;
+
+pub(crate) use archive::*;
+pub(crate) use create::*;
+pub(crate) use delete::*;
+pub(crate) use fork::*;
+pub(crate) use list::*;
+pub(crate) use log::*;
+pub(crate) use retrieve::*;
+pub(crate) use retry::*;
+pub(crate) use update::*;
+
+use axum::response::Response;
+use perennial_engine::ports::SessionRow;
+
+use crate::respond::json;
+use crate::wire::session::Session;
+
+/// A session as the answer to a change.
+fn served(row: &SessionRow) -> Response {
+    json(&Session::of(row, false))
+}

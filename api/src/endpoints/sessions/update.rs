@@ -1,0 +1,124 @@
+//! `POST /v1/sessions/{id}`: title and metadata at any time, tools only while idle.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use perennial_engine::ports::{Append, Authority, Guard, Projection, SessionPatch, SessionRow};
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::event::{Body, Draft, Raw, SessionUpdated};
+use perennial_schema::limits::NAME_CHARS;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{served, stored};
+use crate::api::App;
+use crate::auth::Principal;
+use crate::body::{JsonBody, nullable};
+use crate::endpoints::append;
+use crate::error::ApiError;
+use crate::idempotency::Repeatable;
+use crate::openapi as doc;
+use crate::wire::agent::replace_tools;
+use crate::wire::length;
+use crate::wire::metadata::{self, Pairs, Patch};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    #[serde(default, deserialize_with = "nullable")]
+    title: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    metadata: Option<Option<Patch>>,
+    agent: Option<AgentUpdate>,
+    budget: Option<Value>,
+    vault_ids: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentUpdate {
+    #[serde(default, deserialize_with = "nullable")]
+    tools: Option<Option<Vec<Value>>>,
+    #[serde(default, deserialize_with = "nullable")]
+    mcp_servers: Option<Option<Vec<Value>>>,
+}
+
+#[utoipa::path(post, path = "/v1/sessions/{session_id}", tag = "sessions", params(("session_id" = String, Path)),
+    request_body = doc::SessionUpdate,
+    responses((status = 200, description = "The session", body = doc::Session),
+    (status = "4XX", description = "Refused", body = doc::Error)))]
+pub(crate) async fn update_session(
+    State(app): State<App>,
+    principal: Principal,
+    Path(id): Path<String>,
+    repeatable: Repeatable,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let input: Update = body.parse()?;
+    if input.budget.as_ref().is_some_and(|budget| !budget.is_null()) {
+        return Err(ApiError::not_yet("budget"));
+    }
+    if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
+        return Err(ApiError::not_yet("vault_ids"));
+    }
+    let row = app.session(&principal, &id).await?;
+    let patch = patch(&row, input)?;
+    if patch == SessionPatch::default() {
+        return Ok(served(&row));
+    }
+    let order = Append {
+        key: row.key,
+        append_id: app.ports.ids.append(),
+        events: vec![Draft::new(
+            app.ports.ids.event(),
+            Body::SessionUpdated(told(&patch)),
+            app.ports.clock.now(),
+        )],
+        authority: Authority::Client {
+            guards: patch.agent.iter().map(|_| Guard::NotRunning).collect(),
+            idempotency: repeatable.with(&body),
+        },
+        projection: Projection {
+            patch,
+            ..Projection::default()
+        },
+    };
+    append(&app, order).await?;
+    Ok(served(&app.reread(row.key).await?))
+}
+
+/// What really changes.
+fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
+    if let Some(Some(title)) = &input.title {
+        length("title", title, 0, NAME_CHARS)?;
+    }
+    let pairs: Pairs = row
+        .metadata
+        .iter()
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+        .collect();
+    let merged = metadata::merge(pairs.clone(), input.metadata)?;
+    let agent = match input.agent {
+        Some(update) => Some(agent(&row.agent, update)?).filter(|agent| *agent != row.agent),
+        None => None,
+    };
+    Ok(SessionPatch {
+        title: input.title.filter(|title| *title != row.title),
+        metadata: (merged != pairs).then(|| stored(merged)),
+        agent,
+        ..SessionPatch::default()
+    })
+}
+
+fn agent(current: &AgentSnapshot, update: AgentUpdate) -> Result<AgentSnapshot, ApiError> {
+    let mut next = current.clone();
+    replace_tools(&mut next, "agent.", update.mcp_servers, update.tools)?;
+    Ok(next)
+}
+
+fn told(patch: &SessionPatch) -> SessionUpdated {
+    SessionUpdated {
+        title: patch.title.as_ref().map(Raw::of),
+        metadata: patch.metadata.as_ref().map(Raw::of),
+        agent: patch.agent.as_ref().map(Raw::of),
+    }
+}

@@ -1,0 +1,92 @@
+//! SSE frames, encoded once and shared by every subscriber.
+
+use bytes::Bytes;
+use perennial_engine::ports::Delta;
+use perennial_schema::EventId;
+use perennial_schema::event::{Domain, Record, domain};
+
+/// An event of the log, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct EventFrame {
+    pub seq: u64,
+    pub id: EventId,
+    /// Ours, not the adopted API's.
+    pub extension: bool,
+    /// Nothing follows this event.
+    pub last: bool,
+    /// Ends every open preview (a model request is over).
+    pub ends_previews: bool,
+    pub bytes: Bytes,
+}
+
+/// A preview of an unfinished event, ready to be written. Carries no `id:`, so it never becomes a cursor.
+#[derive(Clone, Debug)]
+pub(super) struct DeltaFrame {
+    pub event_id: EventId,
+    pub kind: &'static str,
+    pub n: u64,
+    /// The newest event the feed had seen when this piece came: who has read further must not show it any more.
+    pub after: u64,
+    pub bytes: Bytes,
+}
+
+/// Encodes a stored event.
+pub(super) fn event(record: &Record) -> EventFrame {
+    let kind = one_line(&record.kind);
+    let payload = one_line(&record.payload);
+    EventFrame {
+        seq: record.seq,
+        id: record.id,
+        extension: domain(&record.kind) == Domain::Extension,
+        last: matches!(record.kind.as_str(), "session.deleted" | "session.status_terminated"),
+        ends_previews: record.kind == "span.model_request_end",
+        bytes: Bytes::from(format!("event: {kind}\nid: {}\ndata: {payload}\n\n", record.seq)),
+    }
+}
+
+/// Encodes a preview.
+pub(super) fn delta(delta: &Delta, after: u64) -> DeltaFrame {
+    let name = if delta.n == 0 { "event_start" } else { "event_delta" };
+    let mut bytes = Vec::with_capacity(delta.payload.len() + 32);
+    bytes.extend_from_slice(format!("event: {name}\ndata: ").as_bytes());
+    bytes.extend(
+        delta
+            .payload
+            .iter()
+            .map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }),
+    );
+    bytes.extend_from_slice(b"\n\n");
+    DeltaFrame {
+        event_id: delta.event_id,
+        kind: delta.kind,
+        n: delta.n,
+        after,
+        bytes: bytes.into(),
+    }
+}
+
+/// The first bytes of a stream: how long to wait before a reconnect, and proof that it is open.
+pub(super) fn hello(retry_millis: u64) -> Bytes {
+    Bytes::from(format!("retry: {retry_millis}\n: open\n\n"))
+}
+
+/// A comment: keeps proxies and clients patient.
+pub(super) fn heartbeat() -> Bytes {
+    Bytes::from_static(b": still here\n\n")
+}
+
+/// An error in mid-stream, in the shape SDKs raise.
+pub(super) fn error(message: &str) -> Bytes {
+    let body = crate::error::ApiError::inconsistent(message).body(None);
+    Bytes::from(format!("event: error\ndata: {body}\n\n"))
+}
+
+/// A provider's verbatim JSON may be pretty-printed; a `data:` line must not break. Outside strings a line break is white
+/// space, inside strings JSON does not allow it raw.
+fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains(['\n', '\r']) {
+        text.replace(['\n', '\r'], " ").into()
+    } else {
+        text.into()
+    }
+}

@@ -1,0 +1,66 @@
+//! Bounds of the HTTP edge. What clients can see of them is in `perennial_schema::limits`.
+
+use std::time::Duration;
+
+/// Events kept in a feed's ring for its subscribers; who falls further behind reads the log instead.
+pub const RING_EVENTS: usize = 256;
+/// Bytes kept in a feed's ring, and the most one catch-up read hands to a subscriber at once.
+pub const RING_BYTES: usize = 1024 * 1024;
+/// Events one catch-up read asks the log for.
+pub const CATCH_UP_EVENTS: u32 = 64;
+/// Finished previews a feed remembers, so that a straggling delta never follows its final event.
+pub const FINISHED_PREVIEWS: usize = 256;
+/// Previews one subscriber follows at a time.
+pub const OPEN_PREVIEWS: usize = 16;
+/// Values of one array parameter.
+pub const QUERY_VALUES: usize = 64;
+/// Longest page cursor, in bytes.
+pub const CURSOR_BYTES: usize = 512;
+/// Events in one page of a session's log when the client names no limit.
+pub const EVENT_PAGE_DEFAULT: u32 = 100;
+/// How often an append with an unknown outcome is asked again under its append id (I2).
+pub const APPEND_TRIES: u32 = 3;
+/// Verified keys kept in memory.
+pub const CACHED_KEYS: usize = 64;
+/// How long a verified key is trusted without asking the database again.
+pub const KEY_CACHE: Duration = Duration::from_secs(5);
+/// How long a key of our own idempotency table is honoured.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(48 * 3600);
+/// How long after its first try a declared SDK retry gets that try's answer.
+pub const SDK_RETRY_WINDOW: Duration = Duration::from_secs(60);
+
+/// Patience and size of the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From accept, or from the end of the last request, to a complete head; a silent connection ends with it too.
+    pub head: Duration,
+    /// Between two pieces of a request body.
+    pub body_idle: Duration,
+    /// For a whole request body.
+    pub body_total: Duration,
+    /// How long a write may find no room: a client that never reads.
+    pub write_stall: Duration,
+    /// Connections at a time; further ones wait in the backlog.
+    pub connections: usize,
+    /// From shutdown to dropping what is still open.
+    pub grace: Duration,
+    /// Between two comments on a silent event stream.
+    pub heartbeat: Duration,
+    /// Between two looks at the log when no hint comes, before jitter.
+    pub poll: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body_idle: Duration::from_secs(30),
+            body_total: Duration::from_secs(120),
+            write_stall: Duration::from_secs(30),
+            connections: 4096,
+            grace: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(9),
+            poll: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The OpenAPI document: its frame, and the shapes of bodies and parameters. The routes come from the endpoints themselves.
+//!
+//! These types only describe; what is really parsed and served is in `wire` and `perennial_schema`.
+
+use serde_json::Value;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Perennial", description = "Durable agent sessions. /v1 speaks the Claude Managed Agents resources."),
+    modifiers(&Keys),
+    security(("key" = []), ("bearer" = []))
+)]
+struct Frame;
+
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key")));
+        components.add_security_scheme("key", key);
+        let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        components.add_security_scheme("bearer", bearer);
+    }
+}
+
+/// The document, pretty-printed; what `api/openapi.json` holds.
+#[must_use]
+pub fn document() -> String {
+    let (_, keyed) = crate::router::keyed().split_for_parts();
+    let (_, open) = crate::router::open().split_for_parts();
+    let mut document = Frame::openapi();
+    document.merge(keyed);
+    document.merge(open);
+    document
+        .to_pretty_json()
+        .map_or_else(|_| "{}".into(), |text| text + "\n")
+}
+
+macro_rules! object {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[expect(dead_code, reason = "describes a shape; never built")]
+        pub struct $name { $($(#[$field_doc])* $field: $kind,)* }
+    )*};
+}
+
+object! {
+    /// A refused or failed request.
+    Error {
+        /// Always `error`.
+        r#type: String,
+        error: ErrorDetail,
+        /// Also in the `request-id` header.
+        request_id: Option<String>,
+        title: String,
+        status: u16,
+        detail: String,
+    }
+    /// What went wrong.
+    ErrorDetail {
+        r#type: String,
+        /// Names the field or the remedy.
+        message: String,
+        details: Option<Value>,
+    }
+    /// A model and how to use it.
+    Model {
+        id: String,
+        speed: Option<String>,
+        effort: Option<Value>,
+        inference_geo: Option<String>,
+    }
+    /// A versioned definition.
+    Agent {
+        id: String,
+        r#type: String,
+        version: u64,
+        name: String,
+        model: Model,
+        system: Option<String>,
+        description: Option<String>,
+        tools: Vec<Value>,
+        mcp_servers: Vec<Value>,
+        skills: Vec<Value>,
+        multiagent: Option<Value>,
+        execution_identity: Value,
+        /// Ours: `claude-code`; absent for the native loop.
+        harness: Option<String>,
+        metadata: std::collections::HashMap<String, String>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        updated_at: chrono::DateTime<chrono::Utc>,
+        archived_at: Option<chrono::DateTime<chrono::Utc>>,
+    }
+    AgentCreate {
+        name: String,
+        /// A model name, or an object with `id`.
+        model: Value,
+        system: Option<String>,
+        description: Option<String>,
+        tools: Option<Vec<Value>>,
+        mcp_servers: Option<Vec<Value>>,
+        metadata: Option<std::collections::HashMap<String, String>>,
+        /// Ours: `native` (default) or `claude-code`.
+        harness: Option<String>,
+    }
+    AgentUpdate {
+        /// Refused unless it is the newest.
+        version: Option<u64>,
+        name: Option<String>,
+        model: Option<Value>,
+        system: Option<String>,
+        description: Option<String>,
+        tools: Option<Vec<Value>>,
+        mcp_servers: Option<Vec<Value>>,
+        /// Merged; a null value deletes its key.
+        metadata: Option<std::collections::HashMap<String, Option<String>>>,
+        harness: Option<String>,
+    }
+    AgentPage { data: Vec<Agent>, next_page: Option<String>, }
+    /// Where a session's hands are.
+    Environment {
+        id: String,
+        r#type: String,
+        name: String,
+        description: String,
+        /// `cloud`, `self_hosted`, or ours: `local`.
+        config: Value,
+        metadata: std::collections::HashMap<String, String>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        updated_at: chrono::DateTime<chrono::Utc>,
+        archived_at: Option<chrono::DateTime<chrono::Utc>>,
+    }
+    EnvironmentCreate {
+        name: String,
+        config: Option<Value>,
+        description: Option<String>,
+        metadata: Option<std::collections::HashMap<String, String>>,
+    }
+    EnvironmentUpdate {
+        name: Option<String>,
+        config: Option<Value>,
+        description: Option<String>,
+        metadata: Option<std::collections::HashMap<String, Option<String>>>,
+    }
+    EnvironmentPage { data: Vec<Environment>, next_page: Option<String>, }
+    /// One append-only log and what follows from it.
+    Session {
+        id: String,
+        r#type: String,
+        /// `idle`, `running`, `rescheduling` or `terminated`.
+        status: String,
+        title: Option<String>,
+        agent: Value,
+        environment_id: String,
+        deployment_id: Option<String>,
+        resources: Vec<Value>,
+        vault_ids: Vec<String>,
+        metadata: std::collections::HashMap<String, String>,
+        outcome_evaluations: Vec<Value>,
+        stats: Value,
+        usage: Value,
+        budget: Option<Value>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        updated_at: chrono::DateTime<chrono::Utc>,
+        archived_at: Option<chrono::DateTime<chrono::Utc>>,
+        /// Ours, with `include=extensions`: `stop_reason`, `turn`, `head`, `quarantined`, `attempts`.
+        perennial: Option<Value>,
+    }
+    SessionCreate {
+        /// An agent id, `{"type":"agent","id","version"?}`, or `{"type":"agent_with_overrides",…}`.
+        agent: Value,
+        environment_id: String,
+        title: Option<String>,
+        metadata: Option<std::collections::HashMap<String, String>>,
+        /// `user.message` events; with any, the session starts at once.
+        initial_events: Option<Vec<Value>>,
+    }
+    SessionUpdate {
+        title: Option<String>,
+        metadata: Option<std::collections::HashMap<String, Option<String>>>,
+        /// `tools` and `mcp_servers`, whole, while the session is idle.
+        agent: Option<Value>,
+    }
+    SessionFork {
+        /// How many events to copy; all of them when absent.
+        at_seq: Option<u64>,
+        title: Option<String>,
+    }
+    SessionPage { data: Vec<Session>, next_page: Option<String>, prev_page: Option<String>, }
+    EventsSend {
+        /// Client events: `user.message`, `user.interrupt`, `user.tool_confirmation`, `user.custom_tool_result`,
+        /// `user.tool_result`, `system.message`.
+        events: Vec<Value>,
+    }
+    EventsSent { data: Vec<Value>, }
+    EventPage { data: Vec<Value>, next_page: Option<String>, }
+    /// An event with its envelope.
+    Envelope {
+        session_id: String,
+        seq: u64,
+        id: String,
+        r#type: String,
+        turn: u64,
+        actor: Option<String>,
+        thread_id: Option<String>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        payload: Value,
+    }
+    LogPage { data: Vec<Envelope>, next_after: Option<u64>, }
+    Deleted { id: String, r#type: String, }
+    Health { status: String, }
+}
+
+macro_rules! params {
+    ($($name:ident { $($(#[$meta:meta])* $field:ident: $kind:ty,)* })*) => {$(
+        #[derive(IntoParams)]
+        #[into_params(parameter_in = Query)]
+        #[expect(dead_code, reason = "describes parameters; never built")]
+        pub struct $name { $($(#[$meta])* $field: Option<$kind>,)* }
+    )*};
+}
+
+params! {
+    PageParams {
+        /// Items of a page.
+        limit: u32,
+        /// `next_page` of the previous answer.
+        page: String,
+    }
+    OrderParams {
+        /// `asc` or `desc`.
+        order: String,
+    }
+    ArchivedParams {
+        /// Archived ones too.
+        include_archived: bool,
+    }
+    CreatedParams {
+        /// RFC 3339.
+        #[param(rename = "created_at[gt]")]
+        gt: String,
+        #[param(rename = "created_at[gte]")]
+        gte: String,
+        #[param(rename = "created_at[lt]")]
+        lt: String,
+        #[param(rename = "created_at[lte]")]
+        lte: String,
+    }
+    SessionParams {
+        agent_id: String,
+        agent_version: u64,
+        #[param(rename = "statuses[]")]
+        statuses: Vec<String>,
+    }
+    EventParams {
+        #[param(rename = "types[]")]
+        types: Vec<String>,
+    }
+    IncludeParams {
+        /// `extensions`: this server's own events and fields too.
+        include: String,
+    }
+    LogParams {
+        /// Events after this number.
+        after: u64,
+        limit: u32,
+    }
+    StreamParams {
+        /// Resume behind this event number; wins over `Last-Event-ID`.
+        after: u64,
+        /// Previews of `agent.message`, `agent.thinking`.
+        #[param(rename = "event_deltas[]")]
+        event_deltas: Vec<String>,
+    }
+}

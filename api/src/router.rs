@@ -1,0 +1,67 @@
+//! Every route on one screen.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::App;
+use crate::endpoints::{agents, environments, events, health, metrics, openapi, sessions};
+use crate::{auth, host, respond, telemetry};
+
+/// Routes that need a key.
+pub(crate) fn keyed() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(agents::create_agent, agents::list_agents))
+        .routes(routes!(agents::retrieve_agent, agents::update_agent))
+        .routes(routes!(agents::archive_agent))
+        .routes(routes!(agents::list_agent_versions))
+        .routes(routes!(
+            environments::create_environment,
+            environments::list_environments
+        ))
+        .routes(routes!(
+            environments::retrieve_environment,
+            environments::update_environment,
+            environments::delete_environment
+        ))
+        .routes(routes!(environments::archive_environment))
+        .routes(routes!(sessions::create_session, sessions::list_sessions))
+        .routes(routes!(
+            sessions::retrieve_session,
+            sessions::update_session,
+            sessions::delete_session
+        ))
+        .routes(routes!(sessions::archive_session))
+        .routes(routes!(sessions::fork_session))
+        .routes(routes!(sessions::read_log))
+        .routes(routes!(sessions::retry_session))
+        .routes(routes!(events::send_events, events::list_events))
+        .routes(routes!(events::stream_events))
+        .routes(routes!(metrics::metrics))
+}
+
+/// Routes anybody may ask.
+pub(crate) fn open() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(openapi::openapi))
+}
+
+/// The whole API. Layers run from the last to the first.
+pub(crate) fn router(app: App) -> Router {
+    let (keyed, _) = keyed().split_for_parts();
+    let (open, _) = open().split_for_parts();
+    keyed
+        .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
+        .merge(open)
+        .route_layer(from_fn(telemetry::measure))
+        .fallback(respond::no_route)
+        .method_not_allowed_fallback(respond::no_method)
+        .layer(from_fn_with_state(Arc::clone(&app), host::check))
+        .layer(from_fn_with_state(Arc::clone(&app), respond::finish))
+        .with_state(app)
+}

@@ -1,0 +1,229 @@
+//! Environments as clients write them.
+
+use perennial_schema::environment::{Environment, EnvironmentConfig, Networking, Packages};
+use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS};
+use perennial_schema::{EnvironmentId, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::length;
+use super::metadata::{self, Pairs, Patch};
+use crate::body::{nullable, part};
+use crate::error::ApiError;
+use crate::query::kind_of;
+
+const KINDS: &str = "cloud, self_hosted or local";
+
+/// `POST /v1/environments`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Create {
+    name: String,
+    config: Option<Value>,
+    description: Option<String>,
+    metadata: Option<Pairs>,
+    scope: Option<Value>,
+}
+
+/// `POST /v1/environments/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Update {
+    name: Option<String>,
+    config: Option<Value>,
+    #[serde(default, deserialize_with = "nullable")]
+    description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    metadata: Option<Option<Patch>>,
+    scope: Option<Value>,
+}
+
+impl Create {
+    /// The environment this body describes.
+    ///
+    /// # Errors
+    /// 400 naming the field.
+    pub(crate) fn into_environment(self, id: EnvironmentId, at: Timestamp) -> Result<Environment, ApiError> {
+        no_scope(self.scope.as_ref())?;
+        let metadata = self.metadata.unwrap_or_default();
+        metadata::check(&metadata)?;
+        let environment = Environment {
+            id,
+            kind: "environment".into(),
+            name: self.name,
+            description: self.description.unwrap_or_default(),
+            config: config(self.config.as_ref())?,
+            metadata,
+            created_at: at,
+            updated_at: at,
+            archived_at: None,
+        };
+        check(&environment)?;
+        Ok(environment)
+    }
+}
+
+impl Update {
+    /// The environment after this update.
+    ///
+    /// # Errors
+    /// 400 naming the field.
+    pub(crate) fn apply(self, mut environment: Environment, at: Timestamp) -> Result<Environment, ApiError> {
+        no_scope(self.scope.as_ref())?;
+        environment.name = self.name.unwrap_or(environment.name);
+        if let Some(description) = self.description {
+            environment.description = description.unwrap_or_default();
+        }
+        if let Some(given) = self.config.filter(|given| !given.is_null()) {
+            let next = config(Some(&given))?;
+            if kind(&next) != kind(&environment.config) {
+                return Err(ApiError::field(
+                    "config.type",
+                    format!("an environment stays {}; make another one", kind(&environment.config)),
+                )
+                .code("invalid_config_type_change"));
+            }
+            environment.config = next;
+        }
+        environment.metadata = metadata::merge(environment.metadata, self.metadata)?;
+        environment.updated_at = at;
+        check(&environment)?;
+        Ok(environment)
+    }
+}
+
+fn check(environment: &Environment) -> Result<(), ApiError> {
+    length("name", &environment.name, 1, NAME_CHARS)?;
+    length("description", &environment.description, 0, DESCRIPTION_CHARS)
+}
+
+const fn kind(config: &EnvironmentConfig) -> &'static str {
+    match config {
+        EnvironmentConfig::Cloud { .. } => "cloud",
+        EnvironmentConfig::SelfHosted => "self_hosted",
+        EnvironmentConfig::Local { .. } => "local",
+    }
+}
+
+fn no_scope(given: Option<&Value>) -> Result<(), ApiError> {
+    match given {
+        None | Some(Value::Null) => Ok(()),
+        Some(_) => Err(ApiError::not_yet("scope")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloudInput {
+    #[serde(rename = "type")]
+    _kind: String,
+    networking: Option<Value>,
+    packages: Option<PackagesInput>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BareInput {
+    #[serde(rename = "type")]
+    _kind: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalInput {
+    #[serde(rename = "type")]
+    _kind: String,
+    dir: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitedInput {
+    #[serde(rename = "type")]
+    _kind: String,
+    allowed_hosts: Option<Vec<String>>,
+    allow_package_managers: Option<bool>,
+    allow_mcp_servers: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackagesInput {
+    #[serde(rename = "type")]
+    _kind: Option<perennial_schema::environment::PackagesTag>,
+    pip: Option<Vec<String>>,
+    npm: Option<Vec<String>>,
+    apt: Option<Vec<String>>,
+    cargo: Option<Vec<String>>,
+    gem: Option<Vec<String>>,
+    go: Option<Vec<String>>,
+}
+
+/// `config`, `cloud` when absent, filled out the way responses show it.
+fn config(given: Option<&Value>) -> Result<EnvironmentConfig, ApiError> {
+    let cloud = serde_json::json!({"type": "cloud"});
+    let given = given.filter(|given| !given.is_null()).unwrap_or(&cloud);
+    match given.get("type").and_then(Value::as_str) {
+        Some("cloud") => {
+            let input: CloudInput = part(given, "config")?;
+            Ok(EnvironmentConfig::Cloud {
+                networking: networking(input.networking.as_ref())?,
+                packages: packages(input.packages.unwrap_or_default()),
+            })
+        }
+        Some("self_hosted") => part::<BareInput>(given, "config").map(|_| EnvironmentConfig::SelfHosted),
+        Some("local") => {
+            let input: LocalInput = part(given, "config")?;
+            if input.dir.as_ref().is_some_and(|dir| !dir.starts_with('/')) {
+                return Err(ApiError::field("config.dir", "must be an absolute path"));
+            }
+            Ok(EnvironmentConfig::Local { dir: input.dir })
+        }
+        Some(other) => {
+            let other: String = other.chars().take(60).collect();
+            Err(ApiError::field(
+                "config.type",
+                format!("{other:?} is not known; expected {KINDS}"),
+            ))
+        }
+        None if given.is_object() => Err(ApiError::field("config.type", format!("missing; expected {KINDS}"))),
+        None => Err(ApiError::field(
+            "config",
+            format!("expected an object, not {}", kind_of(given)),
+        )),
+    }
+}
+
+fn networking(given: Option<&Value>) -> Result<Networking, ApiError> {
+    const PATH: &str = "config.networking";
+    let Some(given) = given.filter(|given| !given.is_null()) else {
+        return Ok(Networking::Unrestricted);
+    };
+    match given.get("type").and_then(Value::as_str) {
+        Some("unrestricted") => part::<BareInput>(given, PATH).map(|_| Networking::Unrestricted),
+        Some("limited") => {
+            let input: LimitedInput = part(given, PATH)?;
+            Ok(Networking::Limited {
+                allowed_hosts: input.allowed_hosts.unwrap_or_default(),
+                allow_package_managers: input.allow_package_managers.unwrap_or_default(),
+                allow_mcp_servers: input.allow_mcp_servers.unwrap_or_default(),
+            })
+        }
+        _ => Err(ApiError::field(
+            format!("{PATH}.type"),
+            "expected unrestricted or limited",
+        )),
+    }
+}
+
+fn packages(input: PackagesInput) -> Packages {
+    Packages {
+        pip: input.pip.unwrap_or_default(),
+        npm: input.npm.unwrap_or_default(),
+        apt: input.apt.unwrap_or_default(),
+        cargo: input.cargo.unwrap_or_default(),
+        gem: input.gem.unwrap_or_default(),
+        go: input.go.unwrap_or_default(),
+        ..Packages::default()
+    }
+}

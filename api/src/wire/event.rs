@@ -1,0 +1,258 @@
+//! Events as clients send them: checked member by member, then stored as they were written.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use perennial_engine::ports::{Guard, Ids};
+use perennial_schema::content::{Block, Source};
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::event::{Answer, Awaits, Body, Domain, Draft, KINDS, Raw, domain};
+use perennial_schema::limits::EVENTS_PER_SEND;
+use perennial_schema::{EventId, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::count;
+use crate::body::part;
+use crate::error::ApiError;
+use crate::query::kind_of;
+
+/// Blocks of one message.
+const BLOCKS: usize = 1000;
+
+/// What makes drafts of what a client sent.
+pub(crate) struct Reader<'a> {
+    pub ids: &'a dyn Ids,
+    pub at: Timestamp,
+    pub actor: String,
+    pub environment: &'a EnvironmentConfig,
+    /// Only these types; none means every input.
+    pub only: Option<&'a [&'a str]>,
+}
+
+impl Reader<'_> {
+    /// Drafts of all events of a request, under the path of their list.
+    ///
+    /// # Errors
+    /// 400 naming the event and the field.
+    pub(crate) fn drafts(&self, path: &str, events: &[Raw]) -> Result<Vec<Draft>, ApiError> {
+        count(path, events.len(), EVENTS_PER_SEND)?;
+        let drafts: Vec<Draft> = events
+            .iter()
+            .enumerate()
+            .map(|(at, event)| self.draft(&format!("{path}[{at}]"), event))
+            .collect::<Result<_, _>>()?;
+        let mut answered = HashSet::new();
+        for (at, draft) in drafts.iter().enumerate() {
+            if draft.body.answers().is_some_and(|answer| !answered.insert(answer)) {
+                return Err(ApiError::field(
+                    format!("{path}[{at}]"),
+                    "answers a tool use that an earlier event of this request answers",
+                ));
+            }
+        }
+        Ok(drafts)
+    }
+
+    fn draft(&self, path: &str, event: &Raw) -> Result<Draft, ApiError> {
+        let value: Value = event.parse().map_err(|error| ApiError::field(path, error))?;
+        let kind = self.kind(path, &value)?;
+        self.check(path, kind, &value)?;
+        let draft = Draft::input(self.ids.event(), kind, event.text(), self.at, Some(self.actor.clone()));
+        draft.map_err(|error| ApiError::field(path, error))
+    }
+
+    fn kind<'v>(&self, path: &str, value: &'v Value) -> Result<&'v str, ApiError> {
+        if !value.is_object() {
+            return Err(ApiError::field(
+                path,
+                format!("expected an object, not {}", kind_of(value)),
+            ));
+        }
+        let path = format!("{path}.type");
+        let kind = value.get("type").and_then(Value::as_str);
+        let kind = kind.ok_or_else(|| ApiError::field(&path, format!("missing; expected one of {}", self.known())))?;
+        let shown: String = kind.chars().take(60).collect();
+        if kind == "user.define_outcome" {
+            return Err(ApiError::field(
+                path,
+                "user.define_outcome is not supported yet by this server",
+            ));
+        }
+        let allowed = self.only.is_none_or(|only| only.contains(&kind));
+        if domain(kind) != Domain::Input || !allowed {
+            return Err(ApiError::field(
+                path,
+                format!("{shown:?} cannot be sent here; expected one of {}", self.known()),
+            ));
+        }
+        if kind == "user.tool_result" && *self.environment != EnvironmentConfig::SelfHosted {
+            return Err(ApiError::field(
+                path,
+                "user.tool_result answers tools run by a self_hosted environment; here the server runs them",
+            ));
+        }
+        Ok(kind)
+    }
+
+    fn known(&self) -> String {
+        let inputs = KINDS
+            .iter()
+            .filter(|(_, domain)| *domain == Domain::Input)
+            .map(|(kind, _)| *kind);
+        let names: Vec<&str> = inputs
+            .filter(|kind| self.only.is_none_or(|only| only.contains(kind)))
+            .collect();
+        names.join(", ")
+    }
+
+    fn check(&self, path: &str, kind: &str, value: &Value) -> Result<(), ApiError> {
+        match kind {
+            "user.message" => content(path, value, Allowed::MESSAGE),
+            "system.message" => content(path, value, Allowed::TEXT),
+            "user.interrupt" => match value.get("session_thread_id") {
+                None | Some(Value::Null) => Ok(()),
+                Some(_) => Err(ApiError::not_yet(format!("{path}.session_thread_id"))),
+            },
+            "user.tool_confirmation" => part::<ConfirmationShape>(value, path).map(|_| ()),
+            "user.custom_tool_result" => {
+                part::<CustomResultShape>(value, path)?;
+                content(path, value, Allowed::RESULT)
+            }
+            _ => {
+                part::<ResultShape>(value, path)?;
+                content(path, value, Allowed::RESULT)
+            }
+        }
+    }
+}
+
+/// What must hold of the log when these drafts are appended.
+pub(crate) fn guards(drafts: &[Draft]) -> Vec<Guard> {
+    let guard = |draft: &Draft| {
+        let (tool_use_id, answer) = draft.body.answers()?;
+        let awaits = match (answer, &draft.body) {
+            (Answer::Confirmation, _) => Awaits::Confirmation,
+            (Answer::Result, Body::UserCustomToolResult(_)) => Awaits::CustomResult,
+            (Answer::Result, _) => Awaits::ToolResult,
+        };
+        Some(Guard::Unanswered { tool_use_id, awaits })
+    };
+    drafts.iter().filter_map(guard).collect()
+}
+
+#[derive(Deserialize)]
+struct ConfirmationShape {
+    #[serde(rename = "tool_use_id")]
+    _id: EventId,
+    #[serde(rename = "result")]
+    _result: perennial_schema::event::Verdict,
+    #[serde(rename = "deny_message")]
+    _message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CustomResultShape {
+    #[serde(rename = "custom_tool_use_id")]
+    _id: EventId,
+    #[serde(rename = "is_error")]
+    _is_error: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct ResultShape {
+    #[serde(rename = "tool_use_id")]
+    _id: EventId,
+    #[serde(rename = "is_error")]
+    _is_error: Option<bool>,
+}
+
+/// Which blocks a content array may hold, and whether it must be there.
+#[derive(Clone, Copy)]
+struct Allowed {
+    kinds: &'static [&'static str],
+    required: bool,
+}
+
+impl Allowed {
+    const MESSAGE: Self = Self {
+        kinds: &["text", "image", "document"],
+        required: true,
+    };
+    const TEXT: Self = Self {
+        kinds: &["text"],
+        required: true,
+    };
+    const RESULT: Self = Self {
+        kinds: &["text", "image", "document", "search_result"],
+        required: false,
+    };
+}
+
+fn content(path: &str, event: &Value, allowed: Allowed) -> Result<(), ApiError> {
+    let path = format!("{path}.content");
+    let blocks = match event.get("content") {
+        None | Some(Value::Null) if !allowed.required => return Ok(()),
+        None => return Err(ApiError::field(path, "missing; expected a list of content blocks")),
+        Some(Value::Array(blocks)) => blocks,
+        Some(other) => {
+            return Err(ApiError::field(
+                path,
+                format!("expected a list of content blocks, not {}", kind_of(other)),
+            ));
+        }
+    };
+    if blocks.is_empty() && allowed.required {
+        return Err(ApiError::field(path, "must hold at least one block"));
+    }
+    count(&path, blocks.len(), BLOCKS)?;
+    for (at, value) in blocks.iter().enumerate() {
+        block(&format!("{path}[{at}]"), value, allowed)?;
+    }
+    Ok(())
+}
+
+fn block(path: &str, value: &Value, allowed: Allowed) -> Result<(), ApiError> {
+    let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+    if !allowed.kinds.contains(&kind) {
+        let kind: String = kind.chars().take(60).collect();
+        return Err(ApiError::field(
+            format!("{path}.type"),
+            format!(
+                "{kind:?} is not allowed here; expected one of {}",
+                allowed.kinds.join(", ")
+            ),
+        ));
+    }
+    match part::<Block>(value, path)? {
+        // Model providers refuse empty text.
+        Block::Text { text } if text.is_empty() && allowed.required => {
+            Err(ApiError::field(format!("{path}.text"), "must not be empty"))
+        }
+        Block::Text { .. } | Block::SearchResult { .. } => Ok(()),
+        Block::Image { source } => source_of(&format!("{path}.source"), &source, false),
+        Block::Document { source, .. } => source_of(&format!("{path}.source"), &source, true),
+    }
+}
+
+fn source_of(path: &str, source: &Source, document: bool) -> Result<(), ApiError> {
+    match source {
+        Source::Base64 { data, .. } => match STANDARD.decode(data) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ApiError::field(format!("{path}.data"), format!("not base64: {error}"))),
+        },
+        Source::Url { url } if url.starts_with("https://") || url.starts_with("http://") => Ok(()),
+        Source::Url { .. } => Err(ApiError::field(
+            format!("{path}.url"),
+            "must begin with https:// or http://",
+        )),
+        Source::File { .. } => Err(ApiError::field(
+            format!("{path}.type"),
+            "files are not supported yet by this server; send base64 or url",
+        )),
+        Source::Text { media_type, .. } if document && media_type == "text/plain" => Ok(()),
+        Source::Text { .. } if document => Err(ApiError::field(format!("{path}.media_type"), "expected text/plain")),
+        Source::Text { .. } => Err(ApiError::field(format!("{path}.type"), "an image cannot be text")),
+    }
+}
