@@ -46,6 +46,8 @@ pub struct Config {
     pub hosts: Hosts,
     /// Patience and sizes.
     pub limits: Limits,
+    /// The model of agents that name none on the command line; `/readyz` tells it to clients.
+    pub default_model: String,
     /// What `/metrics` prints; none means it prints nothing. See [`crate::prometheus`].
     pub metrics: Option<PrometheusHandle>,
 }

@@ -212,7 +212,7 @@ object! {
     }
     LogPage { data: Vec<Envelope>, next_after: Option<u64>, }
     Deleted { id: String, r#type: String, }
-    Health { status: String, }
+    Health { status: String, default_model: Option<String>, }
 }
 
 macro_rules! params {

@@ -1,4 +1,4 @@
-//! `GET /healthz`, `GET /readyz`: no key needed, nothing told.
+//! `GET /healthz`, `GET /readyz`: no key needed, nothing told but the model that `perennial run` takes when none is named.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -27,5 +27,5 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Response, ApiError>
         session: SessionId::from_uuid(uuid::Uuid::nil()),
     };
     app.ports.sessions.get(nobody).await?;
-    Ok(json(&object!({"status": "ready"})))
+    Ok(json(&object!({"status": "ready", "default_model": app.config.default_model})))
 }

@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
             created_at: row.created_at,
             updated_at: row.updated_at,
             archived_at: row.archived_at,
-            perennial: extensions.then(|| Extension {
+            perennial: extensions.then_some(Extension {
                 stop_reason: row.stop_reason.as_ref(),
                 turn: row.turn,
                 head: row.head,

@@ -1,0 +1,307 @@
+//! A whole API in memory, and short words for calling it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use perennial_api::accounts::Accounts as _;
+use perennial_api::accounts::sqlite::SqliteAccounts;
+use perennial_api::{Api, Config, Hosts, Limits, Ports};
+use perennial_broker::{Hinted, blobs, bus, clock, log};
+use perennial_engine::ports::{
+    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Order, Placement,
+    Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+};
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::event::{Body as EventBody, Draft};
+use perennial_schema::tool::Outcome;
+use perennial_schema::{EventId, OwnerId, SessionId, WorkspaceId};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+pub type Store = Hinted<log::memory::Memory>;
+
+/// An API and what is behind it.
+pub struct Rig {
+    pub api: Api,
+    pub store: Arc<Store>,
+    pub bus: Arc<dyn Bus>,
+    pub key: String,
+    pub workspace: WorkspaceId,
+    pub hands: Arc<Hands>,
+    pub accounts: SqliteAccounts,
+    owner: OwnerId,
+}
+
+/// An answer.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub json: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.json);
+        self.json
+    }
+
+    /// Checks the error shape and gives the message back.
+    #[track_caller]
+    pub fn refused(&self, status: u16, kind: &str) -> String {
+        assert_eq!(self.status.as_u16(), status, "{}", self.json);
+        assert_eq!(self.json["type"], "error", "{}", self.json);
+        assert_eq!(self.json["error"]["type"], kind, "{}", self.json);
+        assert_eq!(self.json["status"], status);
+        assert!(self.json["title"].is_string() && self.json["detail"].is_string());
+        let id = self.headers["request-id"].to_str().unwrap();
+        assert!(id.starts_with("req_"));
+        assert_eq!(self.json["request_id"], id);
+        self.json["error"]["message"].as_str().unwrap().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        Self::with(Arc::new(bus::local::Local::new()), Config::default(), |ports| ports).await
+    }
+
+    /// Feeds that poll every few milliseconds, for tests that lose hints.
+    pub fn impatient() -> Config {
+        Config {
+            limits: Limits {
+                poll: std::time::Duration::from_millis(20),
+                heartbeat: std::time::Duration::from_millis(200),
+                ..Limits::default()
+            },
+            ..Config::default()
+        }
+    }
+
+    pub async fn with(bus: Arc<dyn Bus>, config: Config, change: impl FnOnce(Ports) -> Ports) -> Self {
+        let clock = Arc::new(clock::System);
+        let store = Arc::new(Hinted::new(log::memory::Memory::new(clock.clone()), Arc::clone(&bus)));
+        let accounts = SqliteAccounts::in_memory().await.unwrap();
+        let ensured = accounts.ensure_workspace_and_key(None, clock.now()).await.unwrap();
+        let hands = Arc::new(Hands::default());
+        let ids = Arc::new(Fresh);
+        let ports = Ports {
+            log: store.clone(),
+            sessions: store.clone(),
+            leases: store.clone(),
+            bus: Arc::clone(&bus),
+            blobs: Arc::new(blobs::memory::Memory::default()),
+            router: hands.clone(),
+            clock,
+            ids,
+            accounts: Arc::new(accounts.clone()),
+        };
+        let owner = OwnerId::from_uuid(Uuid::now_v7());
+        store.register(owner, 60_000).await.unwrap();
+        Self {
+            api: Api::new(change(ports), config),
+            store,
+            bus,
+            key: ensured.fresh.unwrap().expose().to_owned(),
+            workspace: ensured.workspace,
+            hands,
+            accounts,
+            owner,
+        }
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "127.0.0.1:7340")
+            .header("content-type", "application/json")
+            .header("x-api-key", &self.key)
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.api.router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let json = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            json,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.text(path, body.to_string()).await
+    }
+
+    pub async fn text(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(self.request("POST", path).body(body.into()).unwrap()).await
+    }
+
+    pub async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.request("POST", path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub async fn agent(&self) -> String {
+        let body = json!({"name": "coder", "model": "rehearsal-1", "tools": [{"type": "agent_toolset_20260401"}]});
+        id(&self.post("/v1/agents", &body).await.ok())
+    }
+
+    pub async fn environment(&self, config: Value) -> String {
+        let name = format!("env {}", Uuid::now_v7());
+        id(&self.post("/v1/environments", &json!({"name": name, "config": config})).await.ok())
+    }
+
+    /// A session of a fresh agent in a fresh local environment.
+    pub async fn session(&self) -> String {
+        self.session_in(json!({"type": "local"})).await
+    }
+
+    pub async fn session_in(&self, config: Value) -> String {
+        let (agent, environment) = (self.agent().await, self.environment(config).await);
+        let body = json!({"agent": agent, "environment_id": environment});
+        id(&self.post("/v1/sessions", &body).await.ok())
+    }
+
+    pub fn session_key(&self, session: &str) -> SessionKey {
+        SessionKey {
+            workspace: self.workspace,
+            session: session.parse().unwrap(),
+        }
+    }
+
+    /// Claims what is ready, as a worker would.
+    pub async fn claim(&self) -> Claimed {
+        self.store.claim(self.owner, 1).await.unwrap().pop().expect("a ready session")
+    }
+
+    /// Appends as the holder.
+    pub async fn hold(&self, claimed: &Claimed, bodies: Vec<EventBody>, release: bool) -> Vec<EventId> {
+        let drafts: Vec<Draft> = bodies
+            .into_iter()
+            .map(|body| Draft::new(Fresh.event(), body, clock::System.now()))
+            .collect();
+        let ids = drafts.iter().map(|draft| draft.id).collect();
+        self.hold_drafts(claimed, drafts, release).await.unwrap();
+        ids
+    }
+
+    pub async fn hold_drafts(
+        &self,
+        claimed: &Claimed,
+        drafts: Vec<Draft>,
+        release: bool,
+    ) -> Result<Appended, AppendError> {
+        let mut projection = Projection::of(&drafts);
+        if release {
+            projection.ready = Ready::Never;
+        }
+        self.store
+            .append(Append {
+                key: claimed.row.key,
+                append_id: Fresh.append(),
+                projection,
+                events: drafts,
+                authority: Authority::Holder {
+                    epoch: claimed.row.epoch,
+                    only_at_head: None,
+                    release,
+                },
+            })
+            .await
+    }
+
+    pub async fn say(&self, session: &str, text: &str) -> Value {
+        self.post(&format!("/v1/sessions/{session}/events"), &message(text)).await.ok()
+    }
+}
+
+pub fn message(text: &str) -> Value {
+    json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": text}]}]})
+}
+
+#[track_caller]
+pub fn id(value: &Value) -> String {
+    value["id"].as_str().expect("an id").to_owned()
+}
+
+/// Ids from the operating system.
+pub struct Fresh;
+
+impl Ids for Fresh {
+    fn uuid(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// A router that has no tools and counts what the API asks of it.
+#[derive(Default)]
+pub struct Hands {
+    pub copied: AtomicU32,
+    pub forgotten: AtomicU32,
+}
+
+#[async_trait]
+impl Router for Hands {
+    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
+        Vec::new()
+    }
+
+    async fn place(&self, _: SessionKey, _: &EnvironmentConfig) -> Result<Placement, String> {
+        Err("no hands".into())
+    }
+
+    async fn call(&self, _: Order) -> Result<Outcome, CallError> {
+        Err(CallError::NotStarted("no hands".into()))
+    }
+
+    async fn settle(&self, _: Order) -> Result<Settled, CallError> {
+        Ok(Settled::NeverStarted)
+    }
+
+    async fn cancel(&self, _: SessionKey, _: u64, _: EventId) {}
+
+    async fn copy_workspace(&self, _: SessionId, _: SessionId) -> Result<(), String> {
+        self.copied.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn forget(&self, _: SessionId) {
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Only loopback names, the default; named so that tests read well.
+pub fn loopback() -> Hosts {
+    Hosts::Loopback
+}
+
+/// Bytes as text.
+pub fn text(bytes: &Bytes) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}

@@ -1,0 +1,262 @@
+//! The HTTP client of the verbs: finds the server, sends requests, turns its errors into ours.
+//!
+//! A POST carries an `Idempotency-Key`, so that one whose answer was lost is simply sent again.
+
+mod find;
+mod limits;
+pub mod pages;
+pub mod pending;
+pub mod resources;
+mod sse;
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::config::Settings;
+use crate::error::Error;
+use crate::output;
+
+pub use find::Server;
+pub use sse::{Feed, Frame};
+
+/// A connection to a server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    settings: Settings,
+    /// How long to wait for a server that is not there (a restart) before giving up.
+    patience: Duration,
+}
+
+/// A response body: the server's own text, which `--json` prints as it is.
+#[derive(Clone, Debug)]
+pub struct Body {
+    what: String,
+    text: String,
+}
+
+impl Body {
+    /// The JSON text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The body as a typed value.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(&self.text).map_err(|error| Error::Answer {
+            what: self.what.clone(),
+            detail: error.to_string(),
+        })
+    }
+}
+
+/// Query parameters.
+pub type Query<'a> = &'a [(&'a str, String)];
+
+impl Client {
+    /// A client for the server the settings name. Gives up at once when it is not there.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let server = Server::find(settings)?;
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(limits::CONNECT)
+            // The server sends a heartbeat at least every ten seconds; silence means the connection is dead.
+            .read_timeout(limits::SILENCE)
+            .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")));
+        if server.is_loopback() {
+            // A proxy must not see, let alone fail, what stays on this machine.
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| {
+            Error::Failed(format!(
+                "cannot set up the HTTP client: {}",
+                crate::error::chain(&error)
+            ))
+        })?;
+        Ok(Self {
+            http,
+            settings: settings.clone(),
+            patience: Duration::ZERO,
+        })
+    }
+
+    /// The same, but it waits for a server that restarts.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patience = limits::PATIENCE;
+        self
+    }
+
+    /// Where the server is now; a restarted one may have another address.
+    pub fn server(&self) -> Result<Server, Error> {
+        Server::find(&self.settings)
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str, query: Query<'_>) -> Result<Body, Error> {
+        self.request(Method::GET, path, query, None).await
+    }
+
+    /// `POST`.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Body, Error> {
+        self.request(Method::POST, path, &[], Some(body)).await
+    }
+
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Result<Body, Error> {
+        self.request(Method::DELETE, path, &[], None).await
+    }
+
+    async fn request(&self, method: Method, path: &str, query: Query<'_>, body: Option<&Value>) -> Result<Body, Error> {
+        let key = (method == Method::POST).then(|| uuid::Uuid::now_v7().to_string());
+        let mut retries = Retries::new(self.patience);
+        loop {
+            let answer = match self.server() {
+                Ok(server) => self.attempt(&server, &method, path, query, body, key.as_deref()).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) if retries.worthwhile(&error) => retries.pause().await,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        server: &Server,
+        method: &Method,
+        path: &str,
+        query: Query<'_>,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<Body, Error> {
+        let what = format!("{method} {path}");
+        let mut request = self
+            .http
+            .request(method.clone(), server.url(path))
+            .headers(authorization(server)?)
+            .query(query);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| server.unreachable(error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let text = response.text().await.map_err(|error| server.unreachable(error))?;
+        if status.is_success() {
+            return Ok(Body { what, text });
+        }
+        Err(refusal(status, &headers, &text))
+    }
+
+    /// Opens an event stream; the response's body is still to be read.
+    async fn open(&self, path: &str, query: Query<'_>, last: Option<u64>) -> Result<reqwest::Response, Error> {
+        let server = self.server()?;
+        let mut request = self
+            .http
+            .get(server.url(path))
+            .headers(authorization(&server)?)
+            .header("accept", "text/event-stream")
+            .query(query);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last.to_string());
+        }
+        let response = request.send().await.map_err(|error| server.unreachable(error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        let text = response.text().await.map_err(|error| server.unreachable(error))?;
+        Err(refusal(status, &headers, &text))
+    }
+}
+
+fn authorization(server: &Server) -> Result<HeaderMap, Error> {
+    let mut value = HeaderValue::from_str(server.key.expose_secret())
+        .map_err(|_| Error::Usage("the key holds characters a header cannot carry".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(
+        reqwest::header::HeaderName::from_static("x-api-key"),
+        value,
+    )]))
+}
+
+/// The API's error shape, or the status alone when something else answered.
+fn refusal(status: StatusCode, headers: &HeaderMap, text: &str) -> Error {
+    let body: Value = serde_json::from_str(text).unwrap_or_default();
+    let field = |name: &str| body["error"][name].as_str().map(str::to_owned);
+    let request_id = headers.get("request-id").and_then(|id| id.to_str().ok());
+    Error::Api {
+        status: status.as_u16(),
+        kind: field("type").unwrap_or_else(|| "unknown".to_owned()),
+        message: field("message").unwrap_or_else(|| format!("the server answered {status}")),
+        request_id: request_id.map(str::to_owned),
+    }
+}
+
+/// Bounded retries of requests that are safe to repeat.
+pub(super) struct Retries {
+    patience: Duration,
+    since: Option<Instant>,
+    attempts: u32,
+}
+
+impl Retries {
+    pub(super) const fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            since: None,
+            attempts: 0,
+        }
+    }
+
+    /// Whether the request may succeed a little later, and there is time left for that.
+    pub(super) fn worthwhile(&mut self, error: &Error) -> bool {
+        let absent = match error {
+            Error::NoServer { .. } => true,
+            Error::Unreachable { source, .. } => source.is_connect(),
+            Error::Api {
+                status: 429 | 502 | 503 | 504 | 529,
+                ..
+            } => false,
+            _ => return false,
+        };
+        let first = *self.since.get_or_insert_with(Instant::now);
+        // Without patience a server that is not there is an answer; a lost answer is still worth a few tries.
+        first.elapsed() < self.patience || (!absent && self.attempts < limits::ATTEMPTS)
+    }
+
+    /// Waits a growing while.
+    pub(super) async fn pause(&mut self) {
+        if self.attempts == 1 && !self.patience.is_zero() {
+            output::note("waiting for the server …");
+        }
+        let pause = limits::FIRST_PAUSE * 2u32.saturating_pow(self.attempts.min(16));
+        self.attempts += 1;
+        tokio::time::sleep(pause.min(limits::LONGEST_PAUSE)).await;
+    }
+
+    /// There is a connection again. The pauses shrink only when something arrives: a server that takes connections and
+    /// closes them must not be hammered.
+    pub(super) fn connected(&mut self) {
+        if self.attempts > 1 {
+            output::note("connected again");
+        }
+        self.since = None;
+    }
+
+    /// Something arrived.
+    pub(super) const fn progress(&mut self) {
+        self.attempts = 0;
+    }
+}

@@ -1,0 +1,58 @@
+//! The process's environment as a value, and the variables we know.
+
+use std::collections::BTreeMap;
+
+/// Every `PERENNIAL_*` variable that means something, for `doctor` to find misspelt ones. An unknown one is no error:
+/// orchestrators set some by themselves (`PERENNIAL_SERVICE_HOST` for a service of that name).
+const KNOWN_VARIABLES: &[&str] = &[
+    "PERENNIAL_ALLOW_LOCAL",
+    "PERENNIAL_BIN",
+    "PERENNIAL_CLAUDE",
+    "PERENNIAL_CONFIG",
+    "PERENNIAL_DATA_DIR",
+    "PERENNIAL_DEFAULT_MODEL",
+    "PERENNIAL_KEY",
+    "PERENNIAL_KEY_FILE",
+    "PERENNIAL_KILL_AT",
+    "PERENNIAL_LEASE_TTL_MS",
+    "PERENNIAL_LISTEN",
+    "PERENNIAL_LOG",
+    "PERENNIAL_LOG_JSON",
+    "PERENNIAL_RENEW_MS",
+    "PERENNIAL_REQUIRE_ALL",
+    "PERENNIAL_SLOTS",
+    "PERENNIAL_SWEEP_MS",
+    "PERENNIAL_URL",
+];
+
+/// Variables by name. An empty value counts as not set.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// `PERENNIAL_*` variables that mean nothing to this build.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        let ours = self.0.keys().filter(|name| name.starts_with("PERENNIAL_"));
+        ours.map(String::as_str).filter(|name| !KNOWN_VARIABLES.contains(name))
+    }
+
+    /// An environment of these variables.
+    #[cfg(test)]
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self(variables.iter().map(own).collect())
+    }
+}
+
+/// This process's environment; variables that are not UTF-8 are left out.
+pub fn environment() -> Environment {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Environment(std::env::vars_os().filter_map(text).collect())
+}

@@ -1,0 +1,173 @@
+//! Configuration: flags over `PERENNIAL_*` variables over `perennial.toml` over defaults, and where each value came from.
+//!
+//! Resolution is pure: the process's environment comes in as an [`Environment`], files are read through it by path only.
+//! Secrets come from a variable or from a file a setting names, never from `perennial.toml` itself.
+
+mod environment;
+mod file;
+mod resolve;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+pub use environment::{Environment, environment};
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value of the wrong kind.
+    #[error("{name}: {value:?} is not valid, expected {expected}")]
+    Value {
+        /// Flag, variable or key.
+        name: String,
+        /// What was given.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// `perennial.toml` does not parse; the parser's message names line and key.
+    #[error("{}: {message}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key and remedy.
+        message: String,
+    },
+    /// A file a setting names cannot be read.
+    #[error("{name}: cannot read {}", .path.display())]
+    Unreadable {
+        /// Flag, variable or key that names the file.
+        name: String,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Neither HOME nor XDG_DATA_HOME is set.
+    #[error("no data directory: HOME is not set; use --data-dir or PERENNIAL_DATA_DIR")]
+    NoDataDir,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag(&'static str),
+    /// A variable.
+    Variable(String),
+    /// A key of `perennial.toml`.
+    File(&'static str),
+    /// Nobody said otherwise.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => f.write_str(name),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(key) => write!(f, "perennial.toml: {key}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Who said so.
+    pub from: Origin,
+}
+
+/// A model provider.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Where its API is, without the path of an endpoint.
+    pub base_url: Setting<String>,
+    /// Its key.
+    pub key: Option<Setting<SecretString>>,
+}
+
+/// Everything that can be set, resolved.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The `perennial.toml` that was read, if there is one.
+    pub file: Option<PathBuf>,
+    /// Where the server keeps everything.
+    pub data_dir: Setting<PathBuf>,
+    /// Where the server listens.
+    pub listen: Setting<SocketAddr>,
+    /// Tools that change the host run without asking even where nothing contains them.
+    pub allow_local: Setting<bool>,
+    /// Sessions worked on at a time.
+    pub slots: Setting<u32>,
+    /// Lease time to live, in milliseconds.
+    pub lease_ttl_ms: Setting<u64>,
+    /// Time between renewals, in milliseconds.
+    pub renew_ms: Setting<u64>,
+    /// Time between sweeps, in milliseconds.
+    pub sweep_ms: Setting<u64>,
+    /// Model of agents that name none; none lets the server choose by the keys it has.
+    pub default_model: Setting<Option<String>>,
+    /// Anthropic Messages.
+    pub anthropic: Provider,
+    /// OpenAI-compatible Responses.
+    pub openai: Provider,
+    /// The Claude Code binary, a path or a name to look up in `PATH`.
+    pub claude: Setting<PathBuf>,
+    /// The server clients use; none means the one of the data directory.
+    pub url: Option<Setting<String>>,
+    /// The key clients use; none means the one of the data directory.
+    pub key: Option<Setting<SecretString>>,
+    /// Tracing filter.
+    pub log: Setting<Option<String>>,
+    /// Logs as JSON lines.
+    pub log_json: Setting<bool>,
+    /// Colours are allowed (`NO_COLOR` is not set).
+    pub color: bool,
+}
+
+/// The scripted model that needs no key.
+const REHEARSAL: &str = "rehearsal-1";
+/// The model of a server that has an Anthropic key and was told no other.
+const ANTHROPIC_DEFAULT: &str = "claude-sonnet-5-5";
+
+impl Settings {
+    /// The model the server takes when none is named. Names behind an OpenAI-compatible URL cannot be guessed, so a key for
+    /// one alone chooses nothing.
+    pub fn model(&self) -> &str {
+        match &self.default_model.value {
+            Some(model) => model,
+            None if self.anthropic.key.is_some() => ANTHROPIC_DEFAULT,
+            None => REHEARSAL,
+        }
+    }
+}
+
+/// What the command line says, every verb's flags together.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--url`.
+    pub url: Option<String>,
+    /// `up --listen`.
+    pub listen: Option<String>,
+    /// `up --allow-local`.
+    pub allow_local: bool,
+    /// `up --slots`.
+    pub slots: Option<u32>,
+    /// `up --lease-ttl-ms`.
+    pub lease_ttl_ms: Option<u64>,
+    /// `up --renew-ms`.
+    pub renew_ms: Option<u64>,
+    /// `up --sweep-ms`.
+    pub sweep_ms: Option<u64>,
+}

@@ -1,0 +1,418 @@
+//! Putting the layers together: flag, then variable, then file, then default.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use secrecy::SecretString;
+
+use super::file::{self, FileConfig, ProviderConfig};
+use super::{ConfigError, Environment, Flags, Origin, Provider, Setting, Settings};
+use crate::paths;
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:7340";
+const DEFAULT_SLOTS: u32 = 64;
+const DEFAULT_LEASE_TTL_MS: u64 = 15_000;
+const DEFAULT_RENEW_MS: u64 = 5_000;
+const DEFAULT_SWEEP_MS: u64 = 2_000;
+const ANTHROPIC_URL: &str = "https://api.anthropic.com";
+const OPENAI_URL: &str = "https://api.openai.com/v1";
+
+impl Settings {
+    /// Resolves every setting; the first one that is wrong is the error.
+    pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Self, ConfigError> {
+        let (path, file) = file::load(flags, environment)?;
+        Self::layered(flags, environment, path, file)
+    }
+
+    fn layered(
+        flags: &Flags,
+        environment: &Environment,
+        path: Option<PathBuf>,
+        file: FileConfig,
+    ) -> Result<Self, ConfigError> {
+        let layers = Layers { environment };
+        let listen = layers.text(
+            flags.listen.clone().map(|value| (value, "--listen")),
+            "PERENNIAL_LISTEN",
+            file.listen.map(|value| (value, "listen")),
+        );
+        let data_dir = layers.path(
+            flags.data_dir.clone().map(|value| (value, "--data-dir")),
+            "PERENNIAL_DATA_DIR",
+            file.data_dir.map(|value| (value, "data_dir")),
+        );
+        let data_dir = match data_dir {
+            Some(setting) => setting,
+            None => by_default(paths::default_data_dir(environment).ok_or(ConfigError::NoDataDir)?),
+        };
+        Ok(Self {
+            file: path,
+            data_dir,
+            listen: parsed(
+                listen.unwrap_or_else(|| by_default(DEFAULT_LISTEN.to_owned())),
+                "ADDRESS:PORT",
+            )?,
+            allow_local: layers.switch(
+                flags.allow_local.then_some((true, "--allow-local")),
+                "PERENNIAL_ALLOW_LOCAL",
+                file.allow_local.map(|value| (value, "allow_local")),
+            )?,
+            slots: layers.number(
+                flags.slots.map(|value| (value, "--slots")),
+                "PERENNIAL_SLOTS",
+                file.slots.map(|value| (value, "slots")),
+                DEFAULT_SLOTS,
+            )?,
+            lease_ttl_ms: layers.number(
+                flags.lease_ttl_ms.map(|value| (value, "--lease-ttl-ms")),
+                "PERENNIAL_LEASE_TTL_MS",
+                file.lease.ttl_ms.map(|value| (value, "lease.ttl_ms")),
+                DEFAULT_LEASE_TTL_MS,
+            )?,
+            renew_ms: layers.number(
+                flags.renew_ms.map(|value| (value, "--renew-ms")),
+                "PERENNIAL_RENEW_MS",
+                file.lease.renew_ms.map(|value| (value, "lease.renew_ms")),
+                DEFAULT_RENEW_MS,
+            )?,
+            sweep_ms: layers.number(
+                flags.sweep_ms.map(|value| (value, "--sweep-ms")),
+                "PERENNIAL_SWEEP_MS",
+                file.lease.sweep_ms.map(|value| (value, "lease.sweep_ms")),
+                DEFAULT_SWEEP_MS,
+            )?,
+            default_model: optional(layers.text(
+                None,
+                "PERENNIAL_DEFAULT_MODEL",
+                file.default_model.map(|value| (value, "default_model")),
+            )),
+            anthropic: layers.provider(&ANTHROPIC, file.anthropic)?,
+            openai: layers.provider(&OPENAI, file.openai)?,
+            claude: layers
+                .path(None, "PERENNIAL_CLAUDE", file.claude.map(|value| (value, "claude")))
+                .unwrap_or_else(|| by_default(PathBuf::from("claude"))),
+            url: layers.text(
+                flags.url.clone().map(|value| (value, "--url")),
+                "PERENNIAL_URL",
+                file.client.url.map(|value| (value, "client.url")),
+            ),
+            key: layers.secret(
+                "PERENNIAL_KEY",
+                "PERENNIAL_KEY_FILE",
+                file.client.key_file.map(|path| (path, "client.key_file")),
+            )?,
+            log: optional(layers.text(None, "PERENNIAL_LOG", file.log.map(|value| (value, "log")))),
+            log_json: layers.switch(
+                None,
+                "PERENNIAL_LOG_JSON",
+                file.log_json.map(|value| (value, "log_json")),
+            )?,
+            color: environment.get("NO_COLOR").is_none(),
+        })
+    }
+}
+
+/// The names of a provider's settings.
+struct ProviderNames {
+    key: &'static str,
+    key_file: &'static str,
+    key_file_in_file: &'static str,
+    base_url: &'static str,
+    base_url_in_file: &'static str,
+    default_url: &'static str,
+}
+
+const ANTHROPIC: ProviderNames = ProviderNames {
+    key: "ANTHROPIC_API_KEY",
+    key_file: "ANTHROPIC_API_KEY_FILE",
+    key_file_in_file: "anthropic.api_key_file",
+    base_url: "ANTHROPIC_BASE_URL",
+    base_url_in_file: "anthropic.base_url",
+    default_url: ANTHROPIC_URL,
+};
+
+const OPENAI: ProviderNames = ProviderNames {
+    key: "OPENAI_API_KEY",
+    key_file: "OPENAI_API_KEY_FILE",
+    key_file_in_file: "openai.api_key_file",
+    base_url: "OPENAI_BASE_URL",
+    base_url_in_file: "openai.base_url",
+    default_url: OPENAI_URL,
+};
+
+/// A value and the flag or key that named it.
+type Named<T> = Option<(T, &'static str)>;
+
+struct Layers<'a> {
+    environment: &'a Environment,
+}
+
+impl Layers<'_> {
+    fn text(&self, flag: Named<String>, variable: &str, file: Named<String>) -> Option<Setting<String>> {
+        let flag = flag.map(|(value, name)| setting(value, Origin::Flag(name)));
+        let variable = || {
+            let value = self.environment.get(variable)?.to_owned();
+            Some(setting(value, Origin::Variable(variable.to_owned())))
+        };
+        flag.or_else(variable)
+            .or_else(|| file.map(|(value, name)| setting(value, Origin::File(name))))
+    }
+
+    fn path(&self, flag: Named<PathBuf>, variable: &str, file: Named<PathBuf>) -> Option<Setting<PathBuf>> {
+        let flag = flag.map(|(value, name)| setting(value, Origin::Flag(name)));
+        let variable = || {
+            let value = PathBuf::from(self.environment.get(variable)?);
+            Some(setting(value, Origin::Variable(variable.to_owned())))
+        };
+        flag.or_else(variable)
+            .or_else(|| file.map(|(value, name)| setting(value, Origin::File(name))))
+    }
+
+    fn number<N: Number>(
+        &self,
+        flag: Named<N>,
+        variable: &str,
+        file: Named<N>,
+        default: N,
+    ) -> Result<Setting<N>, ConfigError> {
+        let found = if let Some((value, name)) = flag {
+            setting(value, Origin::Flag(name))
+        } else if let Some(text) = self.environment.get(variable) {
+            parsed(
+                setting(text.to_owned(), Origin::Variable(variable.to_owned())),
+                N::EXPECTED,
+            )?
+        } else if let Some((value, name)) = file {
+            setting(value, Origin::File(name))
+        } else {
+            by_default(default)
+        };
+        if found.value == N::ZERO {
+            return Err(wrong(&found.from, "0", N::EXPECTED));
+        }
+        Ok(found)
+    }
+
+    fn switch(&self, flag: Named<bool>, variable: &str, file: Named<bool>) -> Result<Setting<bool>, ConfigError> {
+        if let Some((value, name)) = flag {
+            return Ok(setting(value, Origin::Flag(name)));
+        }
+        if let Some(text) = self.environment.get(variable) {
+            let from = Origin::Variable(variable.to_owned());
+            return match text.to_ascii_lowercase().as_str() {
+                "1" | "true" | "yes" | "on" => Ok(setting(true, from)),
+                "0" | "false" | "no" | "off" => Ok(setting(false, from)),
+                _ => Err(wrong(&from, text, "true or false")),
+            };
+        }
+        Ok(file.map_or_else(|| by_default(false), |(value, name)| setting(value, Origin::File(name))))
+    }
+
+    /// A secret: the variable itself, or a file that a variable or `perennial.toml` names.
+    fn secret(
+        &self,
+        variable: &str,
+        file_variable: &str,
+        file: Named<PathBuf>,
+    ) -> Result<Option<Setting<SecretString>>, ConfigError> {
+        if let Some(value) = self.environment.get(variable) {
+            let secret = SecretString::from(value.to_owned());
+            return Ok(Some(setting(secret, Origin::Variable(variable.to_owned()))));
+        }
+        self.path(None, file_variable, file)
+            .map(|path| Ok(setting(read_secret(&path.value, &path.from)?, path.from)))
+            .transpose()
+    }
+
+    fn provider(&self, names: &ProviderNames, file: ProviderConfig) -> Result<Provider, ConfigError> {
+        let base_url = self
+            .text(
+                None,
+                names.base_url,
+                file.base_url.map(|url| (url, names.base_url_in_file)),
+            )
+            .unwrap_or_else(|| by_default(names.default_url.to_owned()));
+        if !base_url.value.starts_with("http://") && !base_url.value.starts_with("https://") {
+            return Err(wrong(
+                &base_url.from,
+                &base_url.value,
+                "a URL that begins with http:// or https://",
+            ));
+        }
+        let key_file = file.api_key_file.map(|path| (path, names.key_file_in_file));
+        Ok(Provider {
+            base_url,
+            key: self.secret(names.key, names.key_file, key_file)?,
+        })
+    }
+}
+
+/// Numbers a setting may hold.
+trait Number: FromStr + Copy + PartialEq {
+    const ZERO: Self;
+    const EXPECTED: &'static str;
+}
+
+impl Number for u32 {
+    const ZERO: Self = 0;
+    const EXPECTED: &'static str = "a whole number from 1";
+}
+
+impl Number for u64 {
+    const ZERO: Self = 0;
+    const EXPECTED: &'static str = "a number of milliseconds from 1";
+}
+
+fn read_secret(path: &Path, from: &Origin) -> Result<SecretString, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        name: from.to_string(),
+        path: path.to_owned(),
+        source,
+    })?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(wrong(
+            from,
+            &path.display().to_string(),
+            "a file that holds a secret; this one is empty",
+        ));
+    }
+    Ok(SecretString::from(text.to_owned()))
+}
+
+fn setting<T>(value: T, from: Origin) -> Setting<T> {
+    Setting { value, from }
+}
+
+fn by_default<T>(value: T) -> Setting<T> {
+    setting(value, Origin::Default)
+}
+
+fn optional<T>(setting: Option<Setting<T>>) -> Setting<Option<T>> {
+    match setting {
+        Some(Setting { value, from }) => Setting {
+            value: Some(value),
+            from,
+        },
+        None => by_default(None),
+    }
+}
+
+fn parsed<T: FromStr>(text: Setting<String>, expected: &str) -> Result<Setting<T>, ConfigError> {
+    let value = text
+        .value
+        .parse()
+        .map_err(|_| wrong(&text.from, &text.value, expected))?;
+    Ok(setting(value, text.from))
+}
+
+fn wrong(from: &Origin, value: &str, expected: &str) -> ConfigError {
+    ConfigError::Value {
+        name: from.to_string(),
+        value: value.to_owned(),
+        expected: expected.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn resolve(flags: &Flags, variables: &[(&str, &str)], toml: &str) -> Result<Settings, ConfigError> {
+        let environment = Environment::of(&[&[("HOME", "/home/a")], variables].concat());
+        let file = file::parse(Path::new("perennial.toml"), toml)?;
+        Settings::layered(flags, &environment, None, file)
+    }
+
+    fn refusal(flags: &Flags, variables: &[(&str, &str)], toml: &str) -> String {
+        resolve(flags, variables, toml)
+            .expect_err("must be refused")
+            .to_string()
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = resolve(&Flags::default(), &[], "").expect("valid");
+        assert_eq!(
+            settings.data_dir,
+            by_default(PathBuf::from("/home/a/.local/share/perennial"))
+        );
+        assert_eq!(settings.listen.value.to_string(), DEFAULT_LISTEN);
+        assert!(!settings.allow_local.value && settings.anthropic.key.is_none() && settings.url.is_none());
+        assert_eq!(settings.lease_ttl_ms.value, 15_000);
+    }
+
+    #[test]
+    fn flags_win_over_variables_win_over_the_file() {
+        let toml = "listen = '127.0.0.1:1'\nslots = 1\n[lease]\nttl_ms = 1\n";
+        let variables = [("PERENNIAL_LISTEN", "127.0.0.1:2"), ("PERENNIAL_SLOTS", "2")];
+        let flags = Flags {
+            listen: Some("127.0.0.1:3".to_owned()),
+            ..Flags::default()
+        };
+        let settings = resolve(&flags, &variables, toml).expect("valid");
+        assert_eq!(settings.listen.value.port(), 3);
+        assert_eq!(settings.listen.from, Origin::Flag("--listen"));
+        assert_eq!(
+            settings.slots,
+            setting(2, Origin::Variable("PERENNIAL_SLOTS".to_owned()))
+        );
+        assert_eq!(settings.lease_ttl_ms, setting(1, Origin::File("lease.ttl_ms")));
+    }
+
+    #[test]
+    fn an_empty_variable_is_no_value() {
+        let settings = resolve(&Flags::default(), &[("PERENNIAL_SLOTS", "")], "slots = 7").expect("valid");
+        assert_eq!(settings.slots, setting(7, Origin::File("slots")));
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let text = refusal(&Flags::default(), &[], "[lease]\nttl = 3\n");
+        assert!(
+            text.contains("unknown field `ttl`") && text.contains("line 2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_live_in_the_file() {
+        let text = refusal(&Flags::default(), &[], "[anthropic]\napi_key = 'sk'\n");
+        assert!(text.contains("api_key_file"), "{text}");
+        let settings = resolve(&Flags::default(), &[("ANTHROPIC_API_KEY", "sk-1")], "").expect("valid");
+        let key = settings.anthropic.key.expect("set");
+        assert_eq!(key.value.expose_secret(), "sk-1");
+        assert!(!format!("{key:?}").contains("sk-1"));
+    }
+
+    #[test]
+    fn secrets_are_read_from_the_file_a_variable_names() {
+        let file = std::env::temp_dir().join(format!("perennial-key-{}", std::process::id()));
+        std::fs::write(&file, "sk-2\n").expect("write");
+        let path = file.to_str().expect("utf-8").to_owned();
+        let settings = resolve(&Flags::default(), &[("OPENAI_API_KEY_FILE", &path)], "");
+        std::fs::remove_file(&file).expect("remove");
+        let key = settings.expect("valid").openai.key.expect("set");
+        assert_eq!(key.value.expose_secret(), "sk-2");
+        let missing = refusal(&Flags::default(), &[("OPENAI_API_KEY_FILE", &path)], "");
+        assert!(
+            missing.contains("OPENAI_API_KEY_FILE") && missing.contains(&path),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn wrong_values_name_their_source() {
+        let check = |variables: &[(&str, &str)], toml: &str, name: &str| {
+            let text = refusal(&Flags::default(), variables, toml);
+            assert!(text.contains(name), "{text}");
+        };
+        check(&[("PERENNIAL_LISTEN", "localhost")], "", "PERENNIAL_LISTEN");
+        check(&[("PERENNIAL_SLOTS", "many")], "", "PERENNIAL_SLOTS");
+        check(&[("PERENNIAL_ALLOW_LOCAL", "maybe")], "", "PERENNIAL_ALLOW_LOCAL");
+        check(&[], "slots = 0", "slots");
+        check(&[], "[openai]\nbase_url = 'api.openai.com'", "openai.base_url");
+    }
+}

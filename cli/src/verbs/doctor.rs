@@ -1,0 +1,295 @@
+//! `perennial doctor`: the effective configuration, where each value came from, and what is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::process::Command;
+
+use super::Context;
+use crate::client::Client;
+use crate::config::{Setting, environment};
+use crate::error::{Error, chain};
+use crate::exit::Exit;
+use crate::output;
+
+/// For a probe to answer.
+const PROBE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Serialize)]
+struct Line {
+    setting: &'static str,
+    value: String,
+    from: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Something is missing that can be done without.
+    Note,
+    /// Something does not work.
+    Bad,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    verdict: Verdict,
+    detail: String,
+}
+
+/// Prints settings and checks; fails when something does not work.
+pub async fn run(context: &Context) -> Result<Exit, Error> {
+    let settings = effective(context);
+    let mut checks = vec![data_dir(context)];
+    checks.push(server(context).await);
+    checks.push(bubblewrap().await);
+    checks.push(providers(context));
+    checks.push(claude(context).await);
+    checks.extend(misspelt());
+    let healthy = checks.iter().all(|check| check.verdict != Verdict::Bad);
+    if context.json {
+        output::line(&json!({"healthy": healthy, "settings": settings, "checks": checks}).to_string())?;
+    } else {
+        print(context, &settings, &checks)?;
+    }
+    Ok(if healthy { Exit::Done } else { Exit::Failed })
+}
+
+fn print(context: &Context, settings: &[Line], checks: &[Check]) -> Result<(), Error> {
+    let rows: Vec<Vec<String>> = settings
+        .iter()
+        .map(|line| vec![line.setting.to_owned(), line.value.clone(), line.from.clone()])
+        .collect();
+    output::table(&["SETTING", "VALUE", "FROM"], &rows)?;
+    output::line("")?;
+    for check in checks {
+        let mark = match check.verdict {
+            Verdict::Ok => context.style.good("ok  "),
+            Verdict::Note => context.style.warn("note"),
+            Verdict::Bad => context.style.bad("BAD "),
+        };
+        output::line(&format!(
+            "{mark}  {}: {}",
+            check.check,
+            crate::render::sanitize(&check.detail)
+        ))?;
+    }
+    Ok(())
+}
+
+fn effective(context: &Context) -> Vec<Line> {
+    fn line<T: ToString>(setting: &'static str, value: &Setting<T>) -> Line {
+        Line {
+            setting,
+            value: value.value.to_string(),
+            from: value.from.to_string(),
+        }
+    }
+    fn text(setting: &'static str, value: impl Into<String>, from: &impl ToString) -> Line {
+        Line {
+            setting,
+            value: value.into(),
+            from: from.to_string(),
+        }
+    }
+    let settings = &context.settings;
+    let file = settings
+        .file
+        .as_ref()
+        .map_or("(none)".into(), |path| path.display().to_string());
+    let mut lines = vec![
+        text("configuration file", file, &""),
+        text(
+            "data directory",
+            settings.data_dir.value.display().to_string(),
+            &settings.data_dir.from,
+        ),
+        line("listen", &settings.listen),
+        line("allow local", &settings.allow_local),
+        line("slots", &settings.slots),
+        line("lease ttl (ms)", &settings.lease_ttl_ms),
+        line("lease renew (ms)", &settings.renew_ms),
+        line("sweep (ms)", &settings.sweep_ms),
+        text("default model", settings.model(), &settings.default_model.from),
+        line("anthropic url", &settings.anthropic.base_url),
+        line("openai url", &settings.openai.base_url),
+        text(
+            "claude",
+            settings.claude.value.display().to_string(),
+            &settings.claude.from,
+        ),
+    ];
+    let secrets = [
+        ("anthropic key", &settings.anthropic.key),
+        ("openai key", &settings.openai.key),
+        ("client key", &settings.key),
+    ];
+    for (name, secret) in secrets {
+        lines.push(match secret {
+            Some(secret) => text(name, "(set)", &secret.from),
+            None => text(name, "(not set)", &""),
+        });
+    }
+    lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
+    lines
+}
+
+fn data_dir(context: &Context) -> Check {
+    let dir = &context.settings.data_dir.value;
+    // What does not exist yet will be created: its nearest existing ancestor decides.
+    let existing = dir
+        .ancestors()
+        .find(|ancestor| ancestor.exists())
+        .unwrap_or(Path::new("/"));
+    let probe = existing.join(format!(".perennial-doctor-{}", std::process::id()));
+    let (verdict, detail) = match std::fs::write(&probe, b"") {
+        Ok(()) => {
+            std::fs::remove_file(&probe).ok();
+            let state = if existing == dir { "writable" } else { "will be created" };
+            (Verdict::Ok, format!("{} {state}", dir.display()))
+        }
+        Err(error) => (
+            Verdict::Bad,
+            format!("{} cannot be written: {error}", existing.display()),
+        ),
+    };
+    Check {
+        check: "data directory",
+        verdict,
+        detail,
+    }
+}
+
+async fn server(context: &Context) -> Check {
+    let (verdict, detail) = match reach(context).await {
+        Ok(detail) => (Verdict::Ok, detail),
+        // Not running is a state, not a fault; a configured one that does not answer is a fault.
+        Err(error @ Error::NoServer { .. }) => (Verdict::Note, error.to_string().replace('\n', "; ")),
+        Err(error) => (Verdict::Bad, chain(&error)),
+    };
+    Check {
+        check: "server",
+        verdict,
+        detail,
+    }
+}
+
+async fn reach(context: &Context) -> Result<String, Error> {
+    let client: Client = context.client()?;
+    let base = client.server()?.base;
+    client.get("/readyz", &[]).await?;
+    client.get("/v1/sessions", &[("limit", "1".to_owned())]).await?;
+    Ok(format!("{base} is ready and takes the key"))
+}
+
+async fn bubblewrap() -> Check {
+    const ARGUMENTS: [&str; 12] = [
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--die-with-parent",
+        "--",
+        "true",
+    ];
+    let (verdict, detail) = match probe(Path::new("bwrap"), &ARGUMENTS).await {
+        Ok(_) => (
+            Verdict::Ok,
+            "works: tools of local environments are contained".to_owned(),
+        ),
+        Err(reason) => (
+            Verdict::Note,
+            format!("{reason}; tools that change the host ask first (or run `up --allow-local`)"),
+        ),
+    };
+    Check {
+        check: "bubblewrap",
+        verdict,
+        detail,
+    }
+}
+
+fn providers(context: &Context) -> Check {
+    let settings = &context.settings;
+    let names = [("anthropic", &settings.anthropic.key), ("openai", &settings.openai.key)];
+    let there: Vec<&str> = names
+        .iter()
+        .filter(|(_, key)| key.is_some())
+        .map(|(name, _)| *name)
+        .collect();
+    let (verdict, detail) = if there.is_empty() {
+        let detail = "no key here (ANTHROPIC_API_KEY, OPENAI_API_KEY): a server started like this uses rehearsal-1, a scripted model";
+        (Verdict::Note, detail.to_owned())
+    } else {
+        (Verdict::Ok, format!("keys for {}", there.join(", ")))
+    };
+    Check {
+        check: "model providers",
+        verdict,
+        detail,
+    }
+}
+
+async fn claude(context: &Context) -> Check {
+    let binary = &context.settings.claude.value;
+    let (verdict, detail) = match probe(binary, &["--version"]).await {
+        Ok(version) => (Verdict::Ok, version),
+        Err(reason) => (
+            Verdict::Note,
+            format!(
+                "{reason}; needed only for agents with the claude-code harness (PERENNIAL_CLAUDE names the binary)"
+            ),
+        ),
+    };
+    Check {
+        check: "claude code",
+        verdict,
+        detail,
+    }
+}
+
+fn misspelt() -> Option<Check> {
+    let environment = environment();
+    let unknown: Vec<&str> = environment.unknown().collect();
+    (!unknown.is_empty()).then(|| Check {
+        check: "variables",
+        verdict: Verdict::Note,
+        detail: format!("not known to this build: {}", unknown.join(", ")),
+    })
+}
+
+/// Runs a program; its first line of output, or why not.
+async fn probe(program: &Path, arguments: &[&str]) -> Result<String, String> {
+    let name: PathBuf = program.to_owned();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PROBE, child)
+        .await
+        .map_err(|_| format!("{} does not answer", name.display()))?
+        .map_err(|error| format!("{} does not run: {error}", name.display()))?;
+    let first = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    if output.status.success() {
+        Ok(first(&output.stdout))
+    } else {
+        Err(format!("{} fails: {}", name.display(), first(&output.stderr)))
+    }
+}

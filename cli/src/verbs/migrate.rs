@@ -1,0 +1,27 @@
+//! `perennial migrate`
+
+use perennial_broker::log::sqlite;
+use serde_json::json;
+
+use super::Context;
+use crate::error::{Error, chain};
+use crate::exit::Exit;
+use crate::output;
+
+/// Applies the embedded migrations to the data directory's database.
+pub async fn run(context: &Context) -> Result<Exit, Error> {
+    let data_dir = &context.settings.data_dir.value;
+    // Only `up` makes a data directory: a misspelt path must not become one.
+    if !data_dir.is_dir() {
+        return Err(Error::Usage(format!("{}: no such data directory", data_dir.display())));
+    }
+    sqlite::migrate(data_dir)
+        .await
+        .map_err(|error| Error::Failed(format!("cannot migrate {}: {}", data_dir.display(), chain(&error))))?;
+    if context.json {
+        output::line(&json!({"data_dir": data_dir, "migrated": true}).to_string())?;
+    } else {
+        output::line(&format!("{} is up to date", data_dir.display()))?;
+    }
+    Ok(Exit::Done)
+}

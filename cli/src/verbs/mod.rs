@@ -1,0 +1,66 @@
+//! One verb, one file. Each file holds what the verb takes (its clap arguments) and what it does.
+
+pub mod agent;
+pub mod approve;
+pub mod attach;
+pub mod completions;
+pub mod deny;
+pub mod doctor;
+pub mod env;
+pub mod migrate;
+pub mod run;
+pub mod send;
+pub mod session;
+pub mod version;
+
+use crate::args::Verb;
+use crate::client::Client;
+use crate::config::Settings;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::Style;
+
+/// What every verb gets.
+#[derive(Debug)]
+pub struct Context {
+    /// The configuration.
+    pub settings: Settings,
+    /// `--json`.
+    pub json: bool,
+    /// Colours on stdout.
+    pub style: Style,
+}
+
+impl Context {
+    /// A context of these settings.
+    pub fn new(settings: Settings, json: bool) -> Self {
+        let style = Style::of_stdout(settings.color && !json);
+        Self { settings, json, style }
+    }
+
+    /// A client for the configured server.
+    pub fn client(&self) -> Result<Client, Error> {
+        Client::new(&self.settings)
+    }
+}
+
+/// Runs a client verb.
+pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
+    match verb {
+        // The composition root is not a client: main runs it.
+        Verb::Up(_) => Err(Error::Usage("`up` is not a client verb".to_owned())),
+        Verb::Run(args) => run::run(context, args).await,
+        Verb::Attach(args) => attach::run(context, args).await,
+        Verb::Send(args) => send::run(context, args).await,
+        Verb::Ps(args) => session::list::run(context, args).await,
+        Verb::Approve(args) => approve::run(context, args).await,
+        Verb::Deny(args) => deny::run(context, args).await,
+        Verb::Session(verb) => session::run(context, verb).await,
+        Verb::Agent(verb) => agent::run(context, verb).await,
+        Verb::Env(verb) => env::run(context, verb).await,
+        Verb::Migrate => migrate::run(context).await,
+        Verb::Doctor => doctor::run(context).await,
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Version => version::run(context),
+    }
+}

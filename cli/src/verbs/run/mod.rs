@@ -1,0 +1,147 @@
+//! `perennial run PROMPT`: a session from nothing to its answer.
+
+mod defaults;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::client::resources::Session;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::follow::{OnCtrlC, Options, follow};
+use crate::output;
+
+pub use defaults::model_of_server;
+
+/// Start a session with a prompt and show it until it rests
+///
+/// On a terminal it asks before a tool that wants confirmation runs; elsewhere it prints the commands that answer and ends
+/// with exit code 4. Ctrl-C interrupts the turn, a second Ctrl-C leaves at once. The last line is the session's id.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What the agent is to do; `-` reads it from standard input
+    prompt: String,
+    /// Work in this folder of the server's machine instead of a fresh one
+    #[arg(long, value_name = "PATH", conflicts_with = "env")]
+    dir: Option<PathBuf>,
+    /// Model [default: the server's]
+    #[arg(long)]
+    model: Option<String>,
+    /// Which brain runs the turns [default: native]
+    #[arg(long, value_enum)]
+    harness: Option<HarnessName>,
+    /// An agent of the server instead of the default one
+    #[arg(long, value_name = "ID", conflicts_with = "harness")]
+    agent: Option<String>,
+    /// An environment of the server instead of the default one
+    #[arg(long, value_name = "ID")]
+    env: Option<String>,
+    /// Title of the session
+    #[arg(long)]
+    title: Option<String>,
+    /// Print the session's id and leave it running
+    #[arg(long)]
+    detach: bool,
+    /// Allow every tool that asks
+    #[arg(long)]
+    auto_approve: bool,
+}
+
+/// Harnesses by their wire names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HarnessName {
+    /// Our own loop against a model API
+    Native,
+    /// Claude Code
+    ClaudeCode,
+}
+
+impl HarnessName {
+    /// The wire name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::ClaudeCode => "claude-code",
+        }
+    }
+}
+
+/// Creates the session, sends the prompt, follows.
+pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
+    let prompt = prompt(&args.prompt)?;
+    let client = context.client()?.patient();
+    let agent = match &args.agent {
+        Some(id) => with_model(id, args.model.as_deref()),
+        None => defaults::agent(&client, args.model.as_deref(), args.harness).await?,
+    };
+    let environment = match (&args.env, &args.dir) {
+        (Some(id), _) => id.clone(),
+        (None, dir) => defaults::environment(&client, dir.as_deref()).await?,
+    };
+    let mut body = json!({"agent": agent, "environment_id": environment});
+    if let Some(title) = &args.title {
+        body["title"] = json!(title);
+    }
+    let session: Session = client.post("/v1/sessions", &body).await?.parse()?;
+    let own = super::send::message(&client, &session.id, &prompt).await?;
+    if args.detach {
+        return detached(context, &session);
+    }
+    output::note(&format!(
+        "session {} · {} · {}",
+        session.id, session.agent.name, session.agent.model.id
+    ));
+    let options = Options {
+        after: 0,
+        own: BTreeSet::from([own]),
+        on_ctrl_c: OnCtrlC::Interrupt,
+        json: context.json,
+        style: context.style,
+        auto_approve: args.auto_approve,
+        stay: false,
+        extensions: false,
+    };
+    let exit = follow(&client, &session.id, options).await?;
+    if !context.json {
+        output::line(&session.id)?;
+    }
+    Ok(exit)
+}
+
+fn prompt(argument: &str) -> Result<String, Error> {
+    let text = if argument == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(Error::io("cannot read the prompt from standard input"))?;
+        text
+    } else {
+        argument.to_owned()
+    };
+    if text.trim().is_empty() {
+        return Err(Error::Usage("the prompt is empty".to_owned()));
+    }
+    Ok(text)
+}
+
+fn with_model(agent: &str, model: Option<&str>) -> Value {
+    match model {
+        Some(model) => json!({"type": "agent_with_overrides", "id": agent, "model": model}),
+        None => json!(agent),
+    }
+}
+
+fn detached(context: &Context, session: &Session) -> Result<Exit, Error> {
+    if context.json {
+        output::line(&json!({"session_id": session.id}).to_string())?;
+    } else {
+        output::line(&session.id)?;
+        output::note(&format!("follow it with: perennial attach {}", session.id));
+    }
+    Ok(Exit::Done)
+}
