@@ -44,8 +44,8 @@ pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// Longest command: bash reads its input byte by byte from a pipe.
 pub(crate) const COMMAND_BYTES: usize = 256 * 1024;
-/// Text of one outcome, a little under the vocabulary's bound so that notes about it fit as well.
-pub(crate) const OUTPUT_BYTES: usize = perennial_schema::limits::TOOL_OUTPUT_BYTES - 4096;
+/// Output in one outcome: what the vocabulary allows, less the notes and leftovers that may stand before it.
+pub(crate) const OUTPUT_BYTES: usize = perennial_schema::limits::TOOL_OUTPUT_BYTES - LEFTOVER_BYTES - 4096;
 /// What background jobs printed between two commands and is still shown.
 pub(crate) const LEFTOVER_BYTES: usize = 16 * 1024;
 /// Bytes of the shell's control pipe that are looked at (a line of it is under 100).

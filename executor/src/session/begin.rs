@@ -146,7 +146,7 @@ impl Session {
             });
             let outcome = bash::outcome(
                 note.as_deref(),
-                finished,
+                &finished,
                 timeout,
                 why.get().copied().unwrap_or("the shell was closed"),
             );

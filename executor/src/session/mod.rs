@@ -369,6 +369,7 @@ impl Session {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn unavailable(error: std::io::Error) -> Refusal {
     Refusal::JournalUnavailable {
         message: error.to_string(),

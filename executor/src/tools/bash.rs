@@ -41,7 +41,7 @@ pub(super) fn check(input: BashInput) -> Result<Command, String> {
 }
 
 /// The outcome of a finished command; `note` tells about a fresh shell, `why` who cancelled.
-pub(crate) fn outcome(note: Option<&str>, finished: Finished, timeout: Duration, why: &str) -> Outcome {
+pub(crate) fn outcome(note: Option<&str>, finished: &Finished, timeout: Duration, why: &str) -> Outcome {
     let mut text = String::new();
     let mut line = |line: &str| {
         if !text.is_empty() && !text.ends_with('\n') {
@@ -51,13 +51,11 @@ pub(crate) fn outcome(note: Option<&str>, finished: Finished, timeout: Duration,
     };
     if let Some(note) = note {
         line(note);
-        line("");
     }
     if !finished.earlier.is_empty() {
         line("[printed by background jobs since the last command]");
         line(&finished.earlier);
         line("[end of that]");
-        line("");
     }
     line(&finished.output);
     let ended = describe(&finished.end, timeout, why);
@@ -136,7 +134,7 @@ mod tests {
             output: output.into(),
             end,
         };
-        let text = |finished| outcome(None, finished, Duration::from_millis(5), "why");
+        let text = |finished: Finished| outcome(None, &finished, Duration::from_millis(5), "why");
         assert_eq!(text(finished("", End::Exited(0))), Outcome::text("[no output]", false));
         assert_eq!(
             text(finished("a", End::Exited(3))),

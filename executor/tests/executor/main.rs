@@ -1,0 +1,10 @@
+//! The executor as its peers see it: frames in, frames out, real bash, with and without bubblewrap.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+mod calls;
+mod crash;
+mod files;
+mod rig;
+mod sandbox;
+mod shell;
+mod storage;
