@@ -16,3 +16,5 @@ pub const COPY_WAIT: Duration = Duration::from_secs(300);
 pub const TOOL_NAME_BYTES: usize = 64;
 /// Largest request a harness may send to its MCP endpoint, in bytes.
 pub const MCP_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Longest result a harness must take as it is, in characters: twice what an event keeps inline.
+pub const MCP_RESULT_CHARS: usize = 2 * perennial_schema::limits::TOOL_OUTPUT_BYTES;

@@ -21,7 +21,7 @@ use perennial_schema::event::Raw;
 use perennial_schema::tool::{Effect, Outcome};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    MetaObject, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -174,7 +174,18 @@ fn tool(spec: &ToolSpec) -> Tool {
         .read_only(spec.effect == Effect::Read)
         .idempotent(spec.effect != Effect::Once)
         .open_world(false);
-    Tool::new(spec.name.clone(), spec.description.clone(), schema).with_annotations(annotations)
+    Tool::new(spec.name.clone(), spec.description.clone(), schema)
+        .with_annotations(annotations)
+        .with_meta(hints())
+}
+
+/// What Claude Code would otherwise decide by itself: to replace a long result by a file of its own (which its tools, all
+/// off, could not read), and to hide tools behind a search.
+fn hints() -> MetaObject {
+    let mut hints = MetaObject::default();
+    hints.insert("anthropic/maxResultSizeChars".into(), limits::MCP_RESULT_CHARS.into());
+    hints.insert("anthropic/alwaysLoad".into(), true.into());
+    hints
 }
 
 #[derive(Clone)]

@@ -1,27 +1,184 @@
-//! Placeholder until the driver lands.
-use super::{Harness, Think};
+//! The claude-code harness: the real Claude Code as a function of our log.
+//!
+//! ```text
+//! messages ──▶ transcript ──▶ process (empty home, all own tools off) ──▶ stdout events ──▶ ModelStep
+//!                                │  tools/call                                  ▲
+//!                                ▼                                              │ next message
+//!                     McpEndpoint ─▶ desk: parked by the model's id ◀── results with the next think
+//! ```
+//!
+//! One [`Harness::think`] is one assistant message. Its tool calls arrive over MCP and are parked; the turn loop runs them
+//! from the log like any other call, and the next `think` brings their results. If they are exactly what the live process
+//! waits for, it goes on; otherwise (first step, crash, a new prompt in mid-turn, anything that does not fit) the process is
+//! killed and another is started from the rendered log. So the process is a cache, and killing it anywhere costs a second.
+//!
+//! The harness must not act behind the log's back: its tools, retries, compaction and memory are off; a message that ends
+//! without a tool call ends the process (after `max_tokens` it would otherwise put prompts of its own into the
+//! conversation); a tool result that did not come from our desk makes the process void.
+//!
+//! Relies on hidden flags: `tests/claude_code` runs the real binary and compares what it sends upstream.
+//!
+//! Not here: running tools (router, executor), retrying (turn loop). The key and the address of the model reach the process
+//! as they are; a gateway that hides them comes with a later release.
+
+mod desk;
+mod events;
+mod fault;
+mod install;
+mod live;
+mod process;
+mod sandbox;
+mod transcript;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
-use perennial_engine::ports::{DeltaSink, ModelError, ModelStep};
-/// Settings.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {}
-/// Driver.
-pub struct ClaudeCode {}
-impl ClaudeCode {
-    /// New.
-    pub fn new(_settings: Settings) -> Self {
-        Self {}
+use perennial_engine::ports::{Clock, DeltaSink, ModelError, ModelStep};
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+
+use self::install::Install;
+use self::live::{Broken, Live};
+use super::{Harness, Think};
+
+/// The MCP server's name inside the harness.
+const SERVER: &str = "router";
+/// What the harness puts before our tools' names.
+const TOOL_PREFIX: &str = "mcp__router__";
+/// Longest silence of a process while the model is asked, unless set otherwise.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// How to run Claude Code. Clones share what was found out about the installation.
+#[derive(Clone)]
+pub struct Settings {
+    /// The native binary (`PERENNIAL_CLAUDE_BIN`).
+    pub binary: Option<PathBuf>,
+    /// `ANTHROPIC_BASE_URL`.
+    pub base_url: String,
+    /// `ANTHROPIC_API_KEY`.
+    pub api_key: Option<SecretString>,
+    /// Certificates to trust beside the built-in ones, a PEM file.
+    pub ca_certs: Option<PathBuf>,
+    /// bubblewrap, used when a probe run succeeds; none to run without.
+    pub bubblewrap: Option<PathBuf>,
+    /// A process that says nothing for so long while the model is asked is given up.
+    pub silence: Duration,
+    clock: Arc<dyn Clock>,
+    install: Arc<OnceCell<Install>>,
+}
+
+impl Settings {
+    /// Defaults: no binary, no key, Anthropic's own address, bubblewrap as installed.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            binary: None,
+            base_url: crate::model::ANTHROPIC_BASE_URL.to_owned(),
+            api_key: None,
+            ca_certs: None,
+            bubblewrap: Some("/usr/bin/bwrap".into()),
+            silence: SILENCE,
+            clock,
+            install: Arc::default(),
+        }
     }
 }
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("binary", &self.binary)
+            .field("base_url", &self.base_url)
+            .field("silence", &self.silence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One session's Claude Code.
+#[derive(Debug)]
+pub struct ClaudeCode {
+    settings: Settings,
+    /// A process that waits for tool results.
+    live: Option<Live>,
+}
+
+impl ClaudeCode {
+    /// A harness without a process.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings, live: None }
+    }
+
+    /// The process that waits for tool results, if there is one.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.live.as_ref().and_then(Live::process_id)
+    }
+
+    /// Goes on with the live process when it waits for exactly what the messages now bring. It is out of `self` meanwhile:
+    /// if this future is dropped, the process dies with it.
+    async fn go_on(
+        &mut self,
+        ask: &Think<'_>,
+        sink: &mut dyn DeltaSink,
+    ) -> Option<Result<(Live, ModelStep), ModelError>> {
+        let mut live = self.live.take()?;
+        let broken = match live.resume(ask) {
+            Some(()) => match live.step(self.settings.silence, sink).await {
+                Ok(step) => return Some(Ok((live, step))),
+                Err(broken) => broken,
+            },
+            None => Broken::Void("the conversation went another way"),
+        };
+        live.end().await;
+        match broken {
+            Broken::Void(why) => {
+                tracing::debug!(session.id = %ask.key.session, why, "claude code is started again from the log");
+                None
+            }
+            Broken::Failed(error) => Some(Err(error)),
+        }
+    }
+
+    async fn start(&self, ask: &Think<'_>, sink: &mut dyn DeltaSink) -> Result<(Live, ModelStep), ModelError> {
+        let settings = &self.settings;
+        let install = settings.install.get_or_try_init(|| install::probe(settings)).await?;
+        let mut live = Live::start(settings, install, ask, settings.clock.now()).await?;
+        match live.step(settings.silence, sink).await {
+            Ok(step) => Ok((live, step)),
+            Err(broken) => {
+                let error = match broken {
+                    Broken::Void(why) => fault::transient(format!("Claude Code: {why}: {}", live.epitaph().await)),
+                    Broken::Failed(error) => error,
+                };
+                live.end().await;
+                Err(error)
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Harness for ClaudeCode {
-    async fn think(&mut self, _ask: Think<'_>, _sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
-        Err(ModelError {
-            kind: perennial_schema::event::ErrorKind::ModelRequestFailedError,
-            message: "not built in".into(),
-            retryable: false,
-            retry_after: None,
-        })
+    async fn think(&mut self, ask: Think<'_>, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
+        let (live, step) = match self.go_on(&ask, sink).await {
+            Some(done) => done?,
+            None => self.start(&ask, sink).await?,
+        };
+        if live.waits_for_results() {
+            self.live = Some(live);
+        } else {
+            live.end().await;
+        }
+        Ok(step)
     }
-    async fn close(&mut self) {}
+
+    async fn close(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.end().await;
+        }
+    }
 }

@@ -1,0 +1,266 @@
+//! A harness on the bench: the real binary, a scripted upstream, and the conversation in our neutral form.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial_engine::kernel::{Message, MessagePart, Role};
+use perennial_engine::ports::{Clock, DeltaSink, Lane, ModelError, ModelStep, Part, SessionKey, ToolSpec};
+use perennial_schema::agent::{self, AgentSnapshot, ModelConfig};
+use perennial_schema::content::text_content;
+use perennial_schema::event::{Permission, Raw};
+use perennial_schema::tool::{Builtin, Effect};
+use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
+use perennial_worker::harness::claude_code::{ClaudeCode, Settings};
+use perennial_worker::harness::{Harness, Think};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::upstream::{Reply, Upstream};
+
+struct Now;
+
+impl Clock for Now {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_760_000_000_000_000)
+    }
+}
+
+/// What was previewed.
+#[derive(Default)]
+pub struct Sink {
+    pub text: String,
+}
+
+impl DeltaSink for Sink {
+    fn start(&mut self, _thinking: bool) -> EventId {
+        self.id()
+    }
+
+    fn text(&mut self, _id: EventId, text: &str) {
+        self.text.push_str(text);
+    }
+
+    fn id(&mut self) -> EventId {
+        EventId::from_uuid(Uuid::now_v7())
+    }
+}
+
+pub struct Bench {
+    pub upstream: Arc<Upstream>,
+    pub harness: ClaudeCode,
+    pub sink: Sink,
+    pub tools: Vec<ToolSpec>,
+    settings: Settings,
+    agent: AgentSnapshot,
+    key: SessionKey,
+}
+
+impl Bench {
+    /// With the binary of `tests/harnesses/claude`; none when it is not installed.
+    pub async fn open(replies: Vec<Reply>) -> Option<Self> {
+        Some(Self::with_binary(Some(installed()?), replies).await)
+    }
+
+    pub async fn uncontained(replies: Vec<Reply>) -> Option<Self> {
+        let mut bench = Self::open(replies).await?;
+        bench.settings.bubblewrap = None;
+        bench.harness = ClaudeCode::new(bench.settings.clone());
+        Some(bench)
+    }
+
+    pub async fn with_binary(binary: Option<PathBuf>, replies: Vec<Reply>) -> Self {
+        let upstream = Upstream::start(replies).await;
+        let mut settings = Settings::new(Arc::new(Now));
+        settings.binary = binary;
+        settings.base_url = upstream.url.clone();
+        settings.api_key = Some("test-key".into());
+        settings.silence = Duration::from_secs(60);
+        Self {
+            upstream: Arc::new(upstream),
+            harness: ClaudeCode::new(settings.clone()),
+            sink: Sink::default(),
+            tools: tools(),
+            settings,
+            agent: agent(),
+            key: SessionKey {
+                workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
+                session: SessionId::from_uuid(Uuid::now_v7()),
+            },
+        }
+    }
+
+    pub fn set_silence(&mut self, silence: Duration) {
+        self.settings.silence = silence;
+        self.harness = ClaudeCode::new(self.settings.clone());
+    }
+
+    pub fn without_key(&mut self) {
+        self.settings.api_key = None;
+        self.harness = ClaudeCode::new(self.settings.clone());
+    }
+
+    pub async fn think(&mut self, messages: Vec<Message>) -> Result<ModelStep, ModelError> {
+        let ask = Think {
+            key: self.key,
+            agent: &self.agent,
+            tools: &self.tools,
+            messages,
+        };
+        self.harness.think(ask, &mut self.sink).await
+    }
+
+    /// How many processes there have been that asked the model.
+    pub fn starts(&self) -> usize {
+        let requests = self.upstream.requests();
+        let mut devices: Vec<_> = requests.iter().map(device).collect();
+        devices.sort();
+        devices.dedup();
+        devices.len()
+    }
+}
+
+/// Each process has a home of its own, and so a device id of its own.
+fn device(request: &Value) -> String {
+    let user: Value = serde_json::from_str(request["metadata"]["user_id"].as_str().unwrap()).unwrap();
+    user["device_id"].as_str().unwrap().to_owned()
+}
+
+fn installed() -> Option<PathBuf> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("harnesses/claude/node_modules/@anthropic-ai");
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let binary = modules.join(format!("claude-code-linux-{arch}/claude"));
+    if binary.exists() {
+        return Some(binary);
+    }
+    println!(
+        "NOT RUN: {} is missing; scripts/setup.sh --test installs it",
+        binary.display()
+    );
+    let required = std::env::var("PERENNIAL_REQUIRE_HARNESS").is_ok_and(|value| value == "1");
+    assert!(!required, "PERENNIAL_REQUIRE_HARNESS=1, but the binary is missing");
+    None
+}
+
+/// Writes an executable script.
+pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Whether a process runs (a zombie does not).
+pub fn is_alive(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn agent() -> AgentSnapshot {
+    AgentSnapshot {
+        id: AgentId::from_uuid(Uuid::from_u128(2)),
+        kind: "agent".into(),
+        version: 1,
+        name: "tester".into(),
+        model: ModelConfig {
+            id: "claude-opus-4-5".into(),
+            speed: None,
+            effort: None,
+            inference_geo: None,
+        },
+        system: Some("You are a test.".into()),
+        description: None,
+        tools: Vec::new(),
+        mcp_servers: Vec::new(),
+        skills: Vec::new(),
+        multiagent: None,
+        execution_identity: None,
+        harness: agent::Harness::ClaudeCode,
+    }
+}
+
+pub fn tools() -> Vec<ToolSpec> {
+    let spec = |tool: Builtin| ToolSpec {
+        name: tool.name().into(),
+        description: tool.description().into(),
+        input_schema: tool.input_schema(),
+        lane: Lane::Executor,
+        permission: Permission::Allow,
+        effect: tool.effect(),
+    };
+    vec![spec(Builtin::Bash), spec(Builtin::Read)]
+}
+
+/// A tool no MCP client takes: the harness then has no tools at all, and goes on as if nothing were wrong.
+pub fn broken_tool() -> ToolSpec {
+    ToolSpec {
+        name: "broken".into(),
+        description: String::new(),
+        input_schema: json!({"type": "string"}),
+        lane: Lane::Client,
+        permission: Permission::Allow,
+        effect: Effect::Once,
+    }
+}
+
+pub fn said(text: &str) -> Message {
+    let block = json!({"type": "text", "text": text});
+    Message {
+        role: Role::User,
+        parts: vec![MessagePart::Content(Raw::of(&block))],
+    }
+}
+
+/// A step as the log renders it.
+pub fn spoke(step: &ModelStep) -> Message {
+    let part = |part: &Part| match part.clone() {
+        Part::Thinking { native, .. } => MessagePart::Native(native),
+        Part::Text { text, .. } => MessagePart::Text(text),
+        Part::ToolUse {
+            id,
+            native_id,
+            name,
+            input,
+            ..
+        } => MessagePart::ToolUse {
+            id,
+            native_id: Some(native_id),
+            name,
+            input,
+        },
+    };
+    Message {
+        role: Role::Assistant,
+        parts: step.parts.iter().map(part).collect(),
+    }
+}
+
+/// Results for a step's calls, in order.
+pub fn results(step: &ModelStep, texts: &[&str]) -> Message {
+    let calls = step.parts.iter().filter_map(|part| match part {
+        Part::ToolUse { id, native_id, .. } => Some((*id, native_id.clone())),
+        _ => None,
+    });
+    let result = |((id, native_id), text): ((EventId, String), &&str)| MessagePart::ToolResult {
+        id,
+        native_id: Some(native_id),
+        content: text_content(text),
+        is_error: false,
+    };
+    Message {
+        role: Role::User,
+        parts: calls.zip(texts).map(result).collect(),
+    }
+}
+
+/// A step's calls: id, name, input.
+pub fn called(step: &ModelStep) -> Vec<(String, String, Value)> {
+    let call = |part: &Part| match part {
+        Part::ToolUse {
+            native_id, name, input, ..
+        } => Some((native_id.clone(), name.clone(), input.parse().unwrap())),
+        _ => None,
+    };
+    step.parts.iter().filter_map(call).collect()
+}

@@ -1,0 +1,213 @@
+//! A scripted Messages endpoint: it plays replies in order and keeps every request it got.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+/// What the model answers.
+pub enum Reply {
+    /// Content blocks and a stop reason.
+    Says(Vec<Value>, &'static str),
+    /// An error status.
+    Fails(u16),
+    /// The beginning of a message, then the connection breaks.
+    Breaks,
+    /// Nothing, for ever.
+    Hangs,
+}
+
+#[derive(Default)]
+struct Script {
+    replies: Mutex<VecDeque<Reply>>,
+    requests: Mutex<Vec<Value>>,
+    hung_up: watch::Sender<bool>,
+}
+
+/// A listening endpoint.
+pub struct Upstream {
+    pub url: String,
+    script: Arc<Script>,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Upstream {
+    pub async fn start(replies: Vec<Reply>) -> Self {
+        let script = Arc::new(Script {
+            replies: Mutex::new(replies.into()),
+            ..Script::default()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new()
+            .route("/v1/messages", post(answer))
+            .with_state(script.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self {
+            url,
+            script,
+            _server: AbortOnDropHandle::new(server),
+        }
+    }
+
+    pub fn requests(&self) -> Vec<Value> {
+        self.script.requests.lock().unwrap().clone()
+    }
+
+    /// The messages of the n-th request, without what the harness always adds: its date reminder and cache marks.
+    pub fn conversation(&self, n: usize) -> Vec<Value> {
+        let requests = self.requests();
+        let request = requests
+            .get(n)
+            .unwrap_or_else(|| panic!("{} requests came", requests.len()));
+        request["messages"].as_array().unwrap().iter().map(plain).collect()
+    }
+
+    /// Waits until a request that hangs was given up by its sender.
+    pub async fn hung_up(&self) {
+        let mut heard = self.script.hung_up.subscribe();
+        heard.wait_for(|gone| *gone).await.unwrap();
+    }
+
+    /// Waits until so many requests came.
+    pub async fn asked(&self, count: usize) {
+        while self.requests().len() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn plain(message: &Value) -> Value {
+    let mut message = message.clone();
+    if let Some(text) = message["content"].as_str() {
+        message["content"] = json!([{"type": "text", "text": text}]);
+    }
+    let blocks = message["content"].as_array_mut().unwrap();
+    blocks.retain(|block| {
+        !block["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("<system-reminder>"))
+    });
+    for block in blocks {
+        block.as_object_mut().unwrap().remove("cache_control");
+    }
+    message
+}
+
+async fn answer(State(script): State<Arc<Script>>, body: Bytes) -> Response {
+    script
+        .requests
+        .lock()
+        .unwrap()
+        .push(serde_json::from_slice(&body).unwrap());
+    let reply = script.replies.lock().unwrap().pop_front();
+    match reply {
+        Some(Reply::Says(blocks, stop)) => stream(Body::from(sse(&events(&blocks, stop)))),
+        Some(Reply::Fails(status)) => failure(status),
+        Some(Reply::Breaks) => stream(Body::from(sse(&events(&[text("half")], "end_turn")[..3]))),
+        Some(Reply::Hangs) => hang(&script),
+        None => failure(418),
+    }
+}
+
+fn stream(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+fn failure(status: u16) -> Response {
+    let body = json!({"type": "error", "error": {"type": "api_error", "message": format!("scripted {status}")}});
+    (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
+}
+
+fn hang(script: &Arc<Script>) -> Response {
+    struct Gone(Arc<Script>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            self.0.hung_up.send_replace(true);
+        }
+    }
+    let (keep, rx) = mpsc::channel::<Bytes>(1);
+    let gone = Gone(script.clone());
+    let silent = futures_util::stream::unfold((keep, rx, gone), |mut held| async move {
+        let piece = held.1.recv().await?;
+        Some((Ok::<_, Infallible>(piece), held))
+    });
+    stream(Body::from_stream(silent.boxed()))
+}
+
+/// A text block.
+pub fn text(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+/// A tool call, with the name the harness gives our tools.
+pub fn tool_use(id: &str, name: &str, input: Value) -> Value {
+    json!({"type": "tool_use", "id": id, "name": format!("mcp__router__{name}"), "input": input})
+}
+
+/// A thinking block.
+pub fn thinking(text: &str, signature: &str) -> Value {
+    json!({"type": "thinking", "thinking": text, "signature": signature})
+}
+
+fn events(blocks: &[Value], stop: &str) -> Vec<Value> {
+    let usage = json!({"input_tokens": 11, "output_tokens": 1});
+    let message = json!({
+        "id": format!("msg_{}", uuid::Uuid::now_v7().simple()), "type": "message", "role": "assistant",
+        "model": "claude-opus-4-5", "content": [], "stop_reason": null, "usage": usage,
+    });
+    let mut events = vec![json!({"type": "message_start", "message": message})];
+    for (index, block) in blocks.iter().enumerate() {
+        let (start, deltas) = pieces(block);
+        events.push(json!({"type": "content_block_start", "index": index, "content_block": start}));
+        for delta in deltas {
+            events.push(json!({"type": "content_block_delta", "index": index, "delta": delta}));
+        }
+        events.push(json!({"type": "content_block_stop", "index": index}));
+    }
+    let delta = json!({"stop_reason": stop, "stop_sequence": null});
+    events.push(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 7}}));
+    events.push(json!({"type": "message_stop"}));
+    events
+}
+
+/// A block as it begins, and its pieces.
+fn pieces(block: &Value) -> (Value, Vec<Value>) {
+    match block["type"].as_str().unwrap() {
+        "text" => (
+            json!({"type": "text", "text": ""}),
+            vec![json!({"type": "text_delta", "text": block["text"]})],
+        ),
+        "thinking" => (
+            json!({"type": "thinking", "thinking": "", "signature": ""}),
+            vec![
+                json!({"type": "thinking_delta", "thinking": block["thinking"]}),
+                json!({"type": "signature_delta", "signature": block["signature"]}),
+            ],
+        ),
+        _ => {
+            let json = block["input"].to_string();
+            let half = json.len() / 2;
+            let piece = |part: &str| json!({"type": "input_json_delta", "partial_json": part});
+            let mut start = block.clone();
+            start["input"] = json!({});
+            (start, vec![piece(&json[..half]), piece(&json[half..])])
+        }
+    }
+}
+
+fn sse(events: &[Value]) -> String {
+    let line = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
+    events.iter().map(line).collect()
+}
