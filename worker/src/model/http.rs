@@ -67,13 +67,20 @@ impl Endpoint {
         Ok(Some(value))
     }
 
-    /// Takes the key out of a message a provider may have put it in.
+    /// A failure without the key in it.
     pub(super) fn without_key(&self, mut error: ModelError) -> ModelError {
-        let key = self.key.expose_secret().trim();
-        if key.len() >= 8 && error.message.contains(key) {
-            error.message = error.message.replace(key, "[the API key]");
-        }
+        error.message = self.scrubbed(error.message);
         error
+    }
+
+    /// Takes the key out of a message a provider may have put it in.
+    fn scrubbed(&self, message: String) -> String {
+        let key = self.key.expose_secret().trim();
+        if key.len() >= 8 && message.contains(key) {
+            message.replace(key, "[the API key]")
+        } else {
+            message
+        }
     }
 }
 
@@ -119,7 +126,7 @@ impl Http {
             .await
             .map_err(|error| unreachable(endpoint, error))?;
         if !response.status().is_success() {
-            return Err(refused(endpoint.who, response).await);
+            return Err(refused(endpoint, response).await);
         }
         let kind = response
             .headers()
@@ -155,12 +162,13 @@ fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> ModelError {
     )
 }
 
-async fn refused(who: &str, response: Response) -> ModelError {
+async fn refused(endpoint: &Endpoint, response: Response) -> ModelError {
     let status = response.status().as_u16();
     let wait = retry_after(response.headers());
     let should = response.headers().get("x-should-retry").map(|value| value == "true");
-    let detail = detail_of(&error_body(response).await);
-    let mut error = error::of_status(who, status, wait, &detail);
+    // Before it is cut: half a key must not be left either.
+    let detail = endpoint.scrubbed(detail_of(&error_body(response).await));
+    let mut error = error::of_status(endpoint.who, status, wait, &detail);
     error.retryable = should.unwrap_or(error.retryable);
     error
 }

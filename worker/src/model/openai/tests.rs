@@ -1,5 +1,10 @@
 //! The accumulator against streams as they are sent, and as they should not be.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` literals are handed over as they are written"
+)]
+
 use perennial_engine::ports::{ModelError, ModelStep, Part, StopKind};
 use perennial_schema::event::ErrorKind;
 use proptest::prelude::*;
