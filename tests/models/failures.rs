@@ -159,7 +159,7 @@ async fn an_unreachable_provider_is_named_with_its_address() {
         let error = asked.unwrap_err();
         assert!(error.retryable && error.message.contains(&free.to_string()), "{error}");
     }
-    let nonsense = super::support::models(Vendor::OpenAi, "not a url");
+    let nonsense = models(Vendor::OpenAi, "not a url");
     let asked = nonsense
         .request(request("gpt-x", vec![said("hi")]), &mut Recorder::default())
         .await;
