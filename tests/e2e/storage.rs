@@ -19,31 +19,40 @@ async fn a_second_server_on_the_same_data_is_refused() -> Result<()> {
     let first = start(&dir).await?;
     let second = Up::on(&dir.path().join("data"));
     let error = second.start().await.err().context("a second server started")?;
-    assert!(error.to_string().contains("another server"), "{error:#}");
-    assert!(
-        error.to_string().contains(&first.pid.to_string()),
-        "names no pid: {error:#}"
-    );
+    let expected = format!("is held by process {}", first.pid);
+    assert!(error.to_string().contains(&expected), "{error:#}");
     // The first is unharmed.
     assert_eq!(first.client.get("/readyz").await?.status, 200);
     first.kill().await
 }
 
+/// Refused at the start, with the path; fine again when it is writable.
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_written_is_refused() -> Result<()> {
+async fn a_read_only_data_directory() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let file = dir.path().join("file");
-    std::fs::write(&file, "in the way")?;
-    let error = Up {
-        data_dir: dir.path().join("data"),
-        env: vec![],
-        args: vec![],
+    let mount = dir.path().join("data");
+    std::fs::create_dir(&mount)?;
+    let Some(tmpfs) = Tmpfs::mount(&mount, "16m") else {
+        return perennial_tests::not_run("a read-only data directory: mounting a tmpfs needs privileges");
     };
-    std::fs::create_dir_all(&error.data_dir)?;
-    std::fs::write(error.data_dir.join("workspaces"), "a file where a folder belongs")?;
-    let message = error.start().await.err().context("started")?.to_string();
-    assert!(message.contains("workspaces"), "{message}");
-    Ok(())
+    tmpfs.remount("ro")?;
+    let error = Up::on(&mount)
+        .start()
+        .await
+        .err()
+        .context("started on a read-only directory")?
+        .to_string();
+    assert!(
+        error.contains("cannot be written") && error.contains(&mount.display().to_string()),
+        "{error}"
+    );
+    tmpfs.remount("rw")?;
+    let server = Up::on(&mount).start().await?;
+    let (agent, environment) = server.client.agent_and_environment("rehearsal-1").await?;
+    let session = server.client.session(&agent, &environment).await?;
+    server.client.say(&session, "/say one").await?;
+    server.client.until_idle(&session, 0, PATIENCE).await?;
+    server.kill().await
 }
 
 #[tokio::test]
@@ -84,7 +93,7 @@ async fn a_corrupt_row_sets_one_session_aside_and_no_other() -> Result<()> {
 async fn damage(dir: &tempfile::TempDir) -> Result<()> {
     let url = format!("sqlite://{}", dir.path().join("data/perennial.db").display());
     let mut connection = sqlx::SqliteConnection::connect(&url).await?;
-    sqlx::query("DROP TRIGGER IF EXISTS events_are_never_updated")
+    sqlx::query("DROP TRIGGER events_never_change")
         .execute(&mut connection)
         .await?;
     let changed = sqlx::query("UPDATE events SET payload = 'garbage' WHERE kind = 'agent.message'")
@@ -161,6 +170,17 @@ impl Tmpfs {
             .status()
             .ok()?;
         status.success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Tmpfs {
+    fn remount(&self, how: &str) -> Result<()> {
+        let status = std::process::Command::new("mount")
+            .args(["-o", &format!("remount,{how}")])
+            .arg(&self.0)
+            .status()?;
+        anyhow::ensure!(status.success(), "could not remount {how}");
+        Ok(())
     }
 }
 
