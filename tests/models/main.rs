@@ -9,5 +9,6 @@
 
 mod conversations;
 mod failures;
+mod house;
 mod refusals;
 mod support;
