@@ -42,8 +42,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     // One TLS provider in the tree, chosen before anything can want one; a second call would be refused, which is harmless.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let environment = config::environment();
-    killpoint::install(&environment)?;
-    let settings = Settings::resolve(&cli.flags(), &environment)?;
+    killpoint::install(&environment).map_err(Error::from)?;
+    let settings = Settings::resolve(&cli.flags(), &environment).map_err(Error::from)?;
     logging(&cli.verb, &settings);
     let mut builder = match &cli.verb {
         Verb::Up(_) => tokio::runtime::Builder::new_multi_thread(),
