@@ -24,6 +24,7 @@ mod json;
 pub mod limits;
 pub mod openapi;
 mod page;
+mod path;
 mod query;
 mod respond;
 mod router;

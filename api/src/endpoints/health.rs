@@ -27,5 +27,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Response, ApiError>
         session: SessionId::from_uuid(uuid::Uuid::nil()),
     };
     app.ports.sessions.get(nobody).await?;
-    Ok(json(&object!({"status": "ready", "default_model": app.config.default_model})))
+    Ok(json(
+        &object!({"status": "ready", "default_model": app.config.default_model}),
+    ))
 }

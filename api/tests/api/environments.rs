@@ -9,8 +9,14 @@ async fn configs_come_back_filled_out() {
     let rig = Rig::new().await;
     let none = json!({"type": "packages", "pip": [], "npm": [], "apt": [], "cargo": [], "gem": [], "go": []});
     for (given, served) in [
-        (Value::Null, json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none})),
-        (json!({"type": "cloud"}), json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none})),
+        (
+            Value::Null,
+            json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none}),
+        ),
+        (
+            json!({"type": "cloud"}),
+            json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none}),
+        ),
         (
             json!({"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.b"]}}),
             json!({"type": "cloud", "packages": none, "networking": {"type": "limited", "allowed_hosts": ["a.b"],
@@ -18,12 +24,21 @@ async fn configs_come_back_filled_out() {
         ),
         (json!({"type": "self_hosted"}), json!({"type": "self_hosted"})),
         (json!({"type": "local"}), json!({"type": "local"})),
-        (json!({"type": "local", "dir": "/srv/code"}), json!({"type": "local", "dir": "/srv/code"})),
+        (
+            json!({"type": "local", "dir": "/srv/code"}),
+            json!({"type": "local", "dir": "/srv/code"}),
+        ),
     ] {
         let name = given.to_string();
-        let made = rig.post("/v1/environments", &json!({"name": name, "config": given})).await.ok();
+        let made = rig
+            .post("/v1/environments", &json!({"name": name, "config": given}))
+            .await
+            .ok();
         assert_eq!(made["config"], served);
-        assert_eq!((&made["type"], &made["description"], &made["metadata"]), (&json!("environment"), &json!(""), &json!({})));
+        assert_eq!(
+            (&made["type"], &made["description"], &made["metadata"]),
+            (&json!("environment"), &json!(""), &json!({}))
+        );
         assert_eq!(rig.get(&format!("/v1/environments/{}", id(&made))).await.ok(), made);
     }
 }
@@ -36,7 +51,9 @@ async fn names_are_unique_until_archived() {
     assert!(twice.refused(409, "invalid_request_error").contains("name"));
     assert_eq!(twice.header("x-should-retry"), Some("false"));
     let other = rig.post("/v1/environments", &json!({"name": "two"})).await.ok();
-    rig.post(&format!("/v1/environments/{}", id(&other)), &json!({"name": "one"})).await.refused(409, "invalid_request_error");
+    rig.post(&format!("/v1/environments/{}", id(&other)), &json!({"name": "one"}))
+        .await
+        .refused(409, "invalid_request_error");
     let path = format!("/v1/environments/{}", id(&made));
     let archived = rig.text(&format!("{path}/archive"), "").await.ok();
     assert!(archived["archived_at"].is_string());
@@ -51,13 +68,34 @@ async fn names_are_unique_until_archived() {
 async fn updates_merge_and_keep_the_kind() {
     let rig = Rig::new().await;
     let path = format!("/v1/environments/{}", rig.environment(json!({"type": "local"})).await);
-    let next = rig.post(&path, &json!({"description": "mine", "metadata": {"a": "1"}, "config": {"type": "local", "dir": "/x"}})).await.ok();
-    assert_eq!((&next["description"], &next["config"]["dir"], &next["metadata"]), (&json!("mine"), &json!("/x"), &json!({"a": "1"})));
-    let next = rig.post(&path, &json!({"description": null, "metadata": {"a": null}, "config": null})).await.ok();
-    assert_eq!((&next["description"], &next["metadata"], &next["config"]["dir"]), (&json!(""), &json!({}), &json!("/x")));
+    let next = rig
+        .post(
+            &path,
+            &json!({"description": "mine", "metadata": {"a": "1"}, "config": {"type": "local", "dir": "/x"}}),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        (&next["description"], &next["config"]["dir"], &next["metadata"]),
+        (&json!("mine"), &json!("/x"), &json!({"a": "1"}))
+    );
+    let next = rig
+        .post(
+            &path,
+            &json!({"description": null, "metadata": {"a": null}, "config": null}),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        (&next["description"], &next["metadata"], &next["config"]["dir"]),
+        (&json!(""), &json!({}), &json!("/x"))
+    );
     let other = rig.post(&path, &json!({"config": {"type": "cloud"}})).await;
     other.refused(400, "invalid_request_error");
-    assert_eq!(other.json["error"]["details"]["error_code"], "invalid_config_type_change");
+    assert_eq!(
+        other.json["error"]["details"]["error_code"],
+        "invalid_config_type_change"
+    );
 }
 
 #[tokio::test]
@@ -65,13 +103,24 @@ async fn deleted_environments_are_gone_but_their_sessions_are_not() {
     let rig = Rig::new().await;
     let environment = rig.environment(json!({"type": "local"})).await;
     let agent = rig.agent().await;
-    let session = id(&rig.post("/v1/sessions", &json!({"agent": agent, "environment_id": environment})).await.ok());
+    let session = id(&rig
+        .post("/v1/sessions", &json!({"agent": agent, "environment_id": environment}))
+        .await
+        .ok());
     let path = format!("/v1/environments/{environment}");
-    assert_eq!(rig.delete(&path).await.ok(), json!({"id": environment, "type": "environment_deleted"}));
+    assert_eq!(
+        rig.delete(&path).await.ok(),
+        json!({"id": environment, "type": "environment_deleted"})
+    );
     rig.delete(&path).await.refused(404, "not_found_error");
     rig.get(&path).await.refused(404, "not_found_error");
-    assert_eq!(rig.get(&format!("/v1/sessions/{session}")).await.ok()["environment_id"], json!(environment));
-    rig.post("/v1/sessions", &json!({"agent": agent, "environment_id": environment})).await.refused(404, "not_found_error");
+    assert_eq!(
+        rig.get(&format!("/v1/sessions/{session}")).await.ok()["environment_id"],
+        json!(environment)
+    );
+    rig.post("/v1/sessions", &json!({"agent": agent, "environment_id": environment}))
+        .await
+        .refused(404, "not_found_error");
 }
 
 #[tokio::test]
@@ -85,13 +134,25 @@ async fn bad_environments_are_refused_by_field() {
         (json!({"name": "a", "config": "cloud"}), "config"),
         (json!({"name": "a", "config": {}}), "config.type"),
         (json!({"name": "a", "config": {"type": "moon"}}), "config.type"),
-        (json!({"name": "a", "config": {"type": "local", "dir": "relative"}}), "config.dir"),
+        (
+            json!({"name": "a", "config": {"type": "local", "dir": "relative"}}),
+            "config.dir",
+        ),
         (json!({"name": "a", "config": {"type": "local", "dri": "/x"}}), "dri"),
-        (json!({"name": "a", "config": {"type": "cloud", "networking": {"type": "some"}}}), "config.networking.type"),
-        (json!({"name": "a", "config": {"type": "cloud", "packages": {"pip": "requests"}}}), "config.packages.pip"),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "networking": {"type": "some"}}}),
+            "config.networking.type",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "packages": {"pip": "requests"}}}),
+            "config.packages.pip",
+        ),
         (json!({"name": "a", "metadata": {"": "x"}}), "metadata"),
     ] {
-        let message = rig.post("/v1/environments", &body).await.refused(400, "invalid_request_error");
+        let message = rig
+            .post("/v1/environments", &body)
+            .await
+            .refused(400, "invalid_request_error");
         assert!(message.contains(field), "{message} should name {field}");
     }
 }

@@ -13,8 +13,8 @@ use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
 use perennial_broker::{Hinted, blobs, bus, clock, log};
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Order, Placement,
-    Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Order,
+    Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -148,7 +148,8 @@ impl Rig {
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
+        self.send(self.request("DELETE", path).body(Body::empty()).unwrap())
+            .await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -174,7 +175,10 @@ impl Rig {
 
     pub async fn environment(&self, config: Value) -> String {
         let name = format!("env {}", Uuid::now_v7());
-        id(&self.post("/v1/environments", &json!({"name": name, "config": config})).await.ok())
+        id(&self
+            .post("/v1/environments", &json!({"name": name, "config": config}))
+            .await
+            .ok())
     }
 
     /// A session of a fresh agent in a fresh local environment.
@@ -197,7 +201,12 @@ impl Rig {
 
     /// Claims what is ready, as a worker would.
     pub async fn claim(&self) -> Claimed {
-        self.store.claim(self.owner, 1).await.unwrap().pop().expect("a ready session")
+        self.store
+            .claim(self.owner, 1)
+            .await
+            .unwrap()
+            .pop()
+            .expect("a ready session")
     }
 
     /// Appends as the holder.
@@ -237,7 +246,9 @@ impl Rig {
     }
 
     pub async fn say(&self, session: &str, text: &str) -> Value {
-        self.post(&format!("/v1/sessions/{session}/events"), &message(text)).await.ok()
+        self.post(&format!("/v1/sessions/{session}/events"), &message(text))
+            .await
+            .ok()
     }
 }
 

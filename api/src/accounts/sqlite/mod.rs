@@ -120,7 +120,10 @@ fn store(error: sqlx::Error) -> StoreError {
 }
 
 /// A row that does not parse.
-#[expect(clippy::needless_pass_by_value, reason = "callers hand over ids and errors they no longer need")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over ids and errors they no longer need"
+)]
 fn inconsistent(table: &'static str, key: impl ToString, problem: impl ToString) -> StoreError {
     StoreError::Inconsistent {
         table,

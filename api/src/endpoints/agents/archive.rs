@@ -1,6 +1,6 @@
 //! `POST /v1/agents/{id}/archive`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use crate::api::App;
@@ -10,6 +10,7 @@ use crate::endpoints::agent_id;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 
 #[utoipa::path(post, path = "/v1/agents/{agent_id}/archive", tag = "agents", params(("agent_id" = String, Path)),
@@ -18,7 +19,7 @@ use crate::respond::json;
 pub(crate) async fn archive_agent(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     // Repeating this changes nothing by itself; the header is checked like everywhere.
     _repeatable: Repeatable,
     _body: JsonBody,

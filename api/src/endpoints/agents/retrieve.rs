@@ -1,6 +1,6 @@
 //! `GET /v1/agents/{id}`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use crate::api::App;
@@ -8,6 +8,7 @@ use crate::auth::Principal;
 use crate::endpoints::agent_id;
 use crate::error::ApiError;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::query::Query;
 use crate::respond::json;
 
@@ -18,7 +19,7 @@ use crate::respond::json;
 pub(crate) async fn retrieve_agent(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Query,
 ) -> Result<Response, ApiError> {
     let version = query.parsed("version", "a version number")?;

@@ -1,6 +1,6 @@
 //! `POST /v1/agents/{id}`: the next version, unless nothing changes.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_schema::AgentId;
 use perennial_schema::agent::Agent;
@@ -13,6 +13,7 @@ use crate::endpoints::agent_id;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 use crate::wire::agent::Update;
 
@@ -27,7 +28,7 @@ const TRIES: u32 = 5;
 pub(crate) async fn update_agent(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {

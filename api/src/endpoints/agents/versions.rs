@@ -1,6 +1,6 @@
 //! `GET /v1/agents/{id}/versions`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_schema::limits::{PAGE_DEFAULT, PAGE_MAX};
 
@@ -10,6 +10,7 @@ use crate::endpoints::agent_id;
 use crate::error::ApiError;
 use crate::openapi as doc;
 use crate::page::{Binding, cut};
+use crate::path::Id;
 use crate::query::Query;
 use crate::respond::json;
 use crate::wire::Page;
@@ -21,7 +22,7 @@ use crate::wire::Page;
 pub(crate) async fn list_agent_versions(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Query,
 ) -> Result<Response, ApiError> {
     let agent = agent_id(&id)?;

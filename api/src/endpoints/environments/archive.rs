@@ -1,6 +1,6 @@
 //! `POST /v1/environments/{id}/archive`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use super::find;
@@ -10,6 +10,7 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 
 #[utoipa::path(post, path = "/v1/environments/{environment_id}/archive", tag = "environments",
@@ -19,7 +20,7 @@ use crate::respond::json;
 pub(crate) async fn archive_environment(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     _repeatable: Repeatable,
     _body: JsonBody,
 ) -> Result<Response, ApiError> {

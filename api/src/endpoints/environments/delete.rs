@@ -1,6 +1,6 @@
 //! `DELETE /v1/environments/{id}`: sessions keep the config they were made with.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use crate::api::App;
@@ -8,6 +8,7 @@ use crate::auth::Principal;
 use crate::endpoints::environment_id;
 use crate::error::ApiError;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 use crate::wire::Deleted;
 
@@ -18,7 +19,7 @@ use crate::wire::Deleted;
 pub(crate) async fn delete_environment(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, ApiError> {
     let environment = environment_id(&id)?;
     if !app

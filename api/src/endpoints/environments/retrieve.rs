@@ -1,6 +1,6 @@
 //! `GET /v1/environments/{id}`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_schema::environment::Environment;
 
@@ -9,6 +9,7 @@ use crate::auth::Principal;
 use crate::endpoints::environment_id;
 use crate::error::ApiError;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 
 #[utoipa::path(get, path = "/v1/environments/{environment_id}", tag = "environments",
@@ -18,7 +19,7 @@ use crate::respond::json;
 pub(crate) async fn retrieve_environment(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, ApiError> {
     Ok(json(&find(&app, principal, &id).await?))
 }

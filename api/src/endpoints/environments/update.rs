@@ -1,6 +1,6 @@
 //! `POST /v1/environments/{id}`: sessions keep the config they were made with.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use super::find;
@@ -10,6 +10,7 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 use crate::wire::environment::Update;
 
@@ -21,7 +22,7 @@ use crate::wire::environment::Update;
 pub(crate) async fn update_environment(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     // Setting the same fields again changes nothing but the time.
     _repeatable: Repeatable,
     body: JsonBody,

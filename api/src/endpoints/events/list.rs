@@ -1,6 +1,6 @@
 //! `GET /v1/sessions/{id}/events`: stored events, with `processed_at` of inputs filled in.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::EventFilter;
 use perennial_schema::limits::EVENT_PAGE_MAX;
@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::limits::EVENT_PAGE_DEFAULT;
 use crate::openapi as doc;
 use crate::page::{Binding, cut};
+use crate::path::Id;
 use crate::query::Query;
 use crate::respond::page_text;
 
@@ -21,7 +22,7 @@ use crate::respond::page_text;
 pub(crate) async fn list_events(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Query,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;

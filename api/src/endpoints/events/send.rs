@@ -1,6 +1,6 @@
 //! `POST /v1/sessions/{id}/events`: inputs, appended in one commit; the answer carries them as stored.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::kernel::admit;
 use perennial_engine::ports::{Append, Appended, Authority, Projection, ReadFrom, Ready, SessionKey, SessionRow};
@@ -16,6 +16,7 @@ use crate::endpoints::append;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json_text;
 use crate::wire::event::{Reader, guards};
 
@@ -32,7 +33,7 @@ struct Send {
 pub(crate) async fn send_events(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {

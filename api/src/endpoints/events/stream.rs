@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
@@ -15,6 +15,7 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::feed::{Selection, Subscriber};
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::query::Query;
 use crate::server::Shutdown;
 
@@ -29,7 +30,7 @@ const PREVIEWS: [&str; 2] = ["agent.message", "agent.thinking"];
 pub(crate) async fn stream_events(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Query,
     headers: HeaderMap,
     shutdown: Option<Extension<Shutdown>>,

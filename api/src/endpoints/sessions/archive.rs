@@ -1,6 +1,6 @@
 //! `POST /v1/sessions/{id}/archive`: read-only from here on.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{Append, AppendError, Authority, Guard, Projection, SessionPatch};
 use perennial_schema::event::{Body, Draft, Empty};
@@ -13,6 +13,7 @@ use crate::endpoints::append;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 
 #[utoipa::path(post, path = "/v1/sessions/{session_id}/archive", tag = "sessions", params(("session_id" = String, Path)),
     responses((status = 200, description = "Archived; a second time changes nothing", body = doc::Session),
@@ -21,7 +22,7 @@ use crate::openapi as doc;
 pub(crate) async fn archive_session(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     // Repeating this changes nothing by itself; the header is checked like everywhere.
     _repeatable: Repeatable,
     _body: JsonBody,

@@ -192,6 +192,12 @@ fn reference(given: &Value) -> Result<AgentInput, ApiError> {
     let extra = ["model", "system", "tools", "mcp_servers", "skills"]
         .into_iter()
         .find(|name| !overrides && given.get(name).is_some());
+    if given.get("model").is_some_and(Value::is_null) {
+        return Err(ApiError::field(
+            "agent.model",
+            "a model cannot be cleared; leave it out to inherit",
+        ));
+    }
     match extra {
         Some(name) => Err(ApiError::field(
             format!("agent.{name}"),

@@ -1,6 +1,6 @@
 //! `DELETE /v1/sessions/{id}`: a tombstone; everything about the session is 404 from here on.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{Append, Authority, Guard, Projection, SessionPatch};
 use perennial_schema::event::{Body, Draft, Empty};
@@ -10,6 +10,7 @@ use crate::auth::Principal;
 use crate::endpoints::append;
 use crate::error::ApiError;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::respond::json;
 use crate::wire::Deleted;
 
@@ -20,7 +21,7 @@ use crate::wire::Deleted;
 pub(crate) async fn delete_session(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;
     let over = Draft::new(

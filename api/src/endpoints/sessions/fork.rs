@@ -1,6 +1,6 @@
 //! `POST /v1/sessions/{id}/fork {"at_seq"?, "title"?}`: a new session that begins as a copy, also of one that runs.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::kernel::{Command, State as Folded};
 use perennial_engine::ports::{ForkFrom, NewSession, Projection, ReadFrom, Ready, SessionKey, SessionRow, StoreError};
@@ -17,6 +17,7 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::wire::length;
 
 #[derive(Deserialize)]
@@ -33,7 +34,7 @@ struct Fork {
 pub(crate) async fn fork_session(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {

@@ -1,6 +1,6 @@
 //! `GET /v1/sessions/{id}/log?after=&limit=`: raw envelopes, every event, extensions too.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::ReadFrom;
 use perennial_schema::limits::EVENT_PAGE_MAX;
@@ -10,6 +10,7 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::limits::EVENT_PAGE_DEFAULT;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::query::Query;
 use crate::respond::json_text;
 
@@ -20,7 +21,7 @@ use crate::respond::json_text;
 pub(crate) async fn read_log(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Query,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;

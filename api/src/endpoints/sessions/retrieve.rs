@@ -1,12 +1,13 @@
 //! `GET /v1/sessions/{id}`
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use crate::api::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::query::Query;
 use crate::respond::json;
 use crate::wire::session::Session;
@@ -18,7 +19,7 @@ use crate::wire::session::Session;
 pub(crate) async fn retrieve_session(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     query: Query,
 ) -> Result<Response, ApiError> {
     let extensions = query.extensions()?;

@@ -1,6 +1,6 @@
 //! `POST /v1/sessions/{id}/retry`: lifts a quarantine.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use super::served;
@@ -10,6 +10,7 @@ use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 
 #[utoipa::path(post, path = "/v1/sessions/{session_id}/retry", tag = "sessions", params(("session_id" = String, Path)),
     responses((status = 200, description = "Ready again", body = doc::Session),
@@ -18,7 +19,7 @@ use crate::openapi as doc;
 pub(crate) async fn retry_session(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     _repeatable: Repeatable,
     _body: JsonBody,
 ) -> Result<Response, ApiError> {

@@ -1,6 +1,6 @@
 //! `POST /v1/sessions/{id}`: title and metadata at any time, tools only while idle.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{Append, Authority, Guard, Projection, SessionPatch, SessionRow};
 use perennial_schema::agent::AgentSnapshot;
@@ -17,6 +17,7 @@ use crate::endpoints::append;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::path::Id;
 use crate::wire::agent::replace_tools;
 use crate::wire::length;
 use crate::wire::metadata::{self, Pairs, Patch};
@@ -49,7 +50,7 @@ struct AgentUpdate {
 pub(crate) async fn update_session(
     State(app): State<App>,
     principal: Principal,
-    Path(id): Path<String>,
+    Id(id): Id,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {

@@ -1,0 +1,95 @@
+//! The OpenAPI document is fresh and covers every route; metrics name routes, not ids.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::rig::Rig;
+
+const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+
+#[tokio::test]
+async fn the_checked_in_document_is_fresh() {
+    let fresh = perennial_api::openapi::document();
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(CHECKED_IN, &fresh).unwrap();
+    }
+    let stored = std::fs::read_to_string(CHECKED_IN).unwrap_or_default();
+    assert!(
+        stored == fresh,
+        "api/openapi.json is stale: UPDATE_OPENAPI=1 cargo test -p perennial-api"
+    );
+    let served = Rig::new().await.get("/openapi.json").await.ok();
+    assert_eq!(served, serde_json::from_str::<Value>(&fresh).unwrap());
+}
+
+#[test]
+fn every_route_is_documented() {
+    let document: Value = serde_json::from_str(&perennial_api::openapi::document()).unwrap();
+    let routes: BTreeSet<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let expected = BTreeSet::from(
+        [
+            "GET /healthz",
+            "GET /readyz",
+            "GET /metrics",
+            "GET /openapi.json",
+            "POST /v1/agents",
+            "GET /v1/agents",
+            "GET /v1/agents/{agent_id}",
+            "POST /v1/agents/{agent_id}",
+            "POST /v1/agents/{agent_id}/archive",
+            "GET /v1/agents/{agent_id}/versions",
+            "POST /v1/environments",
+            "GET /v1/environments",
+            "GET /v1/environments/{environment_id}",
+            "POST /v1/environments/{environment_id}",
+            "DELETE /v1/environments/{environment_id}",
+            "POST /v1/environments/{environment_id}/archive",
+            "POST /v1/sessions",
+            "GET /v1/sessions",
+            "GET /v1/sessions/{session_id}",
+            "POST /v1/sessions/{session_id}",
+            "DELETE /v1/sessions/{session_id}",
+            "POST /v1/sessions/{session_id}/archive",
+            "POST /v1/sessions/{session_id}/fork",
+            "GET /v1/sessions/{session_id}/log",
+            "POST /v1/sessions/{session_id}/retry",
+            "POST /v1/sessions/{session_id}/events",
+            "GET /v1/sessions/{session_id}/events",
+            "GET /v1/sessions/{session_id}/events/stream",
+        ]
+        .map(str::to_owned),
+    );
+    assert_eq!(routes, expected);
+}
+
+#[tokio::test]
+async fn metrics_count_by_route() {
+    let config = perennial_api::Config {
+        metrics: perennial_api::prometheus(),
+        ..perennial_api::Config::default()
+    };
+    let rig = Rig::with(
+        std::sync::Arc::new(perennial_broker::bus::local::Local::new()),
+        config,
+        |ports| ports,
+    )
+    .await;
+    let session = rig.session().await;
+    rig.get(&format!("/v1/sessions/{session}")).await.ok();
+    let text = rig.get("/metrics").await.json.as_str().unwrap().to_owned();
+    let counted = "http_requests_total{route=\"/v1/sessions/{session_id}\",method=\"GET\",class=\"2xx\"}";
+    assert!(text.contains(counted), "{text}");
+    assert!(!text.contains(&session), "no ids in labels");
+}

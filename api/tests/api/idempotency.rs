@@ -1,0 +1,118 @@
+//! Repeated POSTs (INVARIANTS I19).
+
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, id, message};
+
+const KEY: (&str, &str) = ("idempotency-key", "once");
+
+async fn routes(rig: &Rig) -> Vec<(String, Value, Value)> {
+    let (agent, environment) = (rig.agent().await, rig.environment(json!({"type": "local"})).await);
+    let session = rig.session().await;
+    rig.say(&session, "first").await;
+    let create = |title: &str| json!({"agent": agent, "environment_id": environment, "title": title});
+    let fork = |title: &str| json!({"at_seq": 1, "title": title});
+    vec![
+        (
+            "/v1/agents".into(),
+            json!({"name": "a", "model": "m"}),
+            json!({"name": "b", "model": "m"}),
+        ),
+        (
+            format!("/v1/agents/{agent}"),
+            json!({"system": "x"}),
+            json!({"system": "y"}),
+        ),
+        ("/v1/environments".into(), json!({"name": "a"}), json!({"name": "b"})),
+        ("/v1/sessions".into(), create("a"), create("b")),
+        (format!("/v1/sessions/{session}/events"), message("a"), message("b")),
+        (format!("/v1/sessions/{session}/fork"), fork("a"), fork("b")),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_gives_the_first_answer_and_refuses_another_body() {
+    let rig = Rig::new().await;
+    for (path, body, other) in routes(&rig).await {
+        let first = rig.post_with(&path, &body, &[KEY]).await.ok();
+        assert_eq!(rig.post_with(&path, &body, &[KEY]).await.ok(), first, "{path}");
+        let reused = rig.post_with(&path, &other, &[KEY]).await;
+        assert!(
+            reused.refused(422, "invalid_request_error").contains("Idempotency-Key"),
+            "{path}"
+        );
+        let second = rig.post_with(&path, &other, &[("idempotency-key", "twice")]).await.ok();
+        assert_ne!(second, first, "{path}");
+    }
+    let sessions = rig.get("/v1/sessions?limit=100").await.ok();
+    assert_eq!(sessions["data"].as_array().unwrap().len(), 1 + 2 + 2);
+}
+
+#[tokio::test]
+async fn declared_sdk_retries_get_the_first_answer() {
+    let rig = Rig::new().await;
+    for (path, body, _) in routes(&rig).await {
+        let first = rig
+            .post_with(&path, &body, &[("x-stainless-retry-count", "0")])
+            .await
+            .ok();
+        let retry = rig
+            .post_with(&path, &body, &[("x-stainless-retry-count", "1")])
+            .await
+            .ok();
+        assert_eq!(retry, first, "{path}");
+        // A new first try is a new request, whatever came before; only the unique name refuses it.
+        let again = rig.post_with(&path, &body, &[("x-stainless-retry-count", "0")]).await;
+        if path == "/v1/environments" {
+            again.refused(409, "invalid_request_error");
+        } else if path.contains("/v1/agents/") {
+            assert_eq!(again.ok(), first, "changes nothing");
+        } else {
+            assert_ne!(again.ok(), first, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_whose_first_try_never_arrived_is_done() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let path = format!("/v1/sessions/{session}/events");
+    rig.post_with(&path, &message("x"), &[("x-stainless-retry-count", "2")])
+        .await
+        .ok();
+    assert_eq!(rig.get(&path).await.ok()["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn concurrent_requests_under_one_key_do_it_once() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let path = format!("/v1/sessions/{session}/events");
+    let body = message("x");
+    let answers = futures_util::future::join_all((0..8).map(|_| rig.post_with(&path, &body, &[KEY]))).await;
+    let ids: std::collections::HashSet<String> = answers.into_iter().map(|a| id(&a.ok()["data"][0])).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(rig.get(&path).await.ok()["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn bad_keys_are_refused() {
+    let rig = Rig::new().await;
+    let long = "k".repeat(256);
+    for key in ["", &long] {
+        let refused = rig
+            .post_with(
+                "/v1/agents",
+                &json!({"name": "a", "model": "m"}),
+                &[("idempotency-key", key)],
+            )
+            .await;
+        assert!(
+            refused
+                .refused(400, "invalid_request_error")
+                .contains("Idempotency-Key")
+        );
+    }
+    rig.get("/v1/agents").await.ok();
+}
