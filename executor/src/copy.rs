@@ -2,6 +2,7 @@
 //! out. The copy appears under its name when it is complete, or not at all.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -21,7 +22,25 @@ pub(crate) fn clean(workspaces: &Workspaces) {
     };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            discard(&entry.path());
+        }
+    }
+}
+
+/// Removes an unfinished copy, also folders in it that are closed to their owner. No symlink is followed.
+fn discard(path: &Path) {
+    open_up(path);
+    if let Err(error) = std::fs::remove_dir_all(path) {
+        tracing::warn!(%error, "an unfinished workspace copy stays");
+    }
+}
+
+fn open_up(dir: &Path) {
+    let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
         }
     }
 }
@@ -40,7 +59,7 @@ pub(crate) fn copy(workspaces: &Workspaces, limits: &Limits, from: SessionId, to
         .join(format!("{UNFINISHED}{to}-{:016x}", rand::random::<u64>()));
     let copied = fill(&source, &unfinished, limits).and_then(|()| appear(&unfinished, &target));
     copied.map_err(|error| {
-        let _ = std::fs::remove_dir_all(&unfinished);
+        discard(&unfinished);
         format!("the workspace folder cannot be copied: {error}")
     })
 }

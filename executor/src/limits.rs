@@ -75,6 +75,8 @@ pub(crate) const IGNORE_BYTES: u64 = 256 * 1024;
 /// Time of one search.
 pub(crate) const SEARCH_TIME: Duration = Duration::from_secs(60);
 
+/// How long the journal's lock may be held by somebody who is about to let go.
+pub(crate) const LOCK_TIME: Duration = Duration::from_millis(500);
 /// How long killed processes may take to be gone.
 pub(crate) const KILL_TIME: Duration = Duration::from_secs(5);
 /// Pause between two looks at what is still alive; there is no signal for the death of processes that are not our children.

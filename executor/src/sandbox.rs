@@ -108,6 +108,8 @@ impl Sandbox {
             "--proc",
             "/proc",
         ]));
+        // bubblewrap leaves this writable for root without powers, whose files these are; a core pattern is a way out.
+        argv.extend(words(&["--ro-bind", "/proc/sys", "/proc/sys"]));
         for dir in ["/tmp", "/var/tmp", "/run"] {
             if Path::new(dir).is_dir() {
                 argv.extend(words(&["--tmpfs", dir]));

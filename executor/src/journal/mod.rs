@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Instant;
 
 use perennial_schema::{ExecutorId, JournalId, SessionId};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 pub(crate) use file::{JournalFile, Known};
 pub(crate) use record::{Process, Started, Stored};
 
+use crate::limits::{KILL_LOOK, LOCK_TIME};
 use crate::workspace::private_dir;
 
 /// The journal's folder and identity.
@@ -41,12 +43,7 @@ impl Journal {
             .truncate(false)
             .write(true)
             .open(base.join("lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => {
-                io::Error::new(io::ErrorKind::ResourceBusy, "another process uses this journal")
-            }
-            fs::TryLockError::Error(error) => error,
-        })?;
+        take(&lock)?;
         let executor_id = identity(&base, "executor_id", || ExecutorId::from_uuid(Uuid::now_v7()))?;
         // Inside the folder it names: who deletes the memory deletes its name with it, and settles do not mistake the new one
         // for a memory that never saw the call.
@@ -64,6 +61,25 @@ impl Journal {
     /// Reads one session's part. Blocks.
     pub(crate) fn session(&self, session: SessionId) -> io::Result<JournalFile> {
         JournalFile::load(self.dir.join(format!("{session}.jsonl")))
+    }
+}
+
+/// Locks, or finds that somebody else has. Waits a moment: a child that our own process is just starting holds a copy of every
+/// descriptor until it becomes another program.
+fn take(lock: &File) -> io::Result<()> {
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() > deadline => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another process uses this journal",
+                ));
+            }
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(KILL_LOOK),
+        }
     }
 }
 

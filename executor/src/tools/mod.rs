@@ -41,9 +41,12 @@ pub(crate) fn plan(tool: &str, input: &Raw) -> Result<(Builtin, Plan), String> {
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(tool: &str, input: &'a Raw) -> Result<T, String> {
-    input
-        .parse()
-        .map_err(|error| format!("the input of {tool} does not fit: {error}"))
+    // A list would do for the decoder: its first element for the first field, and so on.
+    if !input.text().starts_with('{') {
+        return Err(format!("the input of {tool} does not fit: it is not an object"));
+    }
+    let parsed = input.parse();
+    parsed.map_err(|error| format!("the input of {tool} does not fit: {error}"))
 }
 
 /// Runs a file tool. Blocks.

@@ -67,7 +67,7 @@ async fn a_running_call_is_attached_to_and_outlives_its_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_reaches_the_journal_with_no_link_at_all() {
-    let mut rig = Rig::new(Sandbox::Off).await;
+    let rig = Rig::new(Sandbox::Off).await;
     let call = bash(": > begun; while [ ! -e go ]; do sleep 0.01; done; echo end; : > done");
     rig.link.send(ToExecutor::Call(call.clone())).await;
     let (begun, done, journal) = (rig.folder().join("begun"), rig.folder().join("done"), rig.journal());
@@ -190,7 +190,8 @@ async fn input_that_does_not_fit_is_told_to_the_model() {
         ("nonsense", json!({}), "no tool named \"nonsense\""),
         ("web_fetch", json!({}), "no tool named \"web_fetch\""),
         ("bash", json!({"command": 7}), "the input of bash does not fit"),
-        ("bash", json!([]), "needs a command"),
+        ("bash", json!([]), "it is not an object"),
+        ("bash", json!({}), "needs a command"),
         ("read", json!({}), "missing field `file_path`"),
         ("read", json!(null), "the input of read does not fit"),
         ("bash", json!({"command": "a\u{0}b"}), "NUL"),
@@ -209,7 +210,11 @@ async fn input_that_does_not_fit_is_told_to_the_model() {
 async fn a_deleted_session_loses_its_shell() {
     for mut rig in Rig::both().await {
         let sleep = unique_sleep();
-        rig.ok(&format!("sleep {sleep} & echo")).await;
+        rig.ok(&format!(
+            "sleep {sleep} & while ! grep -aq {sleep} /proc/$!/cmdline; do :; done"
+        ))
+        .await;
+        assert!(!processes(&sleep).is_empty());
         rig.link.send(ToExecutor::Forget { session: session(1) }).await;
         eventually("its jobs are gone", || processes(&sleep).is_empty()).await;
         let hanging = rig.hang("begun").await;

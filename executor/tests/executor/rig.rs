@@ -17,18 +17,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn session(n: u128) -> SessionId {
+pub(crate) fn session(n: u128) -> SessionId {
     SessionId::from_uuid(Uuid::from_u128(n))
 }
 
-pub fn new_call() -> EventId {
+pub(crate) fn new_call() -> EventId {
     EventId::from_uuid(Uuid::now_v7())
 }
 
 /// The text of an outcome of one text block.
-pub fn text(outcome: &Outcome) -> &str {
+pub(crate) fn text(outcome: &Outcome) -> &str {
     match outcome.content.as_slice() {
         [Block::Text { text }] => text,
         other => panic!("not one text block: {other:?}"),
@@ -36,7 +36,7 @@ pub fn text(outcome: &Outcome) -> &str {
 }
 
 /// Polls until it holds; for what no signal tells (processes of others, files).
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -45,7 +45,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Processes (not zombies) with this text in their command line.
-pub fn processes(text: &str) -> Vec<u32> {
+pub(crate) fn processes(text: &str) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -57,13 +57,13 @@ pub fn processes(text: &str) -> Vec<u32> {
 }
 
 /// An argument for `sleep` that no other process has.
-pub fn unique_sleep() -> String {
+pub(crate) fn unique_sleep() -> String {
     format!("98765.{}", Uuid::now_v7().as_u128() % 1_000_000_000_000_000)
 }
 
-pub struct Link {
-    pub to: mpsc::Sender<ToExecutor>,
-    pub hello: Hello,
+pub(crate) struct Link {
+    pub(crate) to: mpsc::Sender<ToExecutor>,
+    pub(crate) hello: Hello,
     from: mpsc::Receiver<FromExecutor>,
     pending: Vec<FromExecutor>,
     cancel: CancellationToken,
@@ -71,7 +71,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub async fn open(executor: &Arc<Executor>) -> Self {
+    pub(crate) async fn open(executor: &Arc<Executor>) -> Self {
         let (to, rx) = mpsc::channel(64);
         let (tx, mut from) = mpsc::channel(64);
         let cancel = CancellationToken::new();
@@ -90,12 +90,12 @@ impl Link {
         }
     }
 
-    pub async fn send(&self, frame: ToExecutor) {
+    pub(crate) async fn send(&self, frame: ToExecutor) {
         self.to.send(frame).await.unwrap();
     }
 
     /// The next frame of that kind; others wait.
-    pub async fn expect<T>(&mut self, what: &str, pick: impl Fn(&FromExecutor) -> Option<T>) -> T {
+    pub(crate) async fn expect<T>(&mut self, what: &str, pick: impl Fn(&FromExecutor) -> Option<T>) -> T {
         if let Some((at, found)) = self
             .pending
             .iter()
@@ -116,7 +116,7 @@ impl Link {
         }
     }
 
-    pub async fn result(&mut self, id: EventId) -> Outcome {
+    pub(crate) async fn result(&mut self, id: EventId) -> Outcome {
         let pick = |frame: &FromExecutor| match frame {
             FromExecutor::Result { call_id, outcome, .. } if *call_id == id => Some(Ok(outcome.clone())),
             FromExecutor::Refused { call_id, reason, .. } if *call_id == id => Some(Err(reason.clone())),
@@ -127,7 +127,7 @@ impl Link {
             .unwrap_or_else(|reason| panic!("refused: {reason:?}"))
     }
 
-    pub async fn refusal(&mut self, id: EventId) -> Refusal {
+    pub(crate) async fn refusal(&mut self, id: EventId) -> Refusal {
         let pick = |frame: &FromExecutor| match frame {
             FromExecutor::Refused { call_id, reason, .. } if *call_id == id => Some(Ok(reason.clone())),
             FromExecutor::Result { call_id, outcome, .. } if *call_id == id => Some(Err(outcome.clone())),
@@ -138,7 +138,7 @@ impl Link {
             .unwrap_or_else(|outcome| panic!("not refused: {outcome:?}"))
     }
 
-    pub async fn settle(&mut self, call: &Call) -> Result<CallState, Refusal> {
+    pub(crate) async fn settle(&mut self, call: &Call) -> Result<CallState, Refusal> {
         self.send(settle(call)).await;
         let id = call.call_id;
         let pick = move |frame: &FromExecutor| match frame {
@@ -149,13 +149,13 @@ impl Link {
         self.expect("settled", pick).await
     }
 
-    pub async fn run(&mut self, call: &Call) -> Outcome {
+    pub(crate) async fn run(&mut self, call: &Call) -> Outcome {
         self.send(ToExecutor::Call(call.clone())).await;
         self.result(call.call_id).await
     }
 
     /// Waits until everything sent so far on this link has been handed on.
-    pub async fn ping(&mut self) {
+    pub(crate) async fn ping(&mut self) {
         self.send(ToExecutor::Ping { nonce: 7 }).await;
         self.expect("pong", |frame| {
             matches!(frame, FromExecutor::Pong { nonce: 7 }).then_some(())
@@ -164,13 +164,13 @@ impl Link {
     }
 
     /// A bare disconnect.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.cancel.cancel();
         self.serving.await.unwrap();
     }
 }
 
-pub fn settle(call: &Call) -> ToExecutor {
+pub(crate) fn settle(call: &Call) -> ToExecutor {
     ToExecutor::Settle(Settle {
         session: call.session,
         epoch: call.epoch,
@@ -179,7 +179,7 @@ pub fn settle(call: &Call) -> ToExecutor {
     })
 }
 
-pub fn cancel(call: &Call) -> ToExecutor {
+pub(crate) fn cancel(call: &Call) -> ToExecutor {
     ToExecutor::Cancel {
         session: call.session,
         epoch: call.epoch,
@@ -188,7 +188,7 @@ pub fn cancel(call: &Call) -> ToExecutor {
 }
 
 /// A call of session 1 under epoch 1.
-pub fn call(tool: &str, input: &Value) -> Call {
+pub(crate) fn call(tool: &str, input: &Value) -> Call {
     let input = Raw::of(input);
     Call {
         session: session(1),
@@ -202,22 +202,22 @@ pub fn call(tool: &str, input: &Value) -> Call {
     }
 }
 
-pub fn bash(command: &str) -> Call {
+pub(crate) fn bash(command: &str) -> Call {
     call("bash", &json!({ "command": command }))
 }
 
-pub struct Rig {
-    pub dir: TempDir,
-    pub executor: Arc<Executor>,
-    pub link: Link,
+pub(crate) struct Rig {
+    pub(crate) dir: TempDir,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) link: Link,
 }
 
 impl Rig {
-    pub async fn new(sandbox: Sandbox) -> Self {
+    pub(crate) async fn new(sandbox: Sandbox) -> Self {
         Self::with(sandbox, |_| {}).await
     }
 
-    pub async fn with(sandbox: Sandbox, adjust: impl FnOnce(&mut Limits)) -> Self {
+    pub(crate) async fn with(sandbox: Sandbox, adjust: impl FnOnce(&mut Limits)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(&dir.path().join("data"), sandbox);
         adjust(&mut config.limits);
@@ -227,7 +227,7 @@ impl Rig {
     }
 
     /// One per way of running tools that works here.
-    pub async fn both() -> Vec<Self> {
+    pub(crate) async fn both() -> Vec<Self> {
         let contained = Self::new(Sandbox::Auto).await;
         let mut rigs = vec![Self::new(Sandbox::Off).await];
         match contained.executor.uncontained_reason() {
@@ -237,40 +237,40 @@ impl Rig {
         rigs
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.data().join("workspaces").join(session(1).to_string())
     }
 
-    pub fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.data()
             .join("executor/journal")
             .join(format!("{}.jsonl", session(1)))
     }
 
-    pub async fn run(&mut self, tool: &str, input: Value) -> Outcome {
+    pub(crate) async fn run(&mut self, tool: &str, input: Value) -> Outcome {
         self.link.run(&call(tool, &input)).await
     }
 
     /// Output of a command that must succeed.
-    pub async fn ok(&mut self, command: &str) -> String {
+    pub(crate) async fn ok(&mut self, command: &str) -> String {
         let outcome = self.link.run(&bash(command)).await;
         assert!(!outcome.is_error, "{command:.200}: {outcome:?}");
         text(&outcome).to_owned()
     }
 
     /// Output of a command that must fail.
-    pub async fn fails(&mut self, command: &str) -> String {
+    pub(crate) async fn fails(&mut self, command: &str) -> String {
         let outcome = self.link.run(&bash(command)).await;
         assert!(outcome.is_error, "{command:.200}: {outcome:?}");
         text(&outcome).to_owned()
     }
 
     /// Sends a command that reports in a file that it has begun and then waits for ever.
-    pub async fn hang(&mut self, name: &str) -> Call {
+    pub(crate) async fn hang(&mut self, name: &str) -> Call {
         let call = bash(&format!("echo partial; : > {name}; sleep 1000"));
         self.link.send(ToExecutor::Call(call.clone())).await;
         let file = self.folder().join(name);
@@ -279,7 +279,7 @@ impl Rig {
     }
 }
 
-pub fn config(data_dir: &Path, sandbox: Sandbox) -> Config {
+pub(crate) fn config(data_dir: &Path, sandbox: Sandbox) -> Config {
     let mut config = Config::new(data_dir);
     config.sandbox = sandbox;
     config

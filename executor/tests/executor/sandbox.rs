@@ -52,11 +52,7 @@ async fn inside_only_the_workspace_is_there() {
             "0\n"
         );
     }
-    assert_eq!(
-        rig.ok("ls -A /run /tmp | grep -c sock").await.trim(),
-        "0",
-        "unreachable: grep fails when nothing matches"
-    );
+    assert_eq!(rig.ok("ls -A /run /tmp | grep -c sock || true").await, "0\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,11 +85,19 @@ async fn inside_there_are_no_powers_and_no_other_processes() {
             .await
             .contains("exit code")
     );
-    assert!(
-        rig.fails("echo 1 > /proc/sys/kernel/sysrq")
-            .await
-            .contains("Read-only file system")
-    );
+    // Opened only, not written: root without powers still owns these files.
+    for path in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/hostname",
+        "/sys/kernel/uevent_helper",
+    ] {
+        if std::path::Path::new(path).exists() {
+            assert!(
+                rig.fails(&format!(": >> {path}")).await.contains("exit code 1"),
+                "{path}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,14 +54,15 @@ async fn a_full_disk_refuses_new_calls_and_loses_no_result() {
     let before = bash("echo before");
     let before_outcome = link.run(&before).await;
     // One call is under way while the disk fills up.
-    let running = bash(": > begun; while [ ! -e /proc/$$/cwd/go ]; do sleep 0.01; done; echo end");
+    let running =
+        bash(": > begun; while [ ! -e /proc/$$/cwd/go ]; do sleep 0.01; done; head -c 9000 /dev/zero | tr '\\0' e");
     link.send(ToExecutor::Call(running.clone())).await;
     eventually("it begins", || folder.join("begun").exists()).await;
     std::fs::write(folder.join("go.new"), "").unwrap();
     fill(&data.join("filler"));
     std::fs::rename(folder.join("go.new"), folder.join("go")).unwrap();
     let outcome = link.result(running.call_id).await;
-    assert_eq!(text(&outcome), "end\n", "it ran, so its caller is told");
+    assert_eq!(text(&outcome), "e".repeat(9000), "it ran, so its caller is told");
     assert_eq!(
         link.settle(&running).await,
         Ok(CallState::Done {
