@@ -19,7 +19,7 @@ impl Subscription for Nothing {
 #[async_trait]
 impl WakeUps for Nothing {
     async fn next(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

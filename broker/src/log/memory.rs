@@ -121,7 +121,7 @@ impl Log for Memory {
 #[async_trait]
 impl Sessions for Memory {
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
-        create::create(&mut self.state(), new, fork, self.clock.now())
+        create::create(&mut self.state(), &new, fork, self.clock.now())
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {

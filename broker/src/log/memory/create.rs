@@ -10,7 +10,7 @@ use crate::log::rules::{self, Head};
 
 pub(super) fn create(
     state: &mut State,
-    new: NewSession,
+    new: &NewSession,
     fork: Option<ForkFrom>,
     now: Timestamp,
 ) -> Result<Appended, AppendError> {
@@ -28,7 +28,7 @@ pub(super) fn create(
     if let Some(outcome) = created {
         return Ok(outcome.appended(key.session, true));
     }
-    let mut session = empty(&new, now);
+    let mut session = empty(new, now);
     if let Some(fork) = fork {
         copy(state, key, fork, &mut session)?;
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use sqlx::Executor as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Executor as _, SqliteConnection};
 
 use crate::limits;
 
@@ -34,17 +34,23 @@ pub(super) fn accounts(options: &SqliteConnectOptions) -> SqlitePool {
 }
 
 /// A pool that never hands out a connection inside somebody else's transaction: a cancelled `begin()` can leave one behind
-/// (INVARIANTS §0.5).
+/// (INVARIANTS §0.5). It is ended when the connection comes back, because until then it would keep everybody else from
+/// writing, and once more before the connection goes out.
 fn pool(size: u32, options: SqliteConnectOptions) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(size)
         .acquire_timeout(limits::QUEUE_WAIT)
-        .before_acquire(|connection, _| {
-            Box::pin(async move {
-                // Fails when there is no transaction, which is the usual case.
-                let _ = connection.execute("ROLLBACK").await;
-                Ok(true)
-            })
-        })
+        .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(rolled_back(connection)))
+        .before_acquire(|connection, _| Box::pin(rolled_back(connection)))
         .connect_lazy_with(options)
+}
+
+/// Ends a transaction that is still open; without one, SQLite says so and nothing happens. Any other error means that the
+/// connection itself is gone.
+async fn rolled_back(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    match connection.execute("ROLLBACK").await {
+        Ok(_) => Ok(true),
+        Err(error) => Ok(error.as_database_error().is_some()),
+    }
 }

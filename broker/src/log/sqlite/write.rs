@@ -7,7 +7,7 @@ use perennial_schema::{AppendId, EventId, Timestamp};
 
 use super::append::bind_outcome;
 use super::failure::{self, Halt};
-use super::rows::{Stored as _, integer};
+use super::rows::{Stored, integer};
 use super::script::Script;
 use crate::limits;
 use crate::log::rules::{self, Head, Outcome};
@@ -136,7 +136,7 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
         script.sql(", epoch = ?").bind(integer(after.epoch));
     }
     if before.owner != after.owner {
-        script.sql(", owner = ?").bind(after.owner.map(|owner| owner.stored()));
+        script.sql(", owner = ?").bind(after.owner.map(Stored::stored));
     }
     if (before.status, &before.stop_reason) != (after.status, &after.stop_reason) {
         script

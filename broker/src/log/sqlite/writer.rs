@@ -198,7 +198,10 @@ impl Task {
             tracing::error!(%error, batch.members = batch.len(), "a commit failed");
         }
         for member in batch {
-            member.answer(fate.as_ref().map(|()| ()).map_err(failure::copy));
+            member.answer(match &fate {
+                Ok(()) => Ok(()),
+                Err(error) => Err(failure::copy(error)),
+            });
         }
         if fate.is_ok() {
             self.prune().await;

@@ -1,0 +1,13 @@
+//! What every log must do: append and read, sessions, leases.
+
+mod appends;
+mod forks;
+mod guards;
+mod idempotency;
+mod leases;
+mod poison;
+mod projections;
+mod reads;
+mod sessions;
+mod storms;
+mod tenancy;

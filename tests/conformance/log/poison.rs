@@ -1,0 +1,143 @@
+//! Sessions whose workers die: counted, delayed, set aside, retried (I15).
+
+use perennial_engine::ports::{Projection, Ready};
+use perennial_engine::retry;
+use perennial_schema::OwnerId;
+use perennial_schema::session::StopReason;
+
+use crate::fixture::{Rig, TTL, client, holder};
+use crate::on_every_store;
+
+on_every_store![
+    deaths_are_counted_and_delayed,
+    progress_resets_the_counter,
+    status_events_are_no_progress,
+    one_death_frees_all_of_an_owner,
+    a_quarantined_session_is_not_claimed,
+    input_does_not_lift_a_quarantine,
+    a_retry_lifts_it,
+    a_retry_of_a_healthy_session_is_refused,
+];
+
+/// Lets time pass so that every lease ends, and claims as somebody new.
+async fn die_and_claim(rig: &Rig) -> (OwnerId, Vec<perennial_engine::ports::SessionRow>) {
+    rig.clock.advance(TTL as i64);
+    let owner = rig.owner().await;
+    let rows = rig
+        .claim(owner, 10)
+        .await
+        .into_iter()
+        .map(|claimed| claimed.row)
+        .collect();
+    (owner, rows)
+}
+
+async fn deaths_are_counted_and_delayed(rig: Rig) {
+    let (key, ..) = rig.held().await;
+    for deaths in 1..=9_u32 {
+        let (mut owner, mut rows) = die_and_claim(&rig).await;
+        let delay = retry::attempt_delay_millis(deaths);
+        if delay > 0 {
+            assert!(rows.is_empty(), "death {deaths} waits {delay} ms");
+            let row = rig.row(key).await;
+            assert_eq!(row.ready_at, Some(rig.now().plus_millis(delay)));
+            assert_eq!(rig.store.ready().await.unwrap().next_millis, Some(delay));
+            rig.clock.advance(delay as i64);
+            owner = rig.owner().await;
+            rows = rig
+                .claim(owner, 10)
+                .await
+                .into_iter()
+                .map(|claimed| claimed.row)
+                .collect();
+        }
+        assert_eq!(rows.len(), 1, "death {deaths}");
+        assert_eq!((rows[0].attempts, rows[0].epoch), (deaths, u64::from(deaths) + 1));
+        rig.store.renew(owner, TTL).await.unwrap();
+    }
+}
+
+async fn progress_resets_the_counter(rig: Rig) {
+    let (key, ..) = rig.held().await;
+    let (_, rows) = die_and_claim(&rig).await;
+    assert_eq!(rows[0].attempts, 1);
+    rig.append(holder(key, rows[0].epoch, vec![rig.answer_text("alive")]))
+        .await
+        .unwrap();
+    assert_eq!(rig.row(key).await.attempts, 0);
+}
+
+async fn status_events_are_no_progress(rig: Rig) {
+    let (key, ..) = rig.held().await;
+    let (_, rows) = die_and_claim(&rig).await;
+    rig.append(holder(key, rows[0].epoch, vec![rig.running()]))
+        .await
+        .unwrap();
+    assert_eq!(rig.row(key).await.attempts, 1);
+}
+
+async fn one_death_frees_all_of_an_owner(rig: Rig) {
+    for _ in 0..5 {
+        let key = rig.session().await;
+        rig.say(key, "hi").await;
+    }
+    let owner = rig.owner().await;
+    assert_eq!(rig.claim(owner, 10).await.len(), 5);
+    let (_, rows) = die_and_claim(&rig).await;
+    assert_eq!(rows.len(), 5);
+    assert!(rows.iter().all(|row| row.attempts == 1));
+}
+
+/// A quarantined, resting session.
+async fn quarantined(rig: &Rig) -> perennial_engine::ports::SessionKey {
+    let (key, _, epoch) = rig.held().await;
+    let mut append = rig.rest(key, epoch, 1);
+    append.events = vec![rig.idle(StopReason::RetriesExhausted)];
+    append.projection = Projection {
+        quarantined: Some(true),
+        ..Projection::of(&append.events)
+    };
+    rig.append(append).await.unwrap();
+    key
+}
+
+async fn a_quarantined_session_is_not_claimed(rig: Rig) {
+    let key = quarantined(&rig).await;
+    let row = rig.row(key).await;
+    assert!(row.quarantined && row.ready_at.is_none() && !row.held);
+    assert_eq!(row.stop_reason, Some(StopReason::RetriesExhausted));
+    let owner = rig.owner().await;
+    assert!(rig.claim(owner, 10).await.is_empty());
+}
+
+async fn input_does_not_lift_a_quarantine(rig: Rig) {
+    let key = quarantined(&rig).await;
+    rig.say(key, "hello?").await;
+    let row = rig.row(key).await;
+    assert!(row.quarantined && row.ready_at.is_none());
+    assert_eq!(row.head, 3, "it is stored");
+    let owner = rig.owner().await;
+    assert!(rig.claim(owner, 10).await.is_empty());
+    assert_eq!(rig.store.ready().await.unwrap(), Default::default());
+}
+
+async fn a_retry_lifts_it(rig: Rig) {
+    let key = quarantined(&rig).await;
+    assert!(rig.store.retry(key).await.unwrap());
+    let row = rig.row(key).await;
+    assert_eq!(
+        (row.quarantined, row.attempts, row.ready_at),
+        (false, 0, Some(rig.now()))
+    );
+    let owner = rig.owner().await;
+    assert_eq!(rig.claim(owner, 10).await.len(), 1);
+    assert!(!rig.store.retry(key).await.unwrap(), "once");
+}
+
+async fn a_retry_of_a_healthy_session_is_refused(rig: Rig) {
+    let key = rig.session().await;
+    rig.append(client(key, vec![], Ready::Keep)).await.unwrap();
+    assert!(!rig.store.retry(key).await.unwrap());
+    assert!(!rig.store.retry(rig.key()).await.unwrap());
+    assert!(!rig.tenant().store.retry(rig.tenant().key()).await.unwrap());
+}

@@ -1,0 +1,28 @@
+//! One suite per port, run on every backend. A case takes a fresh rig and knows nothing of what is behind it; a new backend
+//! is one more line in [`on_every_store`].
+
+#[cfg(test)]
+mod blobs;
+#[cfg(test)]
+mod bus;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod log;
+
+/// Makes a test of each case on each store.
+#[cfg(test)]
+macro_rules! on_every_store {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::$case(crate::fixture::Rig::memory()).await; })*
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { super::$case(crate::fixture::Rig::sqlite().await).await; })*
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use on_every_store;
