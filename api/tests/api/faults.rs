@@ -205,7 +205,7 @@ async fn a_client_that_hangs_up_does_not_stop_what_it_began() {
     let path = format!("/v1/sessions/{session}/events");
     let request = rig
         .request("POST", &path)
-        .body(message("x").to_string().into())
+        .body(axum::body::Body::from(message("x").to_string()))
         .unwrap();
     let mut answer = Box::pin(rig.api.router().oneshot(request));
     tokio::select! {

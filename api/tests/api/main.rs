@@ -1,5 +1,7 @@
 //! The API against the in-memory log and an in-memory accounts database; sockets only where the listener itself is tested.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
+
 mod agents;
 mod auth;
 mod bad_input;
