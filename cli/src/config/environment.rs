@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 const KNOWN_VARIABLES: &[&str] = &[
     "PERENNIAL_ALLOW_LOCAL",
     "PERENNIAL_BIN",
-    "PERENNIAL_CLAUDE",
+    "PERENNIAL_CLAUDE_BIN",
     "PERENNIAL_CONFIG",
     "PERENNIAL_DATA_DIR",
     "PERENNIAL_DEFAULT_MODEL",

@@ -89,7 +89,7 @@ impl Settings {
             anthropic: layers.provider(&ANTHROPIC, file.anthropic)?,
             openai: layers.provider(&OPENAI, file.openai)?,
             claude: layers
-                .path(None, "PERENNIAL_CLAUDE", file.claude.map(|value| (value, "claude")))
+                .path(None, "PERENNIAL_CLAUDE_BIN", file.claude.map(|value| (value, "claude")))
                 .unwrap_or_else(|| by_default(PathBuf::from("claude"))),
             url: layers.text(
                 flags.url.clone().map(|value| (value, "--url")),

@@ -15,10 +15,12 @@ pub struct Transcript {
     own: BTreeSet<String>,
     /// The message being streamed: its id and the raw text so far.
     open: Option<(String, String)>,
-    /// Tool names by the id of the use, until the result came.
+    /// Calls by the id of the use, as their cards show them, until the result came.
     calls: BTreeMap<String, String>,
     /// The last card printed, when nothing followed it yet.
     last_card: Option<String>,
+    /// Several calls are under way: results say whose they are.
+    parallel: bool,
     /// Whether the last thing printed ended its line.
     at_line_start: bool,
     requests: u64,
@@ -35,6 +37,7 @@ impl Transcript {
             open: None,
             calls: BTreeMap::new(),
             last_card: None,
+            parallel: false,
             at_line_start: true,
             requests: 0,
             input_tokens: 0,
@@ -106,14 +109,11 @@ impl Transcript {
             Some("deny") => self.style.bad(" (refused)"),
             _ => String::new(),
         };
-        let line = format!(
-            "{} {} {}{mark}",
-            self.style.dim("●"),
-            self.style.bold(&name),
-            summary(&name, &event["input"])
-        );
+        let what = summary(&name, &event["input"]);
+        let line = format!("{} {} {what}{mark}", self.style.dim("●"), self.style.bold(&name));
         let out = self.block(&line);
-        self.calls.insert(text(&event["id"]), name);
+        self.parallel |= !self.calls.is_empty();
+        self.calls.insert(text(&event["id"]), format!("{name} {what}"));
         self.last_card = Some(text(&event["id"]));
         out
     }
@@ -123,14 +123,14 @@ impl Transcript {
             .iter()
             .find_map(|member| event[*member].as_str())
             .unwrap_or_default();
-        let name = self.calls.remove(answered).unwrap_or_else(|| "tool".to_owned());
+        let call = self.calls.remove(answered);
         let follows = self.last_card.take().is_some_and(|card| card == answered);
         let failed = event["is_error"] == true;
         let mut out = self.fresh_line();
-        if !follows {
-            // Several calls ran at once: say whose result this is.
-            out.push_str(&format!("{}\n", self.style.dim(&format!("● {name} answered"))));
+        if let Some(call) = call.filter(|_| self.parallel && !follows) {
+            out.push_str(&format!("{}\n", self.style.dim(&format!("● {call} answered"))));
         }
+        self.parallel &= !self.calls.is_empty();
         for line in result_lines(&event["content"]) {
             let line = if failed {
                 self.style.bad(&line)
@@ -153,11 +153,11 @@ impl Transcript {
 
     fn confirmation(&mut self, event: &Value) -> String {
         let id = event["tool_use_id"].as_str().unwrap_or_default();
-        let name = self.calls.get(id).cloned().unwrap_or_else(|| "tool".to_owned());
+        let call = self.calls.get(id).cloned().unwrap_or_default();
         let line = if event["result"] == "allow" {
-            self.style.good(&format!("✓ {name} allowed"))
+            self.style.good(&format!("✓ allowed: {call}"))
         } else {
-            self.style.bad(&format!("✗ {name} denied"))
+            self.style.bad(&format!("✗ denied: {call}"))
         };
         self.block(&line)
     }
@@ -323,7 +323,20 @@ mod tests {
                 json!({"type": "agent.tool_result", "tool_use_id": "1", "content": []}),
                 json!({"type": "agent.tool_result", "tool_use_id": "2", "content": []}),
             ],
-            "● bash a\n● read b\n● bash answered\n  │ (no output)\n● read answered\n  │ (no output)\n",
+            "● bash a\n● read b\n● bash a answered\n  │ (no output)\n● read b answered\n  │ (no output)\n",
+        );
+    }
+
+    #[test]
+    fn a_call_that_was_allowed_is_followed_by_its_result() {
+        check(
+            &[
+                json!({"type": "agent.tool_use", "id": "1", "name": "bash", "input": {"command": "a"},
+                       "evaluated_permission": "ask"}),
+                json!({"type": "user.tool_confirmation", "tool_use_id": "1", "result": "allow"}),
+                json!({"type": "agent.tool_result", "tool_use_id": "1", "content": []}),
+            ],
+            "● bash a (asks)\n✓ allowed: bash a\n  │ (no output)\n",
         );
     }
 

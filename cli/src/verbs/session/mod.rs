@@ -67,11 +67,10 @@ fn print(context: &Context, body: &Body) -> Result<Exit, Error> {
     let agent = &session.agent;
     let tokens = |name: &str| session.usage[name].as_u64().unwrap_or(0);
     let state = session.state().to_owned();
-    let head = session.head().to_string();
+    let head = session.perennial.as_ref().map(|extension| extension.head.to_string());
     let mut rows = vec![
         ("id", session.id),
         ("status", state),
-        ("events", head),
         ("title", session.title.unwrap_or_default()),
         (
             "agent",
@@ -87,6 +86,7 @@ fn print(context: &Context, body: &Body) -> Result<Exit, Error> {
         ("created", session.created_at),
         ("updated", session.updated_at),
     ];
+    rows.extend(head.map(|head| ("events", head)));
     rows.extend(session.archived_at.map(|at| ("archived", at)));
     output::facts(&rows)?;
     Ok(Exit::Done)
