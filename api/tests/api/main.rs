@@ -1,6 +1,10 @@
 //! The API against the in-memory log and an in-memory accounts database; sockets only where the listener itself is tested.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should say where"
+)]
 
 mod agents;
 mod auth;

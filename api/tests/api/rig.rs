@@ -25,37 +25,37 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-pub type Store = Hinted<log::memory::Memory>;
+pub(crate) type Store = Hinted<log::memory::Memory>;
 
 /// An API and what is behind it.
-pub struct Rig {
-    pub api: Api,
-    pub store: Arc<Store>,
-    pub bus: Arc<dyn Bus>,
-    pub key: String,
-    pub workspace: WorkspaceId,
-    pub hands: Arc<Hands>,
-    pub accounts: SqliteAccounts,
+pub(crate) struct Rig {
+    pub(crate) api: Api,
+    pub(crate) store: Arc<Store>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) key: String,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) hands: Arc<Hands>,
+    pub(crate) accounts: SqliteAccounts,
     owner: OwnerId,
 }
 
 /// An answer.
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub json: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) json: Value,
 }
 
 impl Answer {
     #[track_caller]
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.json);
         self.json
     }
 
     /// Checks the error shape and gives the message back.
     #[track_caller]
-    pub fn refused(&self, status: u16, kind: &str) -> String {
+    pub(crate) fn refused(&self, status: u16, kind: &str) -> String {
         assert_eq!(self.status.as_u16(), status, "{}", self.json);
         assert_eq!(self.json["type"], "error", "{}", self.json);
         assert_eq!(self.json["error"]["type"], kind, "{}", self.json);
@@ -67,18 +67,18 @@ impl Answer {
         self.json["error"]["message"].as_str().unwrap().to_owned()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
 impl Rig {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Arc::new(bus::local::Local::new()), Config::default(), |ports| ports).await
     }
 
     /// Feeds that poll every few milliseconds, for tests that lose hints.
-    pub fn impatient() -> Config {
+    pub(crate) fn impatient() -> Config {
         Config {
             limits: Limits {
                 poll: std::time::Duration::from_millis(20),
@@ -89,7 +89,7 @@ impl Rig {
         }
     }
 
-    pub async fn with(bus: Arc<dyn Bus>, config: Config, change: impl FnOnce(Ports) -> Ports) -> Self {
+    pub(crate) async fn with(bus: Arc<dyn Bus>, config: Config, change: impl FnOnce(Ports) -> Ports) -> Self {
         let clock = Arc::new(clock::System);
         let store = Arc::new(Hinted::new(log::memory::Memory::new(clock.clone()), Arc::clone(&bus)));
         let accounts = SqliteAccounts::in_memory().await.unwrap();
@@ -121,7 +121,7 @@ impl Rig {
         }
     }
 
-    pub fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
         Request::builder()
             .method(method)
             .uri(path)
@@ -130,7 +130,7 @@ impl Rig {
             .header("x-api-key", &self.key)
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.api.router().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -143,24 +143,24 @@ impl Rig {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(self.request("DELETE", path).body(Body::empty()).unwrap())
             .await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.text(path, body.to_string()).await
     }
 
-    pub async fn text(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn text(&self, path: &str, body: impl Into<Body>) -> Answer {
         self.send(self.request("POST", path).body(body.into()).unwrap()).await
     }
 
-    pub async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.request("POST", path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -168,12 +168,12 @@ impl Rig {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    pub async fn agent(&self) -> String {
+    pub(crate) async fn agent(&self) -> String {
         let body = json!({"name": "coder", "model": "rehearsal-1", "tools": [{"type": "agent_toolset_20260401"}]});
         id(&self.post("/v1/agents", &body).await.ok())
     }
 
-    pub async fn environment(&self, config: Value) -> String {
+    pub(crate) async fn environment(&self, config: Value) -> String {
         let name = format!("env {}", Uuid::now_v7());
         id(&self
             .post("/v1/environments", &json!({"name": name, "config": config}))
@@ -182,17 +182,17 @@ impl Rig {
     }
 
     /// A session of a fresh agent in a fresh local environment.
-    pub async fn session(&self) -> String {
+    pub(crate) async fn session(&self) -> String {
         self.session_in(json!({"type": "local"})).await
     }
 
-    pub async fn session_in(&self, config: Value) -> String {
+    pub(crate) async fn session_in(&self, config: Value) -> String {
         let (agent, environment) = (self.agent().await, self.environment(config).await);
         let body = json!({"agent": agent, "environment_id": environment});
         id(&self.post("/v1/sessions", &body).await.ok())
     }
 
-    pub fn session_key(&self, session: &str) -> SessionKey {
+    pub(crate) fn session_key(&self, session: &str) -> SessionKey {
         SessionKey {
             workspace: self.workspace,
             session: session.parse().unwrap(),
@@ -200,7 +200,7 @@ impl Rig {
     }
 
     /// Claims what is ready, as a worker would.
-    pub async fn claim(&self) -> Claimed {
+    pub(crate) async fn claim(&self) -> Claimed {
         self.store
             .claim(self.owner, 1)
             .await
@@ -210,7 +210,7 @@ impl Rig {
     }
 
     /// Appends as the holder.
-    pub async fn hold(&self, claimed: &Claimed, bodies: Vec<EventBody>, release: bool) -> Vec<EventId> {
+    pub(crate) async fn hold(&self, claimed: &Claimed, bodies: Vec<EventBody>, release: bool) -> Vec<EventId> {
         let drafts: Vec<Draft> = bodies
             .into_iter()
             .map(|body| Draft::new(Fresh.event(), body, clock::System.now()))
@@ -220,7 +220,7 @@ impl Rig {
         ids
     }
 
-    pub async fn hold_drafts(
+    pub(crate) async fn hold_drafts(
         &self,
         claimed: &Claimed,
         drafts: Vec<Draft>,
@@ -245,24 +245,24 @@ impl Rig {
             .await
     }
 
-    pub async fn say(&self, session: &str, text: &str) -> Value {
+    pub(crate) async fn say(&self, session: &str, text: &str) -> Value {
         self.post(&format!("/v1/sessions/{session}/events"), &message(text))
             .await
             .ok()
     }
 }
 
-pub fn message(text: &str) -> Value {
+pub(crate) fn message(text: &str) -> Value {
     json!({"events": [{"type": "user.message", "content": [{"type": "text", "text": text}]}]})
 }
 
 #[track_caller]
-pub fn id(value: &Value) -> String {
+pub(crate) fn id(value: &Value) -> String {
     value["id"].as_str().expect("an id").to_owned()
 }
 
 /// Ids from the operating system.
-pub struct Fresh;
+pub(crate) struct Fresh;
 
 impl Ids for Fresh {
     fn uuid(&self) -> Uuid {
@@ -272,9 +272,9 @@ impl Ids for Fresh {
 
 /// A router that has no tools and counts what the API asks of it.
 #[derive(Default)]
-pub struct Hands {
-    pub copied: AtomicU32,
-    pub forgotten: AtomicU32,
+pub(crate) struct Hands {
+    pub(crate) copied: AtomicU32,
+    pub(crate) forgotten: AtomicU32,
 }
 
 #[async_trait]
@@ -308,11 +308,11 @@ impl Router for Hands {
 }
 
 /// Only loopback names, the default; named so that tests read well.
-pub fn loopback() -> Hosts {
+pub(crate) fn loopback() -> Hosts {
     Hosts::Loopback
 }
 
 /// Bytes as text.
-pub fn text(bytes: &Bytes) -> String {
+pub(crate) fn text(bytes: &Bytes) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

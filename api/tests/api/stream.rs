@@ -286,7 +286,7 @@ fn start(id: EventId) -> Delta {
         id,
         "agent.message",
         0,
-        json!({"type": "event_start", "event": {"type": "agent.message", "id": id}}),
+        &json!({"type": "event_start", "event": {"type": "agent.message", "id": id}}),
     )
 }
 
@@ -296,11 +296,11 @@ fn more(id: EventId, n: u64, text: &str) -> Delta {
         id,
         "agent.message",
         n,
-        json!({"type": "event_delta", "event_id": id, "delta": delta}),
+        &json!({"type": "event_delta", "event_id": id, "delta": delta}),
     )
 }
 
-fn piece(event_id: EventId, kind: &'static str, n: u64, payload: Value) -> Delta {
+fn piece(event_id: EventId, kind: &'static str, n: u64, payload: &Value) -> Delta {
     Delta {
         event_id,
         kind,
@@ -332,7 +332,7 @@ async fn previews_are_a_contiguous_prefix_and_only_for_who_asked() {
     rig.bus.delta(key, start(whole));
     rig.bus.delta(
         key,
-        piece(Fresh.event(), "agent.thinking", 0, json!({"type": "event_start"})),
+        piece(Fresh.event(), "agent.thinking", 0, &json!({"type": "event_start"})),
     );
     rig.bus.delta(key, more(whole, 1, "he"));
     rig.bus.delta(key, start(holed));
