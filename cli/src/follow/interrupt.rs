@@ -16,14 +16,16 @@ pub enum OnCtrlC {
     Detach,
 }
 
-/// Listens for SIGINT.
-pub(super) struct CtrlC {
+/// Listens for SIGINT, from before there is anything to interrupt.
+#[derive(Debug)]
+pub struct CtrlC {
     pressed: Arc<Notify>,
     listener: tokio::task::JoinHandle<()>,
 }
 
 impl CtrlC {
-    pub(super) fn listen(mode: OnCtrlC) -> Result<Self, Error> {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self, Error> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut signals = signal(SignalKind::interrupt()).map_err(Error::io("cannot listen for Ctrl-C"))?;
         let pressed = Arc::new(Notify::new());
@@ -32,15 +34,13 @@ impl CtrlC {
             signals.recv().await;
             notify.notify_one();
             signals.recv().await;
-            if mode == OnCtrlC::Interrupt {
-                eprintln!();
-            }
             std::process::exit(Exit::Interrupted.code().into());
         });
         Ok(Self { pressed, listener })
     }
 
-    pub(super) async fn pressed(&mut self) {
+    /// The first press.
+    pub async fn pressed(&mut self) {
         self.pressed.notified().await;
     }
 }

@@ -19,8 +19,7 @@ use crate::output;
 use crate::render::{Style, Transcript, sanitize, summary};
 
 use asking::Asking;
-use interrupt::CtrlC;
-pub use interrupt::OnCtrlC;
+pub use interrupt::{CtrlC, OnCtrlC};
 
 /// How to follow.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ pub struct Options {
 }
 
 /// Follows until the session rests, needs somebody, ends, or Ctrl-C.
-pub async fn follow(client: &Client, session: &str, options: Options) -> Result<Exit, Error> {
+pub async fn follow(client: &Client, session: &str, ctrl_c: CtrlC, options: Options) -> Result<Exit, Error> {
     let mut following = Following {
         client,
         session,
@@ -55,7 +54,7 @@ pub async fn follow(client: &Client, session: &str, options: Options) -> Result<
         look_at: None,
         options,
     };
-    let end = following.until_end().await?;
+    let end = following.until_end(ctrl_c).await?;
     following.finish(&end)?;
     Ok(end.exit)
 }
@@ -79,8 +78,7 @@ struct End {
 }
 
 impl Following<'_> {
-    async fn until_end(&mut self) -> Result<End, Error> {
-        let mut ctrl_c = CtrlC::listen(self.options.on_ctrl_c)?;
+    async fn until_end(&mut self, mut ctrl_c: CtrlC) -> Result<End, Error> {
         // Nothing may be left to see, and then no event will ever say so.
         if let Some(end) = self.look().await? {
             return Ok(end);

@@ -169,13 +169,13 @@ impl House {
         }
         serving.await.context("the listener ended abnormally")??;
         self.api.drained().await;
-        // Calls that still run end with the process; their journal says so to whoever settles them.
+        // Calls that still run are stopped, and their journal says so: a known end is better than a doubt.
+        self.executor.close().await;
         self.stop.cancel();
         self.exchange.close().await;
         if let Err(error) = self.hands.await {
             warn!(%error, "the executor's link ended abnormally");
         }
-        drop(self.executor);
         self.store.shutdown().await;
         Ok(())
     }

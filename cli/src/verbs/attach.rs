@@ -7,7 +7,7 @@ use clap::Args;
 use super::Context;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::follow::{OnCtrlC, Options, follow};
+use crate::follow::{CtrlC, OnCtrlC, Options, follow};
 use crate::output;
 
 /// Show a session from its beginning until it rests
@@ -33,6 +33,7 @@ pub struct AttachArgs {
 /// Follows.
 pub async fn run(context: &Context, args: AttachArgs) -> Result<Exit, Error> {
     let client = context.client()?.patient();
+    let ctrl_c = CtrlC::listen()?;
     // A session that never worked has no event that could say it rests.
     if !args.stay && client.session(&args.session).await?.head() == 0 {
         output::note("this session has no events yet");
@@ -48,5 +49,5 @@ pub async fn run(context: &Context, args: AttachArgs) -> Result<Exit, Error> {
         stay: args.stay,
         extensions: args.extensions,
     };
-    follow(&client, &args.session, options).await
+    follow(&client, &args.session, ctrl_c, options).await
 }

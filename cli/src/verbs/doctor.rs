@@ -247,7 +247,7 @@ async fn claude(context: &Context) -> Check {
         Err(reason) => (
             Verdict::Note,
             format!(
-                "{reason}; needed only for agents with the claude-code harness (PERENNIAL_CLAUDE names the binary)"
+                "{reason}; needed only for agents with the claude-code harness (PERENNIAL_CLAUDE_BIN names the binary)"
             ),
         ),
     };

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::client::resources::Sent;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::follow::{OnCtrlC, Options, follow};
+use crate::follow::{CtrlC, OnCtrlC, Options, follow};
 use crate::output;
 
 /// Send a message to a session, also while it works
@@ -26,6 +26,7 @@ pub struct SendArgs {
 /// Sends; prints the event's id or what follows it.
 pub async fn run(context: &Context, args: SendArgs) -> Result<Exit, Error> {
     let client = context.client()?;
+    let ctrl_c = CtrlC::listen()?;
     let after = if args.follow {
         client.session(&args.session).await?.head()
     } else {
@@ -50,7 +51,7 @@ pub async fn run(context: &Context, args: SendArgs) -> Result<Exit, Error> {
         stay: false,
         extensions: false,
     };
-    follow(&client.patient(), &args.session, options).await
+    follow(&client.patient(), &args.session, ctrl_c, options).await
 }
 
 /// Sends one `user.message`; returns the id of its event.

@@ -10,10 +10,11 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Context;
+use crate::client::Client;
 use crate::client::resources::Session;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::follow::{OnCtrlC, Options, follow};
+use crate::follow::{CtrlC, OnCtrlC, Options, follow};
 use crate::output;
 
 pub use defaults::model_of_server;
@@ -74,21 +75,12 @@ impl HarnessName {
 /// Creates the session, sends the prompt, follows.
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
     let prompt = prompt(&args.prompt)?;
-    let client = context.client()?.patient();
-    let agent = match &args.agent {
-        Some(id) => with_model(id, args.model.as_deref()),
-        None => defaults::agent(&client, args.model.as_deref(), args.harness).await?,
+    let client = context.client()?;
+    let mut ctrl_c = CtrlC::listen()?;
+    let (session, own) = tokio::select! {
+        started = start(&client, &args, &prompt) => started?,
+        () = ctrl_c.pressed() => return Ok(Exit::Interrupted),
     };
-    let environment = match (&args.env, &args.dir) {
-        (Some(id), _) => id.clone(),
-        (None, dir) => defaults::environment(&client, dir.as_deref()).await?,
-    };
-    let mut body = json!({"agent": agent, "environment_id": environment});
-    if let Some(title) = &args.title {
-        body["title"] = json!(title);
-    }
-    let session: Session = client.post("/v1/sessions", &body).await?.parse()?;
-    let own = super::send::message(&client, &session.id, &prompt).await?;
     if args.detach {
         return detached(context, &session);
     }
@@ -106,11 +98,30 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
         stay: false,
         extensions: false,
     };
-    let exit = follow(&client, &session.id, options).await?;
+    let exit = follow(&client.patient(), &session.id, ctrl_c, options).await?;
     if !context.json {
         output::line(&session.id)?;
     }
     Ok(exit)
+}
+
+/// The session, and the id of its first message.
+async fn start(client: &Client, args: &RunArgs, prompt: &str) -> Result<(Session, String), Error> {
+    let agent = match &args.agent {
+        Some(id) => with_model(id, args.model.as_deref()),
+        None => defaults::agent(client, args.model.as_deref(), args.harness).await?,
+    };
+    let environment = match &args.env {
+        Some(id) => id.clone(),
+        None => defaults::environment(client, args.dir.as_deref()).await?,
+    };
+    let mut body = json!({"agent": agent, "environment_id": environment});
+    if let Some(title) = &args.title {
+        body["title"] = json!(title);
+    }
+    let session: Session = client.post("/v1/sessions", &body).await?.parse()?;
+    let own = super::send::message(client, &session.id, prompt).await?;
+    Ok((session, own))
 }
 
 fn prompt(argument: &str) -> Result<String, Error> {
