@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod turns;

@@ -116,7 +116,15 @@ impl Client {
     /// # Errors
     /// When the server refuses.
     pub async fn agent_and_environment(&self, model: &str) -> Result<(String, String)> {
-        let agent = json!({"name": "tester", "model": model, "tools": [{"type": "agent_toolset_20260401",
+        self.agent_on(model, "native").await
+    }
+
+    /// The same on a harness.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn agent_on(&self, model: &str, harness: &str) -> Result<(String, String)> {
+        let agent = json!({"name": "tester", "model": model, "harness": harness, "tools": [{"type": "agent_toolset_20260401",
             "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}}}]});
         let agent = self.post("/v1/agents", &agent).await?.ok()?;
         let name = format!("local-{}", uuid::Uuid::now_v7().simple());

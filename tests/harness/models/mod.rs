@@ -13,7 +13,7 @@ pub mod validate;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::Router;
@@ -47,6 +47,8 @@ pub struct Received {
     pub raw: String,
     /// The body, parsed; null if it is not JSON.
     pub body: Value,
+    /// When it was complete.
+    pub at: Instant,
 }
 
 /// A running server; it ends when dropped.
@@ -155,6 +157,7 @@ impl Shared {
         let log = &mut *log;
         let refusal = self.refusal(&headers, &body, &log.issued);
         log.requests.push(Received {
+            at: Instant::now(),
             headers,
             raw,
             body: body.clone(),
