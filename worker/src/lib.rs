@@ -14,7 +14,9 @@ mod lease;
 pub mod limits;
 pub mod model;
 mod pool;
+mod ports;
 mod session;
 mod sink;
 
-pub use pool::{Ports, Settings, Worker};
+pub use pool::{Settings, Worker};
+pub use ports::Ports;

@@ -5,37 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::kernel::State;
-use perennial_engine::ports::{Blobs, Bus, Claimed, Clock, Ids, Leases, Log, Router, SessionKey};
+use perennial_engine::ports::{Claimed, SessionKey};
 use perennial_schema::OwnerId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::harness::Harnesses;
 use crate::lease::Lease;
 use crate::limits;
+use crate::ports::Ports;
 use crate::session::{Ended, Session};
-
-/// What a worker needs from outside.
-#[derive(Clone)]
-pub struct Ports {
-    /// Events.
-    pub log: Arc<dyn Log>,
-    /// Who holds what.
-    pub leases: Arc<dyn Leases>,
-    /// Hints, previews, wake-ups.
-    pub bus: Arc<dyn Bus>,
-    /// Tool calls.
-    pub router: Arc<dyn Router>,
-    /// Large bytes.
-    pub blobs: Arc<dyn Blobs>,
-    /// Stamps.
-    pub clock: Arc<dyn Clock>,
-    /// Ids.
-    pub ids: Arc<dyn Ids>,
-    /// Brains.
-    pub harnesses: Arc<dyn Harnesses>,
-}
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]

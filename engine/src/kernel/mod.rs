@@ -9,6 +9,7 @@
 
 mod admit;
 mod apply;
+mod author;
 mod decide;
 mod message;
 mod next;
@@ -17,7 +18,8 @@ mod render;
 mod state;
 
 pub use admit::admit;
-pub use decide::{Command, Rejection, quarantine};
+pub use author::quarantine;
+pub use decide::{Command, Rejection};
 pub use message::*;
 pub use next::{Close, CloseReason, Step};
 pub use state::{Call, CallLane, CallResult, Confirmation, FOLD_VERSION, State, UnknownEvent};

@@ -1,3 +1,5 @@
+//! The journal file: torn lines, order, durability.
+
 use std::fs;
 use std::path::Path;
 

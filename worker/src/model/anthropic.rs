@@ -4,7 +4,7 @@
 //! * [`accumulator`]: raw stream events → previews and the finished step. Also used by harnesses that pass these events on.
 
 pub mod accumulator;
-mod body;
+pub(crate) mod body;
 
 use perennial_engine::ports::{DeltaSink, ModelError, ModelRequest, ModelStep};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

@@ -10,10 +10,10 @@ const LENGTH: usize = 64;
 
 /// The wire ids of one conversation: valid everywhere, and unique even if a provider repeated itself.
 #[derive(Debug, Default)]
-pub(crate) struct CallIds(HashMap<EventId, String>);
+pub(super) struct CallIds(HashMap<EventId, String>);
 
 impl CallIds {
-    pub(crate) fn of(messages: &[Message]) -> Self {
+    pub(super) fn of(messages: &[Message]) -> Self {
         let mut used = HashSet::new();
         let mut ids = HashMap::new();
         for part in messages.iter().flat_map(|message| &message.parts) {
@@ -31,7 +31,7 @@ impl CallIds {
     }
 
     /// The id of a call; a result whose call is not in the conversation (it never is) keeps our own.
-    pub(crate) fn get(&self, id: EventId) -> String {
+    pub(super) fn get(&self, id: EventId) -> String {
         self.0.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
 }

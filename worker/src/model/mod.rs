@@ -12,7 +12,7 @@
 pub mod anthropic;
 mod error;
 mod http;
-pub(crate) mod ids;
+mod ids;
 pub mod openai;
 pub mod rehearsal;
 #[cfg(test)]
@@ -134,7 +134,7 @@ fn route(id: &str) -> Route<'_> {
 }
 
 /// The level of effort an agent asks for: a word, or an object with the word as its `type`.
-fn effort(model: &ModelConfig) -> Option<String> {
+pub(crate) fn effort(model: &ModelConfig) -> Option<String> {
     let effort: serde_json::Value = model.effort.as_ref()?.parse().ok()?;
     effort.as_str().or_else(|| effort["type"].as_str()).map(str::to_owned)
 }

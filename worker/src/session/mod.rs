@@ -29,7 +29,7 @@ use tracing::{debug, error, info};
 
 use crate::harness::Harness;
 use crate::lease::Watch;
-use crate::pool::Ports;
+use crate::ports::Ports;
 
 /// How a drive ended.
 pub(crate) struct Ended {

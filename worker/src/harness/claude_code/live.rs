@@ -21,6 +21,8 @@ use super::process::{self, Process, Start};
 use super::{SERVER, Settings, TOOL_PREFIX, fault, transcript};
 use crate::harness::Think;
 use crate::model::anthropic::accumulator::Accumulator;
+use crate::model::anthropic::body::{EFFORTS, NO_OUTPUT};
+use crate::model::effort;
 
 /// Why there is no next message.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ impl From<ModelError> for Broken {
 #[derive(Debug, PartialEq)]
 struct Asked {
     model: String,
+    effort: Option<String>,
     system: Option<String>,
     tools: Vec<ToolSpec>,
 }
@@ -50,7 +53,8 @@ impl Asked {
         let model = &ask.agent.model.id;
         Self {
             model: model.strip_prefix("anthropic/").unwrap_or(model).to_owned(),
-            system: ask.agent.system.clone(),
+            effort: effort(&ask.agent.model).filter(|level| EFFORTS.contains(&level.as_str())),
+            system: ask.agent.system.clone().filter(|system| !system.trim().is_empty()),
             tools: ask.tools.to_vec(),
         }
     }
@@ -91,6 +95,7 @@ impl Live {
             session,
             transcript: &transcript,
             model: &asked.model,
+            effort: asked.effort.as_deref(),
             system: asked.system.as_deref(),
             mcp_url: &endpoint.url(),
             mcp_token: endpoint.token(),
@@ -310,12 +315,19 @@ fn outcomes(message: &Message) -> Option<HashMap<EventId, Outcome>> {
 }
 
 fn outcome(content: &Raw, is_error: bool) -> Option<Outcome> {
-    let blocks: Vec<Block> = content.parse().ok()?;
+    let mut blocks: Vec<Block> = content.parse().ok()?;
     // A member that our blocks do not know would be lost on the way.
-    let whole = Raw::of(&blocks).parse::<serde_json::Value>().ok() == content.parse().ok();
+    if Raw::of(&blocks).parse::<serde_json::Value>().ok()? != content.parse::<serde_json::Value>().ok()? {
+        return None;
+    }
+    // As it would be rendered: blank texts are refused by the provider.
+    blocks.retain(|block| !matches!(block, Block::Text { text } if text.trim().is_empty()));
+    if blocks.is_empty() {
+        blocks.push(Block::text(NO_OUTPUT));
+    }
     let outcome = Outcome {
         content: blocks,
         is_error,
     };
-    (whole && !outcome.content.is_empty() && mcp::carries(&outcome)).then_some(outcome)
+    mcp::carries(&outcome).then_some(outcome)
 }

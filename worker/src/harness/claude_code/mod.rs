@@ -64,6 +64,8 @@ pub struct Settings {
     pub ca_certs: Option<PathBuf>,
     /// bubblewrap, used when a probe run succeeds; none to run without.
     pub bubblewrap: Option<PathBuf>,
+    /// Where the processes' homes are made and removed; none means the system's temporary folder.
+    pub scratch: Option<PathBuf>,
     /// A process that says nothing for so long while the model is asked is given up.
     pub silence: Duration,
     clock: Arc<dyn Clock>,
@@ -80,6 +82,7 @@ impl Settings {
             api_key: None,
             ca_certs: None,
             bubblewrap: Some("/usr/bin/bwrap".into()),
+            scratch: None,
             silence: SILENCE,
             clock,
             install: Arc::default(),

@@ -1,8 +1,9 @@
 //! One `claude` process: started from an empty environment in an empty home, killed with its whole group, gone with us.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
@@ -12,6 +13,8 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -21,6 +24,8 @@ use super::{Settings, sandbox};
 
 /// What is kept of stderr, for the message of a process that died.
 const STDERR_BYTES: usize = 4 * 1024;
+/// How long a killed group may hold on to its pipes before its home is removed all the same.
+const DYING: Duration = Duration::from_secs(5);
 /// Longest time one MCP call may take; the turn loop has its own limits.
 const CALL_MILLIS: &str = "86400000";
 /// Results larger than this many tokens would be cut by the harness; ours are cut already.
@@ -32,6 +37,7 @@ pub(super) struct Start<'a> {
     pub(super) session: Uuid,
     pub(super) transcript: &'a str,
     pub(super) model: &'a str,
+    pub(super) effort: Option<&'a str>,
     pub(super) system: Option<&'a str>,
     pub(super) mcp_url: &'a str,
     pub(super) mcp_token: &'a str,
@@ -41,20 +47,41 @@ pub(super) struct Start<'a> {
 /// A running process.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    body: Option<Body>,
     lines: Lines<BufReader<ChildStdout>>,
     /// Held open: at its end the harness would finish the turn and leave.
     _stdin: ChildStdin,
     stderr: Arc<Mutex<Vec<u8>>>,
-    readers: TaskTracker,
-    /// Its home; goes when the process is gone.
+}
+
+/// What must outlive the last breath: a home that is removed under a living process comes back.
+#[derive(Debug)]
+struct Body {
+    child: Child,
+    /// Ends when nobody holds stderr any more, so when the whole group is gone.
+    breath: TaskTracker,
     _folder: TempDir,
+}
+
+impl Body {
+    fn kill(&self) {
+        // None once it was waited for: then the number may be somebody else's.
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
+    async fn gone(&mut self) -> std::io::Result<ExitStatus> {
+        let status = self.child.wait().await;
+        let _ = timeout(DYING, self.breath.wait()).await;
+        status
+    }
 }
 
 impl Process {
     /// Writes its files and starts it.
     pub(super) fn start(settings: &Settings, install: &Install, start: &Start<'_>) -> std::io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("claude-").tempdir()?;
+        let folder = home(settings)?;
         let seen = match &install.bubblewrap {
             Some(_) => PathBuf::from(sandbox::INSIDE),
             None => folder.path().canonicalize()?,
@@ -74,16 +101,18 @@ impl Process {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        let (readers, kept) = (TaskTracker::new(), Arc::<Mutex<Vec<u8>>>::default());
-        readers.spawn(keep_tail(stderr, kept.clone()));
-        readers.close();
+        let (breath, kept) = (TaskTracker::new(), Arc::<Mutex<Vec<u8>>>::default());
+        breath.spawn(keep_tail(stderr, kept.clone()));
+        breath.close();
         Ok(Self {
-            child,
+            body: Some(Body {
+                child,
+                breath,
+                _folder: folder,
+            }),
             lines: Lines::new(BufReader::with_capacity(64 * 1024, stdout)),
             _stdin: stdin,
             stderr: kept,
-            readers,
-            _folder: folder,
         })
     }
 
@@ -94,40 +123,57 @@ impl Process {
 
     /// Kills it and everything it started; does not wait.
     pub(super) fn kill(&self) {
-        // The group outlives its leader while anything of it runs, and the leader is not reaped before `end`.
-        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        if let Some(body) = &self.body {
+            body.kill();
         }
     }
 
     /// Kills it and waits until it is gone.
     pub(super) async fn end(mut self) {
         self.kill();
-        let _ = self.child.wait().await;
+        if let Some(body) = &mut self.body {
+            let _ = body.gone().await;
+            self.body = None;
+        }
     }
 
     /// After its output ended: what became of it, and its last words.
     pub(super) async fn epitaph(&mut self) -> String {
         self.kill();
-        let status = self
-            .child
-            .wait()
-            .await
-            .map_or_else(|error| error.to_string(), |status| status.to_string());
-        self.readers.wait().await;
+        let status = match &mut self.body {
+            Some(body) => body
+                .gone()
+                .await
+                .map_or_else(|error| error.to_string(), |status| status.to_string()),
+            None => String::new(),
+        };
         let said = sanitize(&self.stderr.lock().unwrap_or_else(PoisonError::into_inner));
         format!("{status}; {}", said.trim())
     }
 
-    /// Its process id, for tests that kill it.
+    /// Its process id.
     pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
+        self.body.as_ref()?.child.id()
     }
 }
 
 impl Drop for Process {
+    /// The step was given up in the middle: killed at once, buried in the background.
     fn drop(&mut self) {
         self.kill();
+        if let (Some(mut body), Ok(runtime)) = (self.body.take(), Handle::try_current()) {
+            runtime.spawn(async move { body.gone().await });
+        }
+    }
+}
+
+/// An empty folder, for its owner's eyes only.
+fn home(settings: &Settings) -> std::io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("claude-");
+    match &settings.scratch {
+        Some(scratch) => builder.tempdir_in(scratch),
+        None => builder.tempdir(),
     }
 }
 
@@ -190,6 +236,9 @@ fn arguments(command: &mut Command, seen: &Path, start: &Start<'_>) {
         .arg(seen.join("mcp.json"))
         .arg("--strict-mcp-config");
     command.arg("--allowedTools").arg(format!("mcp__{}", super::SERVER));
+    if let Some(effort) = start.effort {
+        command.args(["--effort", effort]);
+    }
     if start.system.is_some() {
         command.arg("--system-prompt-file").arg(seen.join("system.txt"));
     }
@@ -197,6 +246,7 @@ fn arguments(command: &mut Command, seen: &Path, start: &Start<'_>) {
 
 fn environment(command: &mut Command, settings: &Settings, install: &Install, seen: &Path, start: &Start<'_>) {
     command.env("CLAUDE_CONFIG_DIR", seen).env("TERM", "dumb");
+    command.env("TMPDIR", seen).env("CLAUDE_CODE_TMPDIR", seen);
     command
         .env("ANTHROPIC_BASE_URL", &settings.base_url)
         .env("ANTHROPIC_API_KEY", start.api_key);

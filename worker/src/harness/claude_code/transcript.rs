@@ -10,18 +10,21 @@
 //! A pending user prompt is simply the last line. A tool use without its result must never be: the harness would drop it and
 //! ask the model again. The kernel renders only settled steps, so that cannot happen here.
 
+use std::borrow::Cow;
+
 use chrono::SecondsFormat;
-use perennial_engine::kernel::{Message, MessagePart, Role};
+use perennial_engine::kernel::{Message, MessagePart};
 use perennial_schema::Timestamp;
 use perennial_schema::event::Raw;
+use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::TOOL_PREFIX;
-use crate::model::anthropic::PROVIDER;
-use crate::model::ids::CallIds;
+use crate::model::anthropic::body;
 
-/// Renders messages to the lines of a session file.
+/// Renders messages to the lines of a session file. The blocks are those of the native adapter, so both harnesses send the
+/// provider the same; only our tools have a prefix here.
 pub(super) fn render(messages: &[Message], session: Uuid, model: &str, at: Timestamp) -> String {
     let mut file = File {
         text: String::new(),
@@ -30,59 +33,39 @@ pub(super) fn render(messages: &[Message], session: Uuid, model: &str, at: Times
         lines: 0,
         at: at.datetime().to_rfc3339_opts(SecondsFormat::Millis, true),
     };
-    let ids = CallIds::of(messages);
-    for message in messages {
-        let blocks =
-            |parts: &[&MessagePart]| -> Vec<String> { parts.iter().filter_map(|part| block(part, &ids)).collect() };
-        let (results, words): (Vec<_>, Vec<_>) = message.parts.iter().partition(|part| is_result(part));
-        match message.role {
-            Role::User => {
-                file.user(&blocks(&results).join(","));
-                file.user(&blocks(&words).join(","));
+    let messages: Vec<_> = messages.iter().map(prefixed).collect();
+    for message in body::messages(&messages) {
+        if message.role == "assistant" {
+            let id = Uuid::new_v5(&session, format!("message {}", file.lines).as_bytes());
+            for block in &message.content {
+                file.assistant(&format!("msg_{}", id.simple()), model, block);
             }
-            Role::Assistant => {
-                let id = format!(
-                    "msg_{}",
-                    Uuid::new_v5(&session, format!("message {}", file.lines).as_bytes()).simple()
-                );
-                for block in blocks(&words) {
-                    file.assistant(&id, model, &block);
-                }
-            }
+        } else {
+            let (results, words): (Vec<_>, Vec<_>) = message.content.iter().partition(|block| is_result(block));
+            file.user(&results);
+            file.user(&words);
         }
     }
     file.text
 }
 
-const fn is_result(part: &MessagePart) -> bool {
-    matches!(part, MessagePart::ToolResult { .. })
-}
-
-/// A content block as JSON text, so that what must stay byte for byte (thinking, inputs, results) stays so.
-fn block(part: &MessagePart, ids: &CallIds) -> Option<String> {
-    match part {
-        MessagePart::Text(text) if text.is_empty() => None,
-        MessagePart::Text(text) => Some(json!({"type": "text", "text": text}).to_string()),
-        MessagePart::Content(block) => Some(one_line(block)),
-        MessagePart::Native(native) => (native.provider == PROVIDER).then(|| one_line(&native.block)),
-        MessagePart::ToolUse { id, name, input, .. } => {
-            let id = json!(ids.get(*id));
-            let name = json!(format!("{TOOL_PREFIX}{name}"));
-            let input = one_line(input);
-            Some(format!(
-                r#"{{"type":"tool_use","id":{id},"name":{name},"input":{input}}}"#
-            ))
-        }
-        MessagePart::ToolResult {
-            id, content, is_error, ..
-        } => {
-            let id = json!(ids.get(*id));
-            let content = one_line(content);
-            Some(format!(
-                r#"{{"type":"tool_result","tool_use_id":{id},"content":{content},"is_error":{is_error}}}"#
-            ))
+fn prefixed(message: &Message) -> Message {
+    let mut message = message.clone();
+    for part in &mut message.parts {
+        if let MessagePart::ToolUse { name, .. } = part {
+            name.insert_str(0, TOOL_PREFIX);
         }
     }
+    message
+}
+
+fn is_result(block: &Raw) -> bool {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+    }
+    block.parse::<Kind<'_>>().is_ok_and(|block| block.kind == "tool_result")
 }
 
 /// Line breaks outside strings mean nothing in JSON, and inside strings they are always escaped.
@@ -99,14 +82,18 @@ struct File {
 }
 
 impl File {
-    fn user(&mut self, content: &str) {
-        if !content.is_empty() {
-            self.line("user", &format!(r#"{{"role":"user","content":[{content}]}}"#));
+    fn user(&mut self, blocks: &[&Raw]) {
+        if !blocks.is_empty() {
+            let content: Vec<_> = blocks.iter().map(|block| one_line(block)).collect();
+            self.line(
+                "user",
+                &format!(r#"{{"role":"user","content":[{}]}}"#, content.join(",")),
+            );
         }
     }
 
-    fn assistant(&mut self, id: &str, model: &str, block: &str) {
-        let model = json!(model);
+    fn assistant(&mut self, id: &str, model: &str, block: &Raw) {
+        let (model, block) = (json!(model), one_line(block));
         let message =
             format!(r#"{{"role":"assistant","type":"message","id":"{id}","model":{model},"content":[{block}]}}"#);
         self.line("assistant", &message);
@@ -129,6 +116,7 @@ impl File {
 
 #[cfg(test)]
 mod tests {
+    use perennial_engine::kernel::Role;
     use perennial_schema::EventId;
     use perennial_schema::event::Native;
     use serde_json::Value;

@@ -15,8 +15,10 @@ use crate::model::{effort, error};
 
 /// Marks the end of a prefix worth caching.
 const CACHE_MEMBER: &str = r#""cache_control":{"type":"ephemeral"}"#;
+/// Stands for a result that says nothing, which is refused.
+pub(crate) const NO_OUTPUT: &str = "(no output)";
 /// Levels of effort that Anthropic knows.
-const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+pub(crate) const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -34,10 +36,11 @@ struct Body<'a> {
     output_config: Option<Value>,
 }
 
+/// A message in Anthropic's words.
 #[derive(Serialize)]
-struct WireMessage {
-    role: &'static str,
-    content: Vec<Raw>,
+pub(crate) struct WireMessage {
+    pub(crate) role: &'static str,
+    pub(crate) content: Vec<Raw>,
 }
 
 pub(super) fn encode(model: &str, request: &ModelRequest) -> Result<Vec<u8>, ModelError> {
@@ -70,7 +73,7 @@ fn tool(tool: &ToolSpec) -> Raw {
 }
 
 /// Leaving out other providers' blocks may leave a message empty, and so two of one role side by side: they become one.
-fn messages(messages: &[Message]) -> Vec<WireMessage> {
+pub(crate) fn messages(messages: &[Message]) -> Vec<WireMessage> {
     let ids = CallIds::of(messages);
     let mut wire: Vec<WireMessage> = Vec::with_capacity(messages.len());
     for message in messages {
@@ -110,7 +113,7 @@ fn block(part: &MessagePart, ids: &CallIds) -> Option<Raw> {
             let blocks: Vec<Raw> = content.parse().unwrap_or_default();
             let mut content: Vec<Raw> = blocks.iter().filter_map(ours).collect();
             if content.is_empty() {
-                content.push(Raw::of(&Block::text("(no output)")));
+                content.push(Raw::of(&Block::text(NO_OUTPUT)));
             }
             let is_error = *is_error;
             Some(Raw::of(&ToolResult {

@@ -1,0 +1,28 @@
+//! What a worker needs from outside, in one place.
+
+use std::sync::Arc;
+
+use perennial_engine::ports::{Blobs, Bus, Clock, Ids, Leases, Log, Router};
+
+use crate::harness::Harnesses;
+
+/// What a worker needs from outside.
+#[derive(Clone)]
+pub struct Ports {
+    /// Events.
+    pub log: Arc<dyn Log>,
+    /// Who holds what.
+    pub leases: Arc<dyn Leases>,
+    /// Hints, previews, wake-ups.
+    pub bus: Arc<dyn Bus>,
+    /// Tool calls.
+    pub router: Arc<dyn Router>,
+    /// Large bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Stamps.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Brains.
+    pub harnesses: Arc<dyn Harnesses>,
+}
