@@ -3,7 +3,7 @@
 
 use axum::extract::{FromRequestParts, Query as AxumQuery};
 use axum::http::request::Parts;
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use perennial_engine::ports::TimeBounds;
 use perennial_schema::Timestamp;
 use serde_json::Value;
@@ -125,15 +125,12 @@ impl Query {
 
     fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.one(name) else { return Ok(None) };
-        // An unescaped `+` of an offset arrives as a space.
-        DateTime::parse_from_rfc3339(&text.replacen(' ', "+", 1))
-            .map(|time| Some(time.to_utc().into()))
-            .map_err(|_| {
-                ApiError::field(
-                    name,
-                    format!("{:?} is not an RFC 3339 time like 2026-01-01T00:00:00Z", cut(text)),
-                )
-            })
+        time(text).map(Some).ok_or_else(|| {
+            ApiError::field(
+                name,
+                format!("{:?} is not an RFC 3339 time like 2026-01-01T00:00:00Z", cut(text)),
+            )
+        })
     }
 
     /// Whether `include=extensions` was asked for.
@@ -153,6 +150,18 @@ impl Query {
     }
 }
 
+/// RFC 3339, where an unescaped `+` of an offset arrives as a space. Python's naive datetimes and dates carry no offset and
+/// are taken as UTC.
+fn time(text: &str) -> Option<Timestamp> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(&text.replacen(' ', "+", 1)) {
+        return Some(time.to_utc().into());
+    }
+    let naive = text
+        .parse::<NaiveDateTime>()
+        .or_else(|_| text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN)));
+    naive.ok().map(|time| time.and_utc().into())
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -166,5 +175,32 @@ pub(crate) const fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_taken_in_every_form_sdks_write() {
+        for text in [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00+00:00",
+            "2026-01-01T00:00:00 00:00",
+            "2026-01-01T01:00:00.000000+01:00",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.000",
+            "2026-01-01",
+        ] {
+            assert_eq!(
+                time(text).map(|time| time.to_string()).as_deref(),
+                Some("2026-01-01T00:00:00.000000Z"),
+                "{text}"
+            );
+        }
+        for text in ["", "now", "2026-13-01", "2026-01-01T25:00:00Z", "1767225600"] {
+            assert_eq!(time(text), None, "{text}");
+        }
     }
 }

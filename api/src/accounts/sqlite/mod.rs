@@ -58,8 +58,8 @@ impl SqliteAccounts {
     }
 }
 
-/// Opens the pool the accounts use: WAL, `synchronous=FULL`, and a reset before every loan that ends whatever transaction an
-/// earlier borrower left open.
+/// Opens the pool the accounts use: WAL, `synchronous=FULL`, and a reset before and after every loan that ends whatever
+/// transaction a borrower left open.
 ///
 /// # Errors
 /// When the file cannot be opened.
@@ -77,13 +77,16 @@ fn pool_options() -> SqlitePoolOptions {
         .max_connections(CONNECTIONS)
         .min_connections(0)
         .acquire_timeout(ACQUIRE)
-        .before_acquire(|connection, _| {
-            Box::pin(async move {
-                // Fails when no transaction is open, which is the normal case.
-                let _ = connection.execute("ROLLBACK").await;
-                Ok(true)
-            })
-        })
+        .before_acquire(|connection, _| Box::pin(reset(connection)))
+        // A transaction left open on an idle connection would hold the file's write lock against everybody, the broker's
+        // writer too, until that one connection happened to be lent again.
+        .after_release(|connection, _| Box::pin(reset(connection)))
+}
+
+/// Ends whatever transaction is open; fails when there is none, which is the normal case.
+async fn reset(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let _ = connection.execute("ROLLBACK").await;
+    Ok(true)
 }
 
 async fn begin(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {

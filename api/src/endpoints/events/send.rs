@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::kernel::admit;
-use perennial_engine::ports::{Append, Appended, Authority, Projection, ReadFrom, Ready, SessionKey, SessionRow};
+use perennial_engine::ports::{
+    Append, AppendError, Appended, Authority, Projection, ReadFrom, Ready, SessionKey, SessionRow,
+};
 use perennial_schema::event::{Draft, Raw};
 use perennial_schema::limits::EVENTS_PER_SEND;
 use perennial_schema::session::StopReason;
@@ -65,7 +67,7 @@ pub(crate) async fn send_events(
     };
     let appended = append(&app, order).await?;
     fail::fail_point!("api.send.after");
-    if queued_only && !appended.replayed {
+    if queued_only {
         wake_if_unparked(&app, row.key).await?;
     }
     let payloads = if appended.replayed {
@@ -97,8 +99,11 @@ async fn wake_if_unparked(app: &App, key: SessionKey) -> Result<(), ApiError> {
             ..Projection::default()
         },
     };
-    append(app, order).await?;
-    Ok(())
+    match append(app, order).await {
+        // The message is stored; that the session was ended since is not this request's failure.
+        Ok(_) | Err(AppendError::Archived | AppendError::NotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The events an earlier request under the same key appended.
