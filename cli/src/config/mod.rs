@@ -119,7 +119,7 @@ pub struct Settings {
     /// OpenAI-compatible Responses.
     pub openai: Provider,
     /// The Claude Code binary, a path or a name to look up in `PATH`.
-    pub claude: Setting<PathBuf>,
+    pub claude: Setting<Option<PathBuf>>,
     /// The server clients use; none means the one of the data directory.
     pub url: Option<Setting<String>>,
     /// The key clients use; none means the one of the data directory.

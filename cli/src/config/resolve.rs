@@ -88,9 +88,11 @@ impl Settings {
             )),
             anthropic: layers.provider(&ANTHROPIC, file.anthropic)?,
             openai: layers.provider(&OPENAI, file.openai)?,
-            claude: layers
-                .path(None, "PERENNIAL_CLAUDE_BIN", file.claude.map(|value| (value, "claude")))
-                .unwrap_or_else(|| by_default(PathBuf::from("claude"))),
+            claude: layers.program(
+                "claude",
+                "PERENNIAL_CLAUDE_BIN",
+                file.claude.map(|value| (value, "claude")),
+            ),
             url: layers.text(
                 flags.url.clone().map(|value| (value, "--url")),
                 "PERENNIAL_URL",
@@ -166,6 +168,25 @@ impl Layers<'_> {
         };
         flag.or_else(variable)
             .or_else(|| file.map(|(value, name)| setting(value, Origin::File(name))))
+    }
+
+    /// A program: the path that is named, a bare name looked up in `PATH`, or `usual` if it is there.
+    fn program(&self, usual: &str, variable: &str, file: Named<PathBuf>) -> Setting<Option<PathBuf>> {
+        match self.path(None, variable, file) {
+            Some(named) if named.value.components().count() == 1 => {
+                let found = self.look_up(&named.value);
+                setting(Some(found.unwrap_or(named.value)), named.from)
+            }
+            Some(named) => setting(Some(named.value), named.from),
+            None => by_default(self.look_up(Path::new(usual))),
+        }
+    }
+
+    fn look_up(&self, name: &Path) -> Option<PathBuf> {
+        let path = self.environment.get("PATH")?;
+        std::env::split_paths(path)
+            .map(|folder| folder.join(name))
+            .find(|candidate| candidate.is_absolute() && candidate.is_file())
     }
 
     fn number<N: Number>(
@@ -401,6 +422,16 @@ mod tests {
             missing.contains("OPENAI_API_KEY_FILE") && missing.contains(&path),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn programs_are_looked_up() {
+        let claude = |variables: &[(&str, &str)]| resolve(&Flags::default(), variables, "").expect("valid").claude;
+        assert_eq!(claude(&[("PATH", "/nowhere")]), by_default(None));
+        let named = claude(&[("PATH", "/nowhere:/bin"), ("PERENNIAL_CLAUDE_BIN", "sh")]);
+        assert_eq!(named.value, Some(PathBuf::from("/bin/sh")));
+        let missing = claude(&[("PATH", "/nowhere"), ("PERENNIAL_CLAUDE_BIN", "/opt/claude")]);
+        assert_eq!(missing.value, Some(PathBuf::from("/opt/claude")));
     }
 
     #[test]

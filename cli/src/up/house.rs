@@ -226,7 +226,7 @@ fn provider(provider: &config::Provider) -> Option<Provider> {
 
 fn claude_code(settings: &Settings, clock: Arc<dyn Clock>) -> claude_code::Settings {
     let mut claude = claude_code::Settings::new(clock);
-    claude.binary = Some(settings.claude.value.clone());
+    claude.binary.clone_from(&settings.claude.value);
     claude.base_url.clone_from(&settings.anthropic.base_url.value);
     claude.api_key = settings.anthropic.key.as_ref().map(|key| key.value.clone());
     claude

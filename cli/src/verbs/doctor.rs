@@ -102,6 +102,10 @@ fn effective(context: &Context) -> Vec<Line> {
         .file
         .as_ref()
         .map_or("(none)".into(), |path| path.display().to_string());
+    let claude = match &settings.claude.value {
+        Some(path) => path.display().to_string(),
+        None => "(not in PATH)".to_owned(),
+    };
     let mut lines = vec![
         text("configuration file", file, &""),
         text(
@@ -118,11 +122,7 @@ fn effective(context: &Context) -> Vec<Line> {
         text("default model", settings.model(), &settings.default_model.from),
         line("anthropic url", &settings.anthropic.base_url),
         line("openai url", &settings.openai.base_url),
-        text(
-            "claude",
-            settings.claude.value.display().to_string(),
-            &settings.claude.from,
-        ),
+        text("claude", claude, &settings.claude.from),
     ];
     let secrets = [
         ("anthropic key", &settings.anthropic.key),
@@ -241,8 +241,11 @@ fn providers(context: &Context) -> Check {
 }
 
 async fn claude(context: &Context) -> Check {
-    let binary = &context.settings.claude.value;
-    let (verdict, detail) = match probe(binary, &["--version"]).await {
+    let found = match &context.settings.claude.value {
+        Some(binary) => probe(binary, &["--version"]).await,
+        None => Err("no claude in PATH".to_owned()),
+    };
+    let (verdict, detail) = match found {
         Ok(version) => (Verdict::Ok, version),
         Err(reason) => (
             Verdict::Note,

@@ -1,0 +1,41 @@
+# Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git).
+.PHONY: up test lint torture bench setup-build setup-test
+.DEFAULT_GOAL := up
+SHELL := /bin/bash
+
+# rustup's own place is not in PATH in every shell; and rustup looks for toolchains under HOME, which may be another one
+# than the one it was installed under. Both are found from where cargo is.
+cargo := $(or $(shell command -v cargo),$(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/bin/cargo))
+export PATH := $(PATH):$(dir $(cargo))
+ifeq ($(shell $(dir $(cargo))rustc --version 2>/dev/null),)
+ifneq ($(wildcard $(dir $(cargo))../../.rustup),)
+export RUSTUP_HOME := $(abspath $(dir $(cargo))../../.rustup)
+endif
+endif
+
+failpoints := --features perennial/failpoints
+
+up: setup-build
+	cargo run --release --locked --bin perennial -- up $(ARGS)
+
+test: setup-test lint
+	cargo build --workspace --locked $(failpoints)
+	cargo test --workspace --locked $(failpoints)
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked $(failpoints) -- -D warnings
+
+# The kill rig with its full counts: every failpoint several times, 200 random kills.
+torture: setup-test
+	cargo build --workspace --locked $(failpoints)
+	PERENNIAL_TORTURE=1 cargo test --locked $(failpoints) -p perennial-tests --test e2e -- --nocapture
+
+bench:
+	cargo bench --locked -p perennial-engine
+
+setup-build:
+	scripts/setup.sh --build
+
+setup-test:
+	scripts/setup.sh --test
