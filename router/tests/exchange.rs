@@ -1,5 +1,12 @@
 //! The exchange against a scripted executor on in-memory channels.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail the test"
+)]
+
 use std::time::Duration;
 
 use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled};

@@ -1,5 +1,7 @@
 //! The MCP endpoint as a harness (and as a stranger) meets it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -15,6 +15,7 @@ use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
 use perennial_worker::harness::claude_code::{ClaudeCode, Settings};
 use perennial_worker::harness::{Harness, Think};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::upstream::{Reply, Upstream};
@@ -29,8 +30,8 @@ impl Clock for Now {
 
 /// What was previewed.
 #[derive(Default)]
-pub struct Sink {
-    pub text: String,
+pub(crate) struct Sink {
+    pub(crate) text: String,
 }
 
 impl DeltaSink for Sink {
@@ -47,32 +48,35 @@ impl DeltaSink for Sink {
     }
 }
 
-pub struct Bench {
-    pub upstream: Arc<Upstream>,
-    pub harness: ClaudeCode,
-    pub sink: Sink,
-    pub tools: Vec<ToolSpec>,
+pub(crate) struct Bench {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) harness: ClaudeCode,
+    pub(crate) sink: Sink,
+    pub(crate) tools: Vec<ToolSpec>,
     settings: Settings,
-    agent: AgentSnapshot,
+    scratch: TempDir,
+    pub(crate) agent: AgentSnapshot,
     key: SessionKey,
 }
 
 impl Bench {
     /// With the binary of `tests/harnesses/claude`; none when it is not installed.
-    pub async fn open(replies: Vec<Reply>) -> Option<Self> {
+    pub(crate) async fn open(replies: Vec<Reply>) -> Option<Self> {
         Some(Self::with_binary(Some(installed()?), replies).await)
     }
 
-    pub async fn uncontained(replies: Vec<Reply>) -> Option<Self> {
+    pub(crate) async fn uncontained(replies: Vec<Reply>) -> Option<Self> {
         let mut bench = Self::open(replies).await?;
         bench.settings.bubblewrap = None;
         bench.harness = ClaudeCode::new(bench.settings.clone());
         Some(bench)
     }
 
-    pub async fn with_binary(binary: Option<PathBuf>, replies: Vec<Reply>) -> Self {
+    pub(crate) async fn with_binary(binary: Option<PathBuf>, replies: Vec<Reply>) -> Self {
         let upstream = Upstream::start(replies).await;
+        let scratch = tempfile::tempdir().unwrap();
         let mut settings = Settings::new(Arc::new(Now));
+        settings.scratch = Some(scratch.path().to_owned());
         settings.binary = binary;
         settings.base_url = upstream.url.clone();
         settings.api_key = Some("test-key".into());
@@ -83,6 +87,7 @@ impl Bench {
             sink: Sink::default(),
             tools: tools(),
             settings,
+            scratch,
             agent: agent(),
             key: SessionKey {
                 workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
@@ -91,17 +96,17 @@ impl Bench {
         }
     }
 
-    pub fn set_silence(&mut self, silence: Duration) {
+    pub(crate) fn set_silence(&mut self, silence: Duration) {
         self.settings.silence = silence;
         self.harness = ClaudeCode::new(self.settings.clone());
     }
 
-    pub fn without_key(&mut self) {
+    pub(crate) fn without_key(&mut self) {
         self.settings.api_key = None;
         self.harness = ClaudeCode::new(self.settings.clone());
     }
 
-    pub async fn think(&mut self, messages: Vec<Message>) -> Result<ModelStep, ModelError> {
+    pub(crate) async fn think(&mut self, messages: Vec<Message>) -> Result<ModelStep, ModelError> {
         let ask = Think {
             key: self.key,
             agent: &self.agent,
@@ -111,8 +116,13 @@ impl Bench {
         self.harness.think(ask, &mut self.sink).await
     }
 
+    /// How many homes of processes there are.
+    pub(crate) fn homes(&self) -> usize {
+        std::fs::read_dir(self.scratch.path()).unwrap().count()
+    }
+
     /// How many processes there have been that asked the model.
-    pub fn starts(&self) -> usize {
+    pub(crate) fn starts(&self) -> usize {
         let requests = self.upstream.requests();
         let mut devices: Vec<_> = requests.iter().map(device).collect();
         devices.sort();
@@ -144,7 +154,7 @@ fn installed() -> Option<PathBuf> {
 }
 
 /// Writes an executable script.
-pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
+pub(crate) fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -152,9 +162,31 @@ pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
 }
 
 /// Whether a process runs (a zombie does not).
-pub fn is_alive(process: u32) -> bool {
+pub(crate) fn is_alive(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// The processes below one, nearest first.
+pub(crate) fn descendants(process: u32) -> Vec<u32> {
+    let mut found = vec![process];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .filter_map(|child| child.parse::<u32>().ok()),
+        );
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// The short name of a process.
+pub(crate) fn program(process: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn agent() -> AgentSnapshot {
@@ -180,7 +212,7 @@ fn agent() -> AgentSnapshot {
     }
 }
 
-pub fn tools() -> Vec<ToolSpec> {
+pub(crate) fn tools() -> Vec<ToolSpec> {
     let spec = |tool: Builtin| ToolSpec {
         name: tool.name().into(),
         description: tool.description().into(),
@@ -193,7 +225,7 @@ pub fn tools() -> Vec<ToolSpec> {
 }
 
 /// A tool no MCP client takes: the harness then has no tools at all, and goes on as if nothing were wrong.
-pub fn broken_tool() -> ToolSpec {
+pub(crate) fn broken_tool() -> ToolSpec {
     ToolSpec {
         name: "broken".into(),
         description: String::new(),
@@ -204,7 +236,7 @@ pub fn broken_tool() -> ToolSpec {
     }
 }
 
-pub fn said(text: &str) -> Message {
+pub(crate) fn said(text: &str) -> Message {
     let block = json!({"type": "text", "text": text});
     Message {
         role: Role::User,
@@ -213,7 +245,7 @@ pub fn said(text: &str) -> Message {
 }
 
 /// A step as the log renders it.
-pub fn spoke(step: &ModelStep) -> Message {
+pub(crate) fn spoke(step: &ModelStep) -> Message {
     let part = |part: &Part| match part.clone() {
         Part::Thinking { native, .. } => MessagePart::Native(native),
         Part::Text { text, .. } => MessagePart::Text(text),
@@ -237,7 +269,7 @@ pub fn spoke(step: &ModelStep) -> Message {
 }
 
 /// Results for a step's calls, in order.
-pub fn results(step: &ModelStep, texts: &[&str]) -> Message {
+pub(crate) fn results(step: &ModelStep, texts: &[&str]) -> Message {
     let calls = step.parts.iter().filter_map(|part| match part {
         Part::ToolUse { id, native_id, .. } => Some((*id, native_id.clone())),
         _ => None,
@@ -255,7 +287,7 @@ pub fn results(step: &ModelStep, texts: &[&str]) -> Message {
 }
 
 /// A step's calls: id, name, input.
-pub fn called(step: &ModelStep) -> Vec<(String, String, Value)> {
+pub(crate) fn called(step: &ModelStep) -> Vec<(String, String, Value)> {
     let call = |part: &Part| match part {
         Part::ToolUse {
             native_id, name, input, ..

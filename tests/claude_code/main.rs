@@ -3,6 +3,9 @@
 //! The harness relies on hidden flags and a measured file format, so these tests compare what the binary really sends
 //! upstream. Without the binary they print `NOT RUN` (and fail if `PERENNIAL_REQUIRE_HARNESS=1`).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+#![expect(clippy::needless_pass_by_value, reason = "conversations are built of literals")]
+
 mod bench;
 mod upstream;
 
@@ -289,6 +292,41 @@ async fn a_long_result_arrives_whole() {
 }
 
 #[tokio::test]
+async fn what_a_result_says_does_not_depend_on_the_way_it_takes() {
+    let call = || Reply::Says(vec![bash("toolu_a", "true")], "tool_use");
+    let done = || Reply::Says(vec![text("done")], "end_turn");
+    for output in ["", " ", "<persisted-output>", "two\n\nlines\n", "\u{1b}[31mred\u{fffd}"] {
+        let Some(mut live) = Bench::open(vec![call(), done()]).await else {
+            return;
+        };
+        let first = live.think(vec![said("go")]).await.unwrap();
+        let messages = vec![said("go"), spoke(&first), results(&first, &[output])];
+        live.think(messages.clone()).await.unwrap();
+        let Some(mut fresh) = Bench::open(vec![done()]).await else {
+            return;
+        };
+        fresh.think(messages).await.unwrap();
+        assert_eq!(
+            same(live.upstream.conversation(1)),
+            same(fresh.upstream.conversation(0)),
+            "{output:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_agent_may_have_no_system_prompt_and_another_effort() {
+    let Some(mut bench) = Bench::open(vec![Reply::Says(vec![text("hello")], "end_turn")]).await else {
+        return;
+    };
+    bench.agent.system = None;
+    bench.agent.model.effort = Some(serde_json::from_str(r#"{"type": "low"}"#).unwrap());
+    bench.think(vec![said("go")]).await.unwrap();
+    assert_eq!(bench.upstream.conversation(0), [user(vec![text("go")])]);
+    assert_eq!(bench.upstream.requests()[0]["output_config"]["effort"], "low");
+}
+
+#[tokio::test]
 async fn a_call_of_a_tool_that_does_not_exist_is_answered_by_the_log() {
     let ghost = tool_use("toolu_a", "ghost", json!({}));
     let replies = vec![
@@ -405,6 +443,12 @@ async fn giving_up_a_step_ends_the_process() {
     }
     upstream.hung_up().await;
     bench.harness.close().await;
+    let buried = async {
+        while bench.homes() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), buried).await.unwrap();
 }
 
 #[tokio::test]
@@ -415,8 +459,10 @@ async fn closing_ends_a_waiting_process() {
     bench.think(vec![said("go")]).await.unwrap();
     let process = bench.harness.process_id().unwrap();
     assert!(bench::is_alive(process));
+    assert_eq!(bench.homes(), 1);
     bench.harness.close().await;
     assert!(!bench::is_alive(process));
+    assert_eq!(bench.homes(), 0);
 }
 
 #[tokio::test]
@@ -429,6 +475,36 @@ async fn a_process_without_our_tools_fails_the_attempt() {
     assert_eq!(error.kind, ErrorKind::McpConnectionFailedError, "{error}");
     assert!(error.retryable);
     assert_eq!(bench.sink.text, "", "nothing of such a turn is shown");
+}
+
+#[tokio::test]
+async fn it_sees_neither_our_environment_nor_our_files() {
+    let Some(mut bench) = Bench::open(vec![Reply::Says(vec![bash("toolu_a", "x")], "tool_use")]).await else {
+        return;
+    };
+    bench.think(vec![said("go")]).await.unwrap();
+    let inner = bench::descendants(bench.harness.process_id().unwrap());
+    let Some(claude) = inner.into_iter().find(|process| bench::program(*process) == "claude") else {
+        println!("NOT RUN: bubblewrap does not work here");
+        return;
+    };
+    let proc = std::path::PathBuf::from(format!("/proc/{claude}"));
+    let environment = std::fs::read_to_string(proc.join("environ")).unwrap();
+    let ours = |name: &str| {
+        environment
+            .split('\0')
+            .any(|entry| entry.starts_with(&format!("{name}=")))
+    };
+    assert!(
+        ours("ANTHROPIC_API_KEY") && !ours("CARGO_MANIFEST_DIR"),
+        "it starts from an empty environment"
+    );
+    let root = proc.join("root");
+    assert!(root.join("session/projects").exists());
+    let seen = |path: &str| root.join(path.trim_start_matches('/')).exists();
+    assert!(!seen(env!("CARGO_MANIFEST_DIR")) && !seen("/root") && !seen("/home") && !seen("/etc/shadow"));
+    assert_eq!(std::fs::read_dir(root.join("session/work")).unwrap().count(), 0);
+    bench.harness.close().await;
 }
 
 #[tokio::test]

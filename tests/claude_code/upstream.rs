@@ -1,4 +1,5 @@
-//! A scripted Messages endpoint: it plays replies in order and keeps every request it got.
+//! A scripted Messages endpoint: it plays replies in order, ids included, keeps every request it got, and refuses what the
+//! vendor would refuse.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,13 +12,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::StreamExt;
+use perennial_tests::models::validate::{self, Issued};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// What the model answers.
-pub enum Reply {
+pub(crate) enum Reply {
     /// Content blocks and a stop reason.
     Says(Vec<Value>, &'static str),
     /// An error status.
@@ -32,18 +34,19 @@ pub enum Reply {
 struct Script {
     replies: Mutex<VecDeque<Reply>>,
     requests: Mutex<Vec<Value>>,
+    issued: Mutex<Issued>,
     hung_up: watch::Sender<bool>,
 }
 
 /// A listening endpoint.
-pub struct Upstream {
-    pub url: String,
+pub(crate) struct Upstream {
+    pub(crate) url: String,
     script: Arc<Script>,
     _server: AbortOnDropHandle<()>,
 }
 
 impl Upstream {
-    pub async fn start(replies: Vec<Reply>) -> Self {
+    pub(crate) async fn start(replies: Vec<Reply>) -> Self {
         let script = Arc::new(Script {
             replies: Mutex::new(replies.into()),
             ..Script::default()
@@ -61,12 +64,12 @@ impl Upstream {
         }
     }
 
-    pub fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         self.script.requests.lock().unwrap().clone()
     }
 
     /// The messages of the n-th request, without what the harness always adds: its date reminder and cache marks.
-    pub fn conversation(&self, n: usize) -> Vec<Value> {
+    pub(crate) fn conversation(&self, n: usize) -> Vec<Value> {
         let requests = self.requests();
         let request = requests
             .get(n)
@@ -75,13 +78,13 @@ impl Upstream {
     }
 
     /// Waits until a request that hangs was given up by its sender.
-    pub async fn hung_up(&self) {
+    pub(crate) async fn hung_up(&self) {
         let mut heard = self.script.hung_up.subscribe();
         heard.wait_for(|gone| *gone).await.unwrap();
     }
 
     /// Waits until so many requests came.
-    pub async fn asked(&self, count: usize) {
+    pub(crate) async fn asked(&self, count: usize) {
         while self.requests().len() < count {
             tokio::task::yield_now().await;
         }
@@ -106,18 +109,23 @@ fn plain(message: &Value) -> Value {
 }
 
 async fn answer(State(script): State<Arc<Script>>, body: Bytes) -> Response {
-    script
-        .requests
-        .lock()
-        .unwrap()
-        .push(serde_json::from_slice(&body).unwrap());
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let checked = validate::anthropic(&request, &script.issued.lock().unwrap());
+    script.requests.lock().unwrap().push(request);
+    if let Err(problem) = checked {
+        return failure(400, &problem);
+    }
     let reply = script.replies.lock().unwrap().pop_front();
     match reply {
-        Some(Reply::Says(blocks, stop)) => stream(Body::from(sse(&events(&blocks, stop)))),
-        Some(Reply::Fails(status)) => failure(status),
+        Some(Reply::Says(blocks, stop)) => {
+            let thoughts = blocks.iter().filter(|block| block["type"] == "thinking").cloned();
+            script.issued.lock().unwrap().thoughts.extend(thoughts);
+            stream(Body::from(sse(&events(&blocks, stop))))
+        }
+        Some(Reply::Fails(status)) => failure(status, "scripted"),
         Some(Reply::Breaks) => stream(Body::from(sse(&events(&[text("half")], "end_turn")[..3]))),
         Some(Reply::Hangs) => hang(&script),
-        None => failure(418),
+        None => failure(418, "the script is over"),
     }
 }
 
@@ -125,8 +133,8 @@ fn stream(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
-fn failure(status: u16) -> Response {
-    let body = json!({"type": "error", "error": {"type": "api_error", "message": format!("scripted {status}")}});
+fn failure(status: u16, message: &str) -> Response {
+    let body = json!({"type": "error", "error": {"type": "api_error", "message": message}});
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }
 
@@ -147,17 +155,17 @@ fn hang(script: &Arc<Script>) -> Response {
 }
 
 /// A text block.
-pub fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 
 /// A tool call, with the name the harness gives our tools.
-pub fn tool_use(id: &str, name: &str, input: Value) -> Value {
+pub(crate) fn tool_use(id: &str, name: &str, input: Value) -> Value {
     json!({"type": "tool_use", "id": id, "name": format!("mcp__router__{name}"), "input": input})
 }
 
 /// A thinking block.
-pub fn thinking(text: &str, signature: &str) -> Value {
+pub(crate) fn thinking(text: &str, signature: &str) -> Value {
     json!({"type": "thinking", "thinking": text, "signature": signature})
 }
 
