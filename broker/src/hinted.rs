@@ -34,7 +34,7 @@ impl<L> Hinted<L> {
 fn wakes(authority: &Authority, ready: Ready) -> bool {
     let released = matches!(authority, Authority::Holder { release: true, .. });
     match ready {
-        Ready::Now | Ready::At(_) => true,
+        Ready::Now | Ready::UnlessParked | Ready::At(_) => true,
         // Given back without a word about readiness: it may still be ready.
         Ready::Keep => released,
         Ready::Never => false,

@@ -148,9 +148,10 @@ impl Head {
     fn ready(&mut self, ready: Ready, now: Timestamp) {
         match ready {
             Ready::Keep => {}
-            Ready::Now if self.quarantined => {}
+            Ready::Now | Ready::UnlessParked if self.quarantined => {}
+            Ready::UnlessParked if matches!(self.stop_reason, Some(StopReason::RequiresAction { .. })) => {}
             // An earlier time stays: who waits longest is served first.
-            Ready::Now => self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now))),
+            Ready::Now | Ready::UnlessParked => self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now))),
             Ready::At(at) => self.ready_at = Some(at),
             Ready::Never => self.ready_at = None,
         }

@@ -69,7 +69,8 @@ CREATE TABLE events (
     private      TEXT
 ) STRICT;
 
-CREATE UNIQUE INDEX events_id ON events (session, id);
+-- Ids come first here and in the tables below: they grow with time, so what many sessions write at one moment shares a page.
+CREATE UNIQUE INDEX events_id ON events (id, session);
 
 -- A stored event never changes, and goes only with its whole (deleted) session (I1).
 CREATE TRIGGER events_never_change BEFORE UPDATE ON events
@@ -89,7 +90,7 @@ CREATE TABLE processed (
     workspace_id BLOB    NOT NULL,
     at           INTEGER NOT NULL,
     by_seq       INTEGER NOT NULL,
-    PRIMARY KEY (session, event_id)
+    PRIMARY KEY (event_id, session)
 ) STRICT, WITHOUT ROWID;
 
 -- One answer of each way per tool use.
@@ -99,7 +100,7 @@ CREATE TABLE answers (
     way          TEXT    NOT NULL,
     workspace_id BLOB    NOT NULL,
     seq          INTEGER NOT NULL,
-    PRIMARY KEY (session, event_id, way)
+    PRIMARY KEY (event_id, session, way)
 ) STRICT, WITHOUT ROWID;
 
 -- What became of each append: an ambiguous commit is looked up here (I2).
@@ -111,7 +112,7 @@ CREATE TABLE appends (
     last_seq     INTEGER NOT NULL,
     turn         INTEGER NOT NULL,
     at           INTEGER NOT NULL,
-    PRIMARY KEY (session, append_id)
+    PRIMARY KEY (append_id, session)
 ) STRICT, WITHOUT ROWID;
 
 -- Requests that may be repeated (I19), beside the effect they had.

@@ -12,6 +12,7 @@ use crate::on_every_store;
 
 on_every_store![
     contention_leaves_no_gap,
+    one_fault_stays_alone,
     takeovers_order_epochs,
     vanishing_callers_tear_nothing,
     vanishing_readers_poison_nothing,
@@ -67,6 +68,54 @@ async fn contention_leaves_no_gap(rig: Rig) {
         stored += dense(&rig, *key).await;
     }
     assert_eq!(stored, sent);
+}
+
+/// Appends of many sessions that wait at the same moment may travel together; what is wrong with one is no other's business.
+async fn one_fault_stays_alone(rig: Rig) {
+    const SESSIONS: usize = 60;
+    let mut all = Vec::new();
+    for n in 0..SESSIONS {
+        let (key, _, epoch) = rig.held().await;
+        let taken = rig.log(key).await.remove(0).id;
+        let good = holder(key, epoch, vec![rig.running(), rig.answer_text("fine")]);
+        let (append, expected) = match n % 6 {
+            0 => {
+                let mut twice = rig.answer_text("twice");
+                twice.id = taken;
+                (holder(key, epoch, vec![rig.running(), twice]), "twice")
+            }
+            1 => (holder(key, epoch + 1, vec![rig.running()]), "fenced"),
+            2 => (holder(rig.key(), epoch, vec![rig.running()]), "unknown"),
+            3 => {
+                rig.append(good.clone()).await.unwrap();
+                (good, "replayed")
+            }
+            4 => (rig.rest(key, epoch, 7), "moved"),
+            _ => (good, "fine"),
+        };
+        all.push((key, append, expected));
+    }
+    let tasks: Vec<_> = all
+        .into_iter()
+        .map(|(key, append, expected)| {
+            let rig = rig.clone();
+            tokio::spawn(async move { (key, expected, rig.append(append).await) })
+        })
+        .collect();
+    for task in tasks {
+        let (key, expected, answer) = task.await.unwrap();
+        let (got, length) = match &answer {
+            Ok(done) if done.replayed => ("replayed", 3),
+            Ok(_) => ("fine", 3),
+            Err(AppendError::Store(_)) => ("twice", 1),
+            Err(AppendError::Fenced { .. }) => ("fenced", 1),
+            Err(AppendError::NotFound) => ("unknown", 1),
+            Err(AppendError::Moved { .. }) => ("moved", 1),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(got, expected, "{answer:?}");
+        assert_eq!(dense(&rig, key).await, length, "{expected}");
+    }
 }
 
 async fn takeovers_order_epochs(rig: Rig) {

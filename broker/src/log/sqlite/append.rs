@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use perennial_engine::ports::{Append, AppendError, Appended, Authority, Idempotency, SessionKey, StoreError};
 use perennial_schema::{EventId, Timestamp};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, SqliteConnection, query, query_scalar};
 
 use super::failure::{self, Halt, refuse};
+use super::idempotency;
 use super::rows::{self, Cells, Stored as _, integer};
 use super::script::Script;
+use super::write::{self, Place};
 use super::writer::Verb;
-use super::{idempotency, write};
 use crate::limits;
 use crate::log::rules::{self, Head, Outcome, ToolUse};
 
@@ -27,18 +29,11 @@ impl Verb for Append {
         if let Some(earlier) = earlier(db, self.key, idempotency, now).await? {
             return Ok(earlier);
         }
-        found.head.admit(self).map_err(Halt::Refused)?;
-        if found.head.head + self.events.len() as u64 > limits::LAST_SEQ {
-            return Err(refuse(failure::unavailable("the session's log is full: fork it")));
-        }
-        let mut tools = look_at_tools(db, found.number, rules::tool_uses(self)).await?;
+        let judged = judge(self, found, now).map_err(Halt::Refused)?;
+        let mut tools = look_at_tools(db, judged.place.number, rules::tool_uses(self)).await?;
         rules::check_answers(self, &mut tools).map_err(Halt::Refused)?;
-
-        let mut head = found.head.clone();
-        let outcome = head.advance(self, now);
-        let script = script(self, &found, &head, outcome);
-        match script.run(db).await {
-            Ok(()) => Ok(outcome.appended(self.key.session, false)),
+        match script(self, &judged).run(db).await {
+            Ok(()) => Ok(judged.outcome.appended(self.key.session, false)),
             Err(error) => Err(write::failed(error, self.key)),
         }
     }
@@ -49,16 +44,46 @@ impl Verb for Append {
 }
 
 /// What is there before the append.
-struct Found {
+pub(super) struct Found {
     number: i64,
     head: Head,
-    replay: Option<Outcome>,
+    pub(super) replay: Option<Outcome>,
 }
+
+/// An append that may happen, and what it comes to.
+pub(super) struct Judged {
+    pub(super) place: Place,
+    pub(super) before: Head,
+    pub(super) after: Head,
+    pub(super) outcome: Outcome,
+}
+
+/// Whether the append may happen, as far as the row can say.
+pub(super) fn judge(append: &Append, found: Found, now: Timestamp) -> Result<Judged, AppendError> {
+    found.head.admit(append)?;
+    if found.head.head + append.events.len() as u64 > limits::LAST_SEQ {
+        return Err(failure::unavailable("the session's log is full: fork it").into());
+    }
+    let mut after = found.head.clone();
+    let outcome = after.advance(append, now);
+    Ok(Judged {
+        place: Place {
+            key: append.key,
+            number: found.number,
+        },
+        before: found.head,
+        after,
+        outcome,
+    })
+}
+
+/// The columns [`found`] reads, of a session `s` and an earlier append `a`.
+pub(super) const FOUND: &str = "a.first_seq, a.last_seq, a.turn AS turn_then, a.at";
 
 /// The session's row, and what an earlier append under the same id came to.
 async fn look(db: &mut SqliteConnection, append: &Append) -> Result<Option<Found>, Halt<AppendError>> {
     let sql = format!(
-        "SELECT {}, a.first_seq, a.last_seq, a.turn AS turn_then, a.at
+        "SELECT {}, {FOUND}
          FROM sessions s LEFT JOIN appends a ON a.session = s.number AND a.append_id = ?
          WHERE s.workspace_id = ? AND s.id = ?",
         rows::HEAD
@@ -70,19 +95,21 @@ async fn look(db: &mut SqliteConnection, append: &Append) -> Result<Option<Found
         .fetch_optional(db)
         .await?;
     let Some(row) = row else { return Ok(None) };
+    found(&row, append).map(Some).map_err(refuse)
+}
+
+/// Reads what is there before the append.
+pub(super) fn found(row: &SqliteRow, append: &Append) -> Result<Found, StoreError> {
     let cells = Cells {
-        row: &row,
+        row,
         table: "sessions",
         key: append.key.session.to_string(),
     };
-    let found = || -> Result<Found, StoreError> {
-        Ok(Found {
-            number: cells.get("number")?,
-            head: rows::head(&cells)?,
-            replay: replay(&cells)?,
-        })
-    };
-    found().map(Some).map_err(refuse)
+    Ok(Found {
+        number: cells.get("number")?,
+        head: rows::head(&cells)?,
+        replay: replay(&cells)?,
+    })
 }
 
 fn replay(cells: &Cells<'_>) -> Result<Option<Outcome>, StoreError> {
@@ -97,7 +124,7 @@ fn replay(cells: &Cells<'_>) -> Result<Option<Outcome>, StoreError> {
     }))
 }
 
-fn idempotency_of(append: &Append) -> Option<&Idempotency> {
+pub(super) fn idempotency_of(append: &Append) -> Option<&Idempotency> {
     match &append.authority {
         Authority::Client { idempotency, .. } => idempotency.as_ref(),
         Authority::Holder { .. } => None,
@@ -148,23 +175,27 @@ async fn look_at_tools(
     Ok(tools)
 }
 
-fn script(append: &Append, found: &Found, head: &Head, outcome: Outcome) -> Script {
-    let place = write::Place {
-        key: append.key,
-        number: found.number,
-    };
-    let holder = matches!(append.authority, Authority::Holder { .. });
+fn script(append: &Append, judged: &Judged) -> Script {
     let mut script = Script::new();
-    write::events(&mut script, place, &append.events, outcome);
-    write::answers(&mut script, place, &append.events, outcome, holder);
-    write::processed(&mut script, place, append, outcome);
-    write::outcome(&mut script, place, append.append_id, outcome);
-    write::head(&mut script, place, &found.head, head);
-    write::patch(&mut script, place, &append.projection.patch);
+    let entry = [entry(append, judged)];
+    write::entries(&mut script, &entry);
+    write::head(&mut script, judged.place, &judged.before, &judged.after);
+    write::patch(&mut script, judged.place, &append.projection.patch);
     if let Some(asked) = idempotency_of(append) {
-        idempotency::remember(&mut script, append.key, asked, outcome);
+        idempotency::remember(&mut script, append.key, asked, judged.outcome);
     }
     script
+}
+
+/// What the append puts into the log.
+pub(super) fn entry<'a>(append: &'a Append, judged: &Judged) -> write::Entry<'a> {
+    write::Entry {
+        place: judged.place,
+        append_id: append.append_id,
+        events: &append.events,
+        processed: &append.projection.processed,
+        outcome: judged.outcome,
+    }
 }
 
 /// An append's number columns as they are bound in several tables.

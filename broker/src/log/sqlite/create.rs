@@ -147,10 +147,14 @@ impl Create {
             copy(&mut script, place, source);
         }
         let new = &self.new;
-        write::events(&mut script, place, &new.events, outcome);
-        write::answers(&mut script, place, &new.events, outcome, true);
-        write::stamp(&mut script, place, &new.projection.processed, &new.events, outcome);
-        write::outcome(&mut script, place, rules::creation_id(place.key), outcome);
+        let entry = [write::Entry {
+            place,
+            append_id: rules::creation_id(place.key),
+            events: &new.events,
+            processed: &new.projection.processed,
+            outcome,
+        }];
+        write::entries(&mut script, &entry);
         write::head(&mut script, place, &Head::new(now), head);
         write::patch(&mut script, place, &new.projection.patch);
         if let Some(asked) = &new.idempotency {
@@ -215,16 +219,24 @@ fn copy(script: &mut Script, place: Place, source: &Source) {
         .bind(cut)
         .sql(
             "INSERT INTO processed (session, event_id, workspace_id, at, by_seq)
-             SELECT ?, event_id, workspace_id, at, by_seq FROM processed WHERE session = ? AND by_seq <= ?;",
+             SELECT ?, p.event_id, p.workspace_id, p.at, p.by_seq
+             FROM events e JOIN processed p ON p.event_id = e.id AND p.session = e.session
+             WHERE e.position > (? << 32) AND e.position <= (? << 32) + ? AND p.by_seq <= ?;",
         )
         .bind(place.number)
         .bind(source.number)
+        .bind(source.number)
+        .bind(cut)
         .bind(cut)
         .sql(
             "INSERT INTO answers (session, event_id, way, workspace_id, seq)
-             SELECT ?, event_id, way, workspace_id, seq FROM answers WHERE session = ? AND seq <= ?;",
+             SELECT ?, a.event_id, a.way, a.workspace_id, a.seq
+             FROM events e JOIN answers a ON a.event_id = e.id AND a.session = e.session
+             WHERE e.position > (? << 32) AND e.position <= (? << 32) + ? AND a.seq <= ?;",
         )
         .bind(place.number)
         .bind(source.number)
+        .bind(source.number)
+        .bind(cut)
         .bind(cut);
 }

@@ -1,7 +1,7 @@
 //! The embedded log: one SQLite file in a data directory, one writer, a few readers.
 //!
 //! * `lock` refuses a second server; holding it, `open` frees the leases of every earlier process.
-//! * `writer` commits whatever waits in one transaction and then answers.
+//! * `writer` commits whatever waits in one transaction and then answers; `group` writes the appends among it together.
 //! * `append`, `create`, `leases` and `claim` are what can happen in such a transaction, after the rules of `log::rules`.
 //! * `read` and `find` only read; they run in tasks of their own, so that a cancelled caller leaves no half-used connection.
 
@@ -11,6 +11,7 @@ mod connect;
 mod create;
 mod failure;
 mod find;
+mod group;
 mod idempotency;
 mod leases;
 mod lock;
@@ -203,7 +204,7 @@ async fn free_all(db: &mut SqliteConnection, clock: &dyn Clock) -> Result<(), sq
 #[async_trait]
 impl Log for Sqlite {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.inner.writer.ask(append).await
+        self.inner.writer.append(append).await
     }
 
     async fn read(&self, key: SessionKey, from: ReadFrom) -> Result<Vec<Record>, StoreError> {

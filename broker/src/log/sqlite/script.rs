@@ -1,7 +1,7 @@
 //! Several statements sent to the connection's thread at once, as one savepoint: a round trip per append instead of one per
 //! statement.
 
-use sqlx::sqlite::SqliteArguments;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Encode, Executor as _, Sqlite, SqliteConnection, Type, query_with};
 
 use super::failure;
@@ -19,6 +19,22 @@ impl Script {
             sql: String::from("SAVEPOINT member;"),
             values: SqliteArguments::default(),
             refused: None,
+        }
+    }
+
+    /// One statement that asks.
+    pub(super) fn question(sql: &str) -> Self {
+        Self {
+            sql: sql.to_owned(),
+            ..Self::new()
+        }
+    }
+
+    /// The answer to a question.
+    pub(super) async fn rows(self, db: &mut SqliteConnection) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        match self.refused {
+            Some(error) => Err(error),
+            None => db.fetch_all(query_with(AssertSqlSafe(self.sql), self.values)).await,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The writes that appends and creations share, as parts of a [`Script`].
 
-use perennial_engine::ports::{Append, AppendError, SessionKey, SessionPatch, StoreError};
+use perennial_engine::ports::{AppendError, SessionKey, SessionPatch, StoreError};
 use perennial_schema::event::Draft;
+use perennial_schema::model::Usage;
 use perennial_schema::session::StopReason;
 use perennial_schema::{AppendId, EventId, Timestamp};
 
@@ -38,90 +39,132 @@ pub(super) fn failed(error: sqlx::Error, key: SessionKey) -> Halt<AppendError> {
     }))
 }
 
-/// The events, numbered from the outcome's first seq.
-pub(super) fn events(script: &mut Script, place: Place, events: &[Draft], outcome: Outcome) {
-    let numbered: Vec<(u64, &Draft)> = (outcome.first_seq..).zip(events).collect();
-    for chunk in numbered.chunks(limits::EVENTS_PER_INSERT) {
+/// What one append puts into the log.
+pub(super) struct Entry<'a> {
+    pub(super) place: Place,
+    pub(super) append_id: AppendId,
+    pub(super) events: &'a [Draft],
+    pub(super) processed: &'a [EventId],
+    pub(super) outcome: Outcome,
+}
+
+/// Writes appends into the log, one statement per table however many they are.
+pub(super) fn entries(script: &mut Script, entries: &[Entry<'_>]) {
+    events(script, entries);
+    answers(script, entries);
+    processed(script, entries);
+    outcomes(script, entries);
+}
+
+/// Adds `(?,…),(?,…)` for at least `rows` rows: rounded up to a power of two, so that few statements are ever prepared. The
+/// surplus rows stay unbound, that is NULL, and the statement leaves them out.
+pub(super) fn places(script: &mut Script, rows: usize, columns: usize) {
+    let row = format!("(?{})", ",?".repeat(columns - 1));
+    for index in 0..rows.next_power_of_two() {
+        script.sql(if index == 0 { "" } else { "," }).sql(&row);
+    }
+}
+
+/// Binds the surplus rows of [`places`].
+pub(super) fn surplus(script: &mut Script, rows: usize, columns: usize) {
+    for _ in 0..(rows.next_power_of_two() - rows) * columns {
+        script.bind(None::<i64>);
+    }
+}
+
+/// The events, numbered from each outcome's first seq.
+fn events(script: &mut Script, entries: &[Entry<'_>]) {
+    const COLUMNS: usize = 13;
+    let mut rows: Vec<(&Entry<'_>, u64, &Draft)> = Vec::new();
+    for entry in entries {
+        rows.extend(
+            (entry.outcome.first_seq..)
+                .zip(entry.events)
+                .map(|(seq, event)| (entry, seq, event)),
+        );
+    }
+    for chunk in rows.chunks(limits::EVENTS_PER_INSERT) {
         script.sql(
             "INSERT INTO events (position, session, workspace_id, seq, id, kind, turn, actor, created_at, processed_at,
-                awaits, payload, private) VALUES ",
+                awaits, payload, private) SELECT * FROM (VALUES ",
         );
-        for (index, (seq, event)) in chunk.iter().enumerate() {
+        places(script, chunk.len(), COLUMNS);
+        script.sql(") WHERE column1 IS NOT NULL;");
+        for (entry, seq, event) in chunk {
             script
-                .sql(if index == 0 {
-                    "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
-                } else {
-                    ",(?,?,?,?,?,?,?,?,?,?,?,?,?)"
-                })
-                .bind(place.position(*seq))
-                .bind(place.number)
-                .bind(place.key.workspace.stored())
+                .bind(entry.place.position(*seq))
+                .bind(entry.place.number)
+                .bind(entry.place.key.workspace.stored())
                 .bind(integer(*seq))
                 .bind(event.id.stored())
                 .bind(event.body.kind().to_owned())
-                .bind(integer(outcome.turn))
+                .bind(integer(entry.outcome.turn))
                 .bind(event.actor.clone())
-                .bind(outcome.at.micros())
+                .bind(entry.outcome.at.micros())
                 .bind(rules::processed_at(&event.payload).map(Timestamp::micros))
                 .bind(rules::awaits(event))
                 .bind(event.payload.clone())
                 .bind(event.private.clone());
         }
-        script.sql(";");
+        surplus(script, chunk.len(), COLUMNS);
     }
 }
 
-/// Which tool uses these events answer. A holder closes what is still open and skips what a client answered first; a
-/// client's answers were checked before.
-pub(super) fn answers(script: &mut Script, place: Place, events: &[Draft], outcome: Outcome, or_ignore: bool) {
-    for (seq, event) in (outcome.first_seq..).zip(events) {
-        let Some((id, way)) = event.body.answers() else {
-            continue;
-        };
-        script
-            .sql(if or_ignore {
-                "INSERT OR IGNORE INTO"
-            } else {
-                "INSERT INTO"
-            })
-            .sql(" answers (session, event_id, way, workspace_id, seq) VALUES (?,?,?,?,?);")
-            .bind(place.number)
-            .bind(id.stored())
-            .bind(way.as_str())
-            .bind(place.key.workspace.stored())
-            .bind(integer(seq));
+/// Which tool uses these events answer. A holder closes what is still open and skips what a client answered first; that a
+/// client's answer is the first was checked before.
+fn answers(script: &mut Script, entries: &[Entry<'_>]) {
+    for entry in entries {
+        for (seq, event) in (entry.outcome.first_seq..).zip(entry.events) {
+            let Some((id, way)) = event.body.answers() else {
+                continue;
+            };
+            script
+                .sql("INSERT OR IGNORE INTO answers (session, event_id, way, workspace_id, seq) VALUES (?,?,?,?,?);")
+                .bind(entry.place.number)
+                .bind(id.stored())
+                .bind(way.as_str())
+                .bind(entry.place.key.workspace.stored())
+                .bind(integer(seq));
+        }
     }
 }
 
 /// Stamps inputs as processed; the first stamp stays.
-pub(super) fn processed(script: &mut Script, place: Place, append: &Append, outcome: Outcome) {
-    stamp(script, place, &append.projection.processed, &append.events, outcome);
-}
-
-/// The same for a creation.
-pub(super) fn stamp(script: &mut Script, place: Place, inputs: &[EventId], events: &[Draft], outcome: Outcome) {
-    for input in inputs {
-        script
-            .sql("INSERT OR IGNORE INTO processed (session, event_id, workspace_id, at, by_seq) VALUES (?,?,?,?,?);")
-            .bind(place.number)
-            .bind(input.stored())
-            .bind(place.key.workspace.stored())
-            .bind(outcome.at.micros())
-            .bind(integer(rules::processed_by(events, outcome, *input)));
+fn processed(script: &mut Script, entries: &[Entry<'_>]) {
+    for entry in entries {
+        for input in entry.processed {
+            script
+                .sql(
+                    "INSERT OR IGNORE INTO processed (session, event_id, workspace_id, at, by_seq) VALUES (?,?,?,?,?);",
+                )
+                .bind(entry.place.number)
+                .bind(input.stored())
+                .bind(entry.place.key.workspace.stored())
+                .bind(entry.outcome.at.micros())
+                .bind(integer(rules::processed_by(entry.events, entry.outcome, *input)));
+        }
     }
 }
 
-/// What the append came to, under its id.
-pub(super) fn outcome(script: &mut Script, place: Place, append_id: AppendId, outcome: Outcome) {
-    script
-        .sql("INSERT INTO appends (session, append_id, workspace_id, first_seq, last_seq, turn, at) VALUES (?,?,?,?,?,?,?);")
-        .bind(place.number)
-        .bind(append_id.stored())
-        .bind(place.key.workspace.stored());
-    bind_outcome(script, outcome);
+/// What each append came to, under its id.
+fn outcomes(script: &mut Script, entries: &[Entry<'_>]) {
+    const COLUMNS: usize = 7;
+    script.sql(
+        "INSERT INTO appends (session, append_id, workspace_id, first_seq, last_seq, turn, at) SELECT * FROM (VALUES ",
+    );
+    places(script, entries.len(), COLUMNS);
+    script.sql(") WHERE column1 IS NOT NULL;");
+    for entry in entries {
+        script
+            .bind(entry.place.number)
+            .bind(entry.append_id.stored())
+            .bind(entry.place.key.workspace.stored());
+        bind_outcome(script, entry.outcome);
+    }
+    surplus(script, entries.len(), COLUMNS);
 }
 
-/// The hot columns; only what changed, so that an ordinary append touches no index of the table.
+/// The hot columns of one session; only what changed, so that an ordinary append touches no index of the table.
 pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Head) {
     if before == after {
         return;
@@ -132,12 +175,6 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
     if before.head != after.head {
         script.sql(", head = ?").bind(integer(after.head));
     }
-    if before.epoch != after.epoch {
-        script.sql(", epoch = ?").bind(integer(after.epoch));
-    }
-    if before.owner != after.owner {
-        script.sql(", owner = ?").bind(after.owner.map(Stored::stored));
-    }
     if (before.status, &before.stop_reason) != (after.status, &after.stop_reason) {
         script
             .sql(", status = ?, stop_reason = ?")
@@ -147,22 +184,28 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
     if before.turn != after.turn {
         script.sql(", turn = ?").bind(integer(after.turn));
     }
-    if before.ready_at != after.ready_at {
-        script.sql(", ready_at = ?").bind(after.ready_at.map(Timestamp::micros));
-    }
-    if (before.attempts, before.quarantined) != (after.attempts, after.quarantined) {
-        script
-            .sql(", attempts = ?, quarantined = ?")
-            .bind(after.attempts)
-            .bind(after.quarantined);
+    if before.attempts != after.attempts {
+        script.sql(", attempts = ?").bind(after.attempts);
     }
     if before.usage != after.usage {
         script
-            .sql(", input_tokens = ?, output_tokens = ?, cache_creation_input_tokens = ?, cache_read_input_tokens = ?")
-            .bind(integer(after.usage.input_tokens))
-            .bind(integer(after.usage.output_tokens))
-            .bind(integer(after.usage.cache_creation_input_tokens))
-            .bind(integer(after.usage.cache_read_input_tokens));
+            .sql(", input_tokens = ?, output_tokens = ?, cache_creation_input_tokens = ?, cache_read_input_tokens = ?");
+        bind_usage(script, after.usage);
+    }
+    indexed(script, before, after);
+    script.sql(" WHERE number = ?;").bind(place.number);
+}
+
+/// The columns that indexes look at.
+fn indexed(script: &mut Script, before: &Head, after: &Head) {
+    if before.owner != after.owner {
+        script.sql(", owner = ?").bind(after.owner.map(Stored::stored));
+    }
+    if before.ready_at != after.ready_at {
+        script.sql(", ready_at = ?").bind(after.ready_at.map(Timestamp::micros));
+    }
+    if before.quarantined != after.quarantined {
+        script.sql(", quarantined = ?").bind(after.quarantined);
     }
     if (before.archived_at, before.deleted_at) != (after.archived_at, after.deleted_at) {
         script
@@ -170,7 +213,58 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
             .bind(after.archived_at.map(Timestamp::micros))
             .bind(after.deleted_at.map(Timestamp::micros));
     }
-    script.sql(" WHERE number = ?;").bind(place.number);
+}
+
+/// The hot columns of several sessions: what no index looks at in one statement for all, the rest for those that need it.
+pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
+    const COLUMNS: usize = 11;
+    script.sql(
+        "UPDATE sessions SET updated_at = v.column2, head = v.column3, status = v.column4, stop_reason = v.column5,
+            turn = v.column6, attempts = v.column7, input_tokens = v.column8, output_tokens = v.column9,
+            cache_creation_input_tokens = v.column10, cache_read_input_tokens = v.column11 FROM (VALUES ",
+    );
+    places(script, heads.len(), COLUMNS);
+    script.sql(") AS v WHERE sessions.number = v.column1;");
+    for (place, _, after) in heads {
+        script
+            .bind(place.number)
+            .bind(after.updated_at.micros())
+            .bind(integer(after.head))
+            .bind(after.status.as_str())
+            .bind(json(after.stop_reason.as_ref()))
+            .bind(integer(after.turn))
+            .bind(after.attempts);
+        bind_usage(script, after.usage);
+    }
+    surplus(script, heads.len(), COLUMNS);
+    for (place, before, after) in heads {
+        let changed = (
+            before.owner,
+            before.ready_at,
+            before.quarantined,
+            before.archived_at,
+            before.deleted_at,
+        ) != (
+            after.owner,
+            after.ready_at,
+            after.quarantined,
+            after.archived_at,
+            after.deleted_at,
+        );
+        if changed {
+            script.sql("UPDATE sessions SET epoch = ?").bind(integer(after.epoch));
+            indexed(script, before, after);
+            script.sql(" WHERE number = ?;").bind(place.number);
+        }
+    }
+}
+
+fn bind_usage(script: &mut Script, usage: Usage) {
+    script
+        .bind(integer(usage.input_tokens))
+        .bind(integer(usage.output_tokens))
+        .bind(integer(usage.cache_creation_input_tokens))
+        .bind(integer(usage.cache_read_input_tokens));
 }
 
 fn json(stop_reason: Option<&StopReason>) -> Option<String> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use perennial_engine::ports::{Clock, StoreError};
+use perennial_engine::ports::{Append, AppendError, Appended, Clock, StoreError};
 use perennial_schema::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{self, Halt};
 use super::lock::Lock;
-use super::prune;
+use super::{group, prune};
 use crate::limits;
 
 /// Something to do inside the writer's transaction. What it does must leave the transaction as it was when it is refused:
@@ -32,17 +32,18 @@ pub(super) trait Verb: Send + Sync + 'static {
     }
 }
 
-/// A verb and who waits for it, with the type of its answer erased.
+/// A ticket with the type of its answer erased.
 #[async_trait]
-trait Member: Send {
+pub(super) trait Member: Send {
     async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error>;
     fn answer(self: Box<Self>, fate: Result<(), StoreError>);
     fn bytes(&self) -> usize;
 }
 
-struct Ticket<V: Verb> {
-    verb: V,
-    outcome: Option<Result<V::Answer, V::Refusal>>,
+/// A verb and who waits for it.
+pub(super) struct Ticket<V: Verb> {
+    pub(super) verb: V,
+    pub(super) outcome: Option<Result<V::Answer, V::Refusal>>,
     reply: oneshot::Sender<Result<V::Answer, V::Refusal>>,
 }
 
@@ -73,8 +74,30 @@ impl<V: Verb> Member for Ticket<V> {
     }
 }
 
+/// What waits. Appends keep their type: several of them are written together.
+pub(super) enum Work {
+    Append(Box<Ticket<Append>>),
+    Other(Box<dyn Member>),
+}
+
+impl Work {
+    fn answer(self, fate: Result<(), StoreError>) {
+        match self {
+            Self::Append(ticket) => ticket.answer(fate),
+            Self::Other(member) => member.answer(fate),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(ticket) => ticket.verb.bytes(),
+            Self::Other(member) => member.bytes(),
+        }
+    }
+}
+
 enum Order {
-    Do(Box<dyn Member>),
+    Do(Work),
     Stop,
 }
 
@@ -87,13 +110,22 @@ pub(super) struct Writer {
 impl Writer {
     /// Has a verb done; returns after its commit.
     pub(super) async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer, V::Refusal> {
+        self.wait(verb, |ticket| Work::Other(Box::new(ticket))).await
+    }
+
+    /// Appends; returns after the commit.
+    pub(super) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.wait(append, |ticket| Work::Append(Box::new(ticket))).await
+    }
+
+    async fn wait<V: Verb>(&self, verb: V, work: impl FnOnce(Ticket<V>) -> Work) -> Result<V::Answer, V::Refusal> {
         let place = match tokio::time::timeout(limits::QUEUE_WAIT, self.inbox.reserve()).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) => return Err(failure::unavailable("the server is shutting down").into()),
             Err(_) => return Err(failure::unavailable("too many writes are waiting: try again").into()),
         };
         let (reply, answer) = oneshot::channel();
-        place.send(Order::Do(Box::new(Ticket {
+        place.send(Order::Do(work(Ticket {
             verb,
             outcome: None,
             reply,
@@ -148,13 +180,18 @@ impl Task {
         while !stopping {
             let Some(first) = self.inbox.recv().await else { break };
             let batch = self.drain(first, &mut stopping);
+            let several = batch.len() > 1;
             if !batch.is_empty() {
                 self.commit(batch).await;
             }
+            if several {
+                // Who was just answered may have more to say: let them, instead of committing the fastest one alone.
+                tokio::task::yield_now().await;
+            }
         }
         self.inbox.close();
-        while let Some(Order::Do(member)) = self.inbox.recv().await {
-            member.answer(Err(failure::unavailable("the server is shutting down")));
+        while let Some(Order::Do(work)) = self.inbox.recv().await {
+            work.answer(Err(failure::unavailable("the server is shutting down")));
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
@@ -164,15 +201,15 @@ impl Task {
     }
 
     /// Everything that waits now, never waiting for more.
-    fn drain(&mut self, first: Order, stopping: &mut bool) -> Vec<Box<dyn Member>> {
+    fn drain(&mut self, first: Order, stopping: &mut bool) -> Vec<Work> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Do(member) => {
-                    bytes += member.bytes();
-                    batch.push(member);
+                Order::Do(work) => {
+                    bytes += work.bytes();
+                    batch.push(work);
                 }
                 Order::Stop => {
                     *stopping = true;
@@ -185,7 +222,7 @@ impl Task {
         batch
     }
 
-    async fn commit(&mut self, mut batch: Vec<Box<dyn Member>>) {
+    async fn commit(&mut self, mut batch: Vec<Work>) {
         let fate = match self.connect().await {
             Ok(mut connection) => {
                 let fate = transact(&mut connection, &mut batch, self.clock.as_ref()).await;
@@ -197,8 +234,8 @@ impl Task {
         if let Err(error) = &fate {
             tracing::error!(%error, batch.members = batch.len(), "a commit failed");
         }
-        for member in batch {
-            member.answer(match &fate {
+        for work in batch {
+            work.answer(match &fate {
                 Ok(()) => Ok(()),
                 Err(error) => Err(failure::copy(error)),
             });
@@ -249,7 +286,7 @@ struct Lost {
     healthy: bool,
 }
 
-async fn transact(db: &mut SqliteConnection, batch: &mut [Box<dyn Member>], clock: &dyn Clock) -> Result<(), Lost> {
+async fn transact(db: &mut SqliteConnection, batch: &mut [Work], clock: &dyn Clock) -> Result<(), Lost> {
     let before = |error: sqlx::Error| Lost {
         healthy: false,
         said: failure::before_commit(&error),
@@ -259,9 +296,7 @@ async fn transact(db: &mut SqliteConnection, batch: &mut [Box<dyn Member>], cloc
         said: failure::before_commit(&error),
     })?;
     let now = clock.now();
-    for member in batch {
-        member.run(db, now).await.map_err(before)?;
-    }
+    group::run(db, batch, now).await.map_err(before)?;
     fail::fail_point!("broker.commit.before");
     db.execute("COMMIT").await.map_err(|error| Lost {
         healthy: false,

@@ -1,0 +1,155 @@
+//! Appends that wait at the same moment travel together: one look at all their sessions, one script for all their rows. At
+//! most one of each session is in a group; who needs to look further (at tool uses, at an idempotency key) goes alone.
+
+use perennial_engine::ports::{Append, AppendError, SessionPatch, StoreError};
+use perennial_schema::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::append::{self, Found, Judged};
+use super::failure;
+use super::rows::{self, Stored as _};
+use super::script::Script;
+use super::write;
+use super::writer::{Member as _, Ticket, Work};
+use crate::log::rules;
+
+type Ticketed<'a> = &'a mut Ticket<Append>;
+
+/// Runs a transaction's members in order.
+pub(super) async fn run(db: &mut SqliteConnection, batch: &mut [Work], now: Timestamp) -> Result<(), sqlx::Error> {
+    let mut group: Vec<Ticketed<'_>> = Vec::new();
+    for work in batch {
+        match work {
+            Work::Append(ticket) => {
+                let alone = goes_alone(&ticket.verb);
+                if alone || group.iter().any(|other| other.verb.key == ticket.verb.key) {
+                    together(db, &mut group, now).await?;
+                }
+                if alone {
+                    ticket.run(db, now).await?;
+                } else {
+                    group.push(ticket);
+                }
+            }
+            Work::Other(member) => {
+                together(db, &mut group, now).await?;
+                member.run(db, now).await?;
+            }
+        }
+    }
+    together(db, &mut group, now).await
+}
+
+fn goes_alone(append: &Append) -> bool {
+    append::idempotency_of(append).is_some()
+        || append.projection.patch != SessionPatch::default()
+        || !rules::tool_uses(append).is_empty()
+}
+
+/// Writes a group and empties it.
+async fn together(db: &mut SqliteConnection, group: &mut Vec<Ticketed<'_>>, now: Timestamp) -> Result<(), sqlx::Error> {
+    let mut group = std::mem::take(group);
+    match group.as_mut_slice() {
+        [] => Ok(()),
+        [ticket] => ticket.run(db, now).await,
+        several => write_all(db, several, now).await,
+    }
+}
+
+async fn write_all(db: &mut SqliteConnection, group: &mut [Ticketed<'_>], now: Timestamp) -> Result<(), sqlx::Error> {
+    let found = look(db, group).await?;
+    let mut judged = Vec::with_capacity(group.len());
+    for (index, (ticket, found)) in group.iter_mut().zip(found).enumerate() {
+        match judge(&ticket.verb, found, now) {
+            Ok(admitted) => judged.push((index, admitted)),
+            Err(answer) => ticket.outcome = Some(answer),
+        }
+    }
+    if judged.is_empty() {
+        return Ok(());
+    }
+    match script(group, &judged).run(db).await {
+        Ok(()) => {
+            for (index, judged) in judged {
+                let ticket = &mut group[index];
+                ticket.outcome = Some(Ok(judged.outcome.appended(ticket.verb.key.session, false)));
+            }
+            Ok(())
+        }
+        // One of them breaks a constraint: alone, each gets its own answer.
+        Err(error) if failure::is_statement_only(&error) => {
+            for (index, _) in judged {
+                group[index].run(db, now).await?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+type Answer = Result<perennial_engine::ports::Appended, AppendError>;
+
+/// An admitted append, or the answer that is due already.
+fn judge(append: &Append, found: Option<Result<Found, StoreError>>, now: Timestamp) -> Result<Judged, Answer> {
+    let found = found.ok_or(Err(AppendError::NotFound))?;
+    let found = found.map_err(|error| Err(AppendError::Store(error)))?;
+    if let Some(outcome) = found.replay {
+        return Err(Ok(outcome.appended(append.key.session, true)));
+    }
+    append::judge(append, found, now).map_err(Err)
+}
+
+/// The sessions' rows, and what earlier appends under the same ids came to; in the group's order.
+async fn look(
+    db: &mut SqliteConnection,
+    group: &[Ticketed<'_>],
+) -> Result<Vec<Option<Result<Found, StoreError>>>, sqlx::Error> {
+    const COLUMNS: usize = 4;
+    let mut ask = Script::question("WITH asked (place, workspace_id, id, append_id) AS (VALUES ");
+    write::places(&mut ask, group.len(), COLUMNS);
+    ask.sql(") SELECT asked.place, ")
+        .sql(rows::HEAD)
+        .sql(", ")
+        .sql(append::FOUND)
+        .sql(
+            " FROM asked CROSS JOIN sessions s ON s.workspace_id = asked.workspace_id AND s.id = asked.id
+          LEFT JOIN appends a ON a.session = s.number AND a.append_id = asked.append_id",
+        );
+    for (place, ticket) in (0_i64..).zip(group) {
+        let append = &ticket.verb;
+        ask.bind(place)
+            .bind(append.key.workspace.stored())
+            .bind(append.key.session.stored())
+            .bind(append.append_id.stored());
+    }
+    write::surplus(&mut ask, group.len(), COLUMNS);
+    let mut found: Vec<Option<Result<Found, StoreError>>> = group.iter().map(|_| None).collect();
+    for row in ask.rows(db).await? {
+        let index = place(&row)?;
+        if let (Some(slot), Some(ticket)) = (found.get_mut(index), group.get(index)) {
+            *slot = Some(append::found(&row, &ticket.verb));
+        }
+    }
+    Ok(found)
+}
+
+fn place(row: &SqliteRow) -> Result<usize, sqlx::Error> {
+    let place: i64 = row.try_get("place")?;
+    Ok(usize::try_from(place).unwrap_or(usize::MAX))
+}
+
+fn script(group: &[Ticketed<'_>], judged: &[(usize, Judged)]) -> Script {
+    let entries: Vec<write::Entry<'_>> = judged
+        .iter()
+        .map(|(index, judged)| append::entry(&group[*index].verb, judged))
+        .collect();
+    let heads: Vec<_> = judged
+        .iter()
+        .map(|(_, judged)| (judged.place, &judged.before, &judged.after))
+        .collect();
+    let mut script = Script::new();
+    write::entries(&mut script, &entries);
+    write::heads(&mut script, &heads);
+    script
+}
