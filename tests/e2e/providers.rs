@@ -10,7 +10,7 @@ use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const SCRIPT: &str = "Please play this script.\n/say looking\n/tool bash {\"command\":\"echo once >> ledger; sleep 1\"}\n/then\n/say finished";
+const SCRIPT: &str = "/say looking\n/tool bash {\"command\":\"echo once >> ledger; sleep 1\"}\n/then\n/say finished";
 
 struct House {
     dir: tempfile::TempDir,

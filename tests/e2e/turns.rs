@@ -264,3 +264,74 @@ async fn a_fork_has_the_history_and_goes_its_own_way() -> Result<()> {
     assert!(result.to_string().contains("one"), "{result}");
     server.kill().await
 }
+
+/// 10 MB of NULs from a tool: capped, made safe to store, and the turn goes on.
+#[tokio::test]
+async fn ten_megabytes_of_nuls_are_capped_and_made_safe() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    let script = "/tool bash {\"command\":\"head -c 10000000 /dev/zero\"}\n/then\n/say done";
+    server.client.say(&session, script).await?;
+    let (events, _) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let result = events
+        .iter()
+        .find(|event| event["type"] == "agent.tool_result")
+        .context("no result")?;
+    let text = result["content"][0]["text"].as_str().context("no text")?;
+    assert!(!text.contains('\0') && text.contains('\u{FFFD}'));
+    assert!(
+        text.len() <= perennial_schema::limits::TOOL_OUTPUT_BYTES,
+        "{} bytes",
+        text.len()
+    );
+    assert!(kinds(&events).contains(&"agent.message"));
+    server.kill().await
+}
+
+/// A turn that waits for a person costs nothing and outlives the server: parked, killed, restarted, approved, finished.
+#[tokio::test]
+async fn an_approval_outlives_the_server() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let up = Up::on(&dir.path().join("data"));
+    let server = up.start().await?;
+    let agent = json!({"name": "careful", "model": "rehearsal-1", "tools": [{"type": "agent_toolset_20260401",
+        "default_config": {"enabled": true, "permission_policy": {"type": "always_ask"}}}]});
+    let agent = perennial_tests::client::id(&server.client.post("/v1/agents", &agent).await?.ok()?)?;
+    let (_, environment) = server.client.agent_and_environment("rehearsal-1").await?;
+    let session = server.client.session(&agent, &environment).await?;
+    let script =
+        "/tool bash {\"command\":\"echo one > one\"}\n/tool bash {\"command\":\"echo two > two\"}\n/then\n/say done";
+    server.client.say(&session, script).await?;
+    let (events, last) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let stop = &events.last().context("nothing")?["stop_reason"];
+    assert_eq!(stop["type"], "requires_action");
+    let asked: Vec<String> = serde_json::from_value(stop["event_ids"].clone())?;
+    assert_eq!(asked.len(), 2);
+    server.kill().await?;
+    let server = up.start().await?;
+    let answer = |id: &str, result: &str| json!({"events": [{"type": "user.tool_confirmation", "tool_use_id": id, "result": result}]});
+    let path = format!("/v1/sessions/{session}/events");
+    server.client.post(&path, &answer(&asked[0], "allow")).await?.ok()?;
+    // One of two is answered: still idle. The same answer again is a conflict, not a second effect.
+    assert_eq!(
+        server.client.post(&path, &answer(&asked[0], "allow")).await?.status,
+        409
+    );
+    server.client.post(&path, &answer(&asked[1], "deny")).await?.ok()?;
+    let (events, _) = server.client.until_idle(&session, last, PATIENCE).await?;
+    let results: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "agent.tool_result")
+        .collect();
+    assert_eq!(results.len(), 2, "{:?}", kinds(&events));
+    let of = |id: &str| {
+        results
+            .iter()
+            .find(|result| result["tool_use_id"] == id)
+            .map(|result| result["is_error"].clone())
+    };
+    assert_eq!((of(&asked[0]), of(&asked[1])), (Some(json!(false)), Some(json!(true))));
+    let folder = dir.path().join("data/workspaces").join(&session);
+    assert!(folder.join("one").exists() && !folder.join("two").exists());
+    server.kill().await
+}

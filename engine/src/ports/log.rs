@@ -118,6 +118,9 @@ pub enum Ready {
     Keep,
     /// Now, unless the session is quarantined.
     Now,
+    /// Like `Now`, unless the session rests for somebody's answer as of this very commit: a queued message must not wake a
+    /// parked session, and must wake any other.
+    UnlessParked,
     /// At this time.
     At(Timestamp),
     /// Not before new input.

@@ -1,3 +1,5 @@
+//! Calls: attach, settle, refuse, cancel.
+
 use perennial_executor::{Config, Executor, OpenError, Sandbox};
 use perennial_schema::frame::{CallState, FromExecutor, Refusal, ToExecutor, Workspace};
 use perennial_schema::tool::{Effect, Outcome};

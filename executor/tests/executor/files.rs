@@ -1,3 +1,5 @@
+//! The file tools, and what lies outside the workspace.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 

@@ -1,3 +1,5 @@
+//! What contained tools can and cannot reach.
+
 use perennial_executor::{Executor, Sandbox};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! The persistent shell.
+
 use std::time::{Duration, Instant};
 
 use perennial_executor::Sandbox;

@@ -3,12 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::kernel::admit;
-use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Projection, ReadFrom, Ready, SessionKey, SessionRow,
-};
+use perennial_engine::ports::{Append, Appended, Authority, ReadFrom, SessionKey};
 use perennial_schema::event::{Draft, Raw};
 use perennial_schema::limits::EVENTS_PER_SEND;
-use perennial_schema::session::StopReason;
 use serde::Deserialize;
 
 use crate::api::App;
@@ -52,8 +49,7 @@ pub(crate) async fn send_events(
         only: None,
     };
     let drafts = reader.drafts("events", &input.events)?;
-    let projection = admit(&row, &drafts);
-    let queued_only = projection.ready == Ready::Keep;
+    let projection = admit(&drafts);
     fail::fail_point!("api.send.before");
     let order = Append {
         key: row.key,
@@ -67,43 +63,12 @@ pub(crate) async fn send_events(
     };
     let appended = append(&app, order).await?;
     fail::fail_point!("api.send.after");
-    if queued_only {
-        wake_if_unparked(&app, row.key).await?;
-    }
     let payloads = if appended.replayed {
         stored(&app, row.key, &appended).await?
     } else {
         drafts.into_iter().map(|draft: Draft| draft.payload).collect()
     };
     Ok(json_text(format!("{{\"data\":[{}]}}", payloads.join(","))))
-}
-
-/// A message was only queued because the row said that an answer is awaited. The row may have been old: if the session was
-/// answered and came to rest meanwhile, nobody would pick the message up. So look again, and make it ready if so.
-async fn wake_if_unparked(app: &App, key: SessionKey) -> Result<(), ApiError> {
-    let parked = |row: &SessionRow| matches!(row.stop_reason, Some(StopReason::RequiresAction { .. }));
-    match app.ports.sessions.get(key).await? {
-        Some(row) if !parked(&row) && row.ready_at.is_none() && row.archived_at.is_none() => {}
-        _ => return Ok(()),
-    }
-    let order = Append {
-        key,
-        append_id: app.ports.ids.append(),
-        events: Vec::new(),
-        authority: Authority::Client {
-            guards: Vec::new(),
-            idempotency: None,
-        },
-        projection: Projection {
-            ready: Ready::Now,
-            ..Projection::default()
-        },
-    };
-    match append(app, order).await {
-        // The message is stored; that the session was ended since is not this request's failure.
-        Ok(_) | Err(AppendError::Archived | AppendError::NotFound) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The events an earlier request under the same key appended.

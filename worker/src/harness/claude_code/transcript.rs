@@ -73,6 +73,19 @@ fn one_line(json: &Raw) -> String {
     json.text().replace(['\n', '\r'], " ")
 }
 
+/// The harness takes a prompt that begins with a slash for one of its own commands and never asks the model. A space before
+/// it makes it a prompt; nothing else is changed.
+fn harmless(block: String) -> String {
+    const TEXT: &str = r#""text":""#;
+    match block.find(TEXT) {
+        Some(at) if block[at + TEXT.len()..].starts_with('/') => {
+            let at = at + TEXT.len();
+            format!("{} {}", &block[..at], &block[at..])
+        }
+        _ => block,
+    }
+}
+
 struct File {
     text: String,
     session: Uuid,
@@ -84,7 +97,7 @@ struct File {
 impl File {
     fn user(&mut self, blocks: &[&Raw]) {
         if !blocks.is_empty() {
-            let content: Vec<_> = blocks.iter().map(|block| one_line(block)).collect();
+            let content: Vec<_> = blocks.iter().map(|block| harmless(one_line(block))).collect();
             self.line(
                 "user",
                 &format!(r#"{{"role":"user","content":[{}]}}"#, content.join(",")),
