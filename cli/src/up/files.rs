@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use perennial_api::accounts::Secret;
@@ -15,6 +15,22 @@ use crate::paths;
 pub(super) fn data_dir(path: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("cannot make the data directory {}", path.display()))
+}
+
+/// Where driven harnesses have their homes while they run.
+pub(super) fn harness_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("harness")
+}
+
+/// The same, empty: nothing in it is worth keeping. Called under the data directory's lock.
+pub(super) fn fresh_harness_dir(data_dir: &Path) -> Result<()> {
+    let path = harness_dir(data_dir);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot empty {}", path.display()));
+        }
+        _ => self::data_dir(&path),
+    }
 }
 
 /// The key of an earlier start, if there is one.

@@ -73,6 +73,7 @@ impl House {
         };
         // First of all: its lock keeps a second server out.
         let store = Sqlite::open(&data_dir, sqlite::Settings { clock: clock.clone() }).await?;
+        files::fresh_harness_dir(&data_dir)?;
         let log = Arc::new(Hinted::new(store.clone(), bus.clone()));
         let blobs: Arc<dyn Blobs> =
             Arc::new(Files::open(&data_dir.join("blobs")).context("cannot open the blobs folder")?);
@@ -228,6 +229,8 @@ fn claude_code(settings: &Settings, clock: Arc<dyn Clock>) -> claude_code::Setti
     let mut claude = claude_code::Settings::new(clock);
     claude.binary.clone_from(&settings.claude.value);
     claude.base_url.clone_from(&settings.anthropic.base_url.value);
+    // Homes of processes that a SIGKILL left behind are swept at the next start.
+    claude.scratch = Some(files::harness_dir(&settings.data_dir.value));
     claude.api_key = settings.anthropic.key.as_ref().map(|key| key.value.clone());
     claude
 }
