@@ -27,7 +27,7 @@ pub(super) fn fresh_harness_dir(data_dir: &Path) -> Result<()> {
     let path = harness_dir(data_dir);
     match fs::remove_dir_all(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot empty {}", path.display()));
+            Err(error).with_context(|| format!("cannot empty {}", path.display()))
         }
         _ => self::data_dir(&path),
     }
