@@ -31,8 +31,11 @@ torture: setup-test
 	cargo build --workspace --locked $(failpoints)
 	PERENNIAL_TORTURE=1 cargo test --locked $(failpoints) -p perennial-tests --test e2e -- --nocapture
 
-bench:
+# Fold, render and codec; then what a user waits for, through the release binary.
+bench: setup-build
 	cargo bench --locked -p perennial-engine
+	cargo build --release --locked --bin perennial
+	PERENNIAL_BIN=target/release/perennial cargo bench --locked -p perennial-tests --bench service
 
 setup-build:
 	scripts/setup.sh --build

@@ -20,6 +20,7 @@ pub(super) fn print(house: &House, settings: &Settings) {
     }
     eprintln!("  model   {}", model(settings));
     eprintln!("  tools   {}", tools(house, settings));
+    eprintln!("  cloud   warning: no container backend yet, so `cloud` environments are folders of this host as well");
     eprintln!("  try     perennial run '/tool bash {{\"command\":\"uname -a\"}}'");
 }
 
