@@ -6,7 +6,7 @@
 #[expect(dead_code, reason = "the suite's fixture; these tests need a part of it")]
 mod fixture;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -371,19 +371,24 @@ async fn the_accounts_pool_and_the_writer_share_the_file() {
     sqlite.shutdown().await;
 }
 
-/// Runs one of the ignored tests below in a mount namespace with a small tmpfs on `PERENNIAL_TEST_DIR`. Where the system
-/// allows no mounts at all there is no such disk to fill, and the test says so.
-fn on_a_small_disk(test: &str, mount_options: &str) {
+/// The directory of a test that runs on the small disk: it calls itself again there.
+const SMALL_DISK: &str = "PERENNIAL_TEST_DIR";
+
+/// The small disk, once the test runs on it. Before, runs the test of that name again in a mount namespace with a small
+/// tmpfs. Where the system allows no mounts at all there is no such disk to fill, and the test says so.
+fn small_disk(test: &str, mount_options: &str) -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os(SMALL_DISK) {
+        return Some(dir.into());
+    }
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
-        "mount -t tmpfs -o {mount_options} tmpfs \"$PERENNIAL_TEST_DIR\" || exit 77; exec \"$0\" --exact {test} --ignored --nocapture"
+        "mount -t tmpfs -o {mount_options} tmpfs \"${SMALL_DISK}\" || exit 77; exec \"$0\" --exact {test} --nocapture"
     );
-    let exe = std::env::current_exe().unwrap();
     for namespace in ["-m", "-Urm"] {
         let output = Command::new("unshare")
             .args([namespace, "sh", "-c", &script])
-            .arg(&exe)
-            .env("PERENNIAL_TEST_DIR", dir.path())
+            .arg(std::env::current_exe().unwrap())
+            .env(SMALL_DISK, dir.path())
             .output();
         let Ok(output) = output else { continue };
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -391,36 +396,29 @@ fn on_a_small_disk(test: &str, mount_options: &str) {
             continue;
         }
         assert!(output.status.success() && text.contains("1 passed"), "{text}");
-        return;
+        return None;
     }
-    println!("skipped: this system allows no mounts");
-}
-
-#[test]
-fn a_full_disk_refuses_writes_and_recovers() {
-    on_a_small_disk("inner_full_disk", "size=4m");
-}
-
-#[test]
-fn a_read_only_directory_is_told() {
-    on_a_small_disk("inner_read_only", "size=4m,ro");
+    println!("not tested: this system allows no mounts");
+    None
 }
 
 #[tokio::test]
-#[ignore = "run by a_read_only_directory_is_told"]
-async fn inner_read_only() {
-    let dir = std::env::var("PERENNIAL_TEST_DIR").unwrap();
-    let Err(error) = try_open(Path::new(&dir)).await else {
+async fn a_read_only_directory_is_told() {
+    let Some(dir) = small_disk("a_read_only_directory_is_told", "size=4m,ro") else {
+        return;
+    };
+    let Err(error) = try_open(&dir).await else {
         panic!("opened on a read-only disk");
     };
     assert!(matches!(&error, OpenError::Directory { .. }), "{error}");
 }
 
 #[tokio::test]
-#[ignore = "run by a_full_disk_refuses_writes_and_recovers"]
-async fn inner_full_disk() {
-    let dir = std::env::var("PERENNIAL_TEST_DIR").unwrap();
-    let dir = Path::new(&dir);
+async fn a_full_disk_refuses_writes_and_recovers() {
+    let Some(dir) = small_disk("a_full_disk_refuses_writes_and_recovers", "size=4m") else {
+        return;
+    };
+    let dir = dir.as_path();
     let ballast = dir.join("ballast");
     let reserve = dir.join("reserve");
     std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
