@@ -23,7 +23,7 @@ pub struct AttachArgs {
     #[arg(long)]
     stay: bool,
     /// Extension events too (with --json)
-    #[arg(long, requires = "json")]
+    #[arg(long)]
     extensions: bool,
     /// Allow every tool that asks
     #[arg(long)]
@@ -32,6 +32,9 @@ pub struct AttachArgs {
 
 /// Follows.
 pub async fn run(context: &Context, args: AttachArgs) -> Result<Exit, Error> {
+    if args.extensions && !context.json {
+        return Err(Error::Usage("--extensions needs --json".to_owned()));
+    }
     let client = context.client()?.patient();
     let ctrl_c = CtrlC::listen()?;
     // A session that never worked has no event that could say it rests.

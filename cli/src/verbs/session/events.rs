@@ -19,18 +19,21 @@ pub struct EventsArgs {
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
     /// Newest first (with --json)
-    #[arg(long, requires = "json")]
+    #[arg(long)]
     desc: bool,
     /// At most so many
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Extension events too (with --json)
-    #[arg(long, requires = "json")]
+    #[arg(long)]
     extensions: bool,
 }
 
 /// Prints them.
 pub async fn run(context: &Context, args: EventsArgs) -> Result<Exit, Error> {
+    if (args.desc || args.extensions) && !context.json {
+        return Err(Error::Usage("--desc and --extensions need --json".to_owned()));
+    }
     let mut query: Vec<(&str, String)> = args.types.into_iter().map(|kind| ("types[]", kind)).collect();
     query.extend(args.desc.then(|| ("order", "desc".to_owned())));
     query.extend(args.extensions.then(|| ("include", "extensions".to_owned())));
