@@ -100,6 +100,19 @@ def test_a_custom_tool_is_answered_by_the_client(world: World) -> None:
     assert text(only(world.history(session), "user.custom_tool_result")) == "7 degrees"
 
 
+def test_a_tool_of_a_self_hosted_environment_is_run_by_its_owner(world: World) -> None:
+    environment = world.environment(config={"type": "self_hosted"})
+    assert environment.config.type == "self_hosted"
+    session = world.session(environment_id=environment.id)
+    events = world.turn(session, message(tool("bash", command="true")))
+    use = only(events, "agent.tool_use")
+    assert events[-1].stop_reason.event_ids == [use.id]
+    result = {"type": "user.tool_result", "tool_use_id": use.id, "content": [{"type": "text", "text": "mine"}]}
+    world.send(session, result)
+    assert rest_of(world, session)[-1].stop_reason.type == "end_turn"
+    assert text(only(world.history(session), "user.tool_result")) == "mine"
+
+
 def test_answers_are_taken_once_and_only_where_awaited(world: World) -> None:
     session, events, ids = parked(world, ASK + WEATHER, tool("get_weather", city="Oslo"))
     with pytest.raises(anthropic.APIStatusError) as refused:

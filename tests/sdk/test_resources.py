@@ -73,10 +73,6 @@ def test_an_environment_lives_and_goes(client: anthropic.Anthropic, world: World
         client.beta.environments.retrieve(deleted.id)
 
 
-def test_a_self_hosted_environment(world: World) -> None:
-    assert world.environment(config={"type": "self_hosted"}).config.type == "self_hosted"
-
-
 def test_a_session_keeps_its_agent_as_it_was(client: anthropic.Anthropic, world: World) -> None:
     agent = world.agent(system="first", tools=TOOLS, mcp_servers=SERVERS)
     session = world.session(agent, title="t", metadata={"k": "v"})

@@ -24,6 +24,9 @@ pub struct Rest {
 pub struct PendingUse {
     /// Event id.
     pub id: String,
+    /// Event type: `agent.tool_use`, `agent.mcp_tool_use`, `agent.custom_tool_use`.
+    #[serde(rename = "type")]
+    pub kind: String,
     /// Tool name.
     pub name: String,
     /// Its input.
@@ -37,6 +40,16 @@ impl PendingUse {
     /// Whether a yes or no is what it waits for (else it wants a result from a program).
     pub fn wants_confirmation(&self) -> bool {
         self.evaluated_permission.as_deref() == Some("ask")
+    }
+
+    /// The event a program answers it with, and the member that names this use. Tools of self-hosted environments are run
+    /// by a worker that is not ours.
+    pub fn result_event(&self) -> (&'static str, &'static str) {
+        if self.kind == "agent.custom_tool_use" {
+            ("user.custom_tool_result", "custom_tool_use_id")
+        } else {
+            ("user.tool_result", "tool_use_id")
+        }
     }
 }
 

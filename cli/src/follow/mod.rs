@@ -176,8 +176,9 @@ impl Following<'_> {
             asks.iter().for_each(|used| self.say_how_to_answer(used));
         }
         for used in &others {
+            let (event, member) = used.result_event();
             output::note(&format!(
-                "{} waits for a result from your program: send user.custom_tool_result with custom_tool_use_id {}",
+                "{} waits for a result from your program: send {event} with {member} {}",
                 sanitize(&used.name),
                 used.id
             ));
