@@ -16,7 +16,7 @@ const STEPS: usize = 20;
 const ROUNDS: usize = 10;
 
 fn main() -> Result<()> {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
         .block_on(run())
@@ -59,14 +59,14 @@ async fn first_model_request(data: &std::path::Path) -> Result<()> {
     let session = server.client.session(&agent, &environment).await?;
     let mut head = 0;
     let mut times = Vec::new();
-    for request in 0..REQUESTS {
+    for _ in 0..REQUESTS {
         let sent = Instant::now();
         server.client.say(&session, "hello").await?;
         (_, head) = server
             .client
             .until_idle(&session, head, Duration::from_secs(10))
             .await?;
-        let arrived = model.requests().get(request).context("no model request")?.at;
+        let arrived = model.last_arrival().context("no model request")?;
         times.push(arrived.saturating_duration_since(sent));
     }
     print("POST -> model request received (native, warm)", &mut times);

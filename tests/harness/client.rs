@@ -11,6 +11,8 @@ use crate::sse::Stream;
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    /// Without a timeout: streams stay open.
+    streams: reqwest::Client,
     base: String,
     key: String,
 }
@@ -50,8 +52,10 @@ impl Client {
             .no_proxy()
             .timeout(Duration::from_secs(30))
             .build()?;
+        let streams = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self {
             http,
+            streams,
             base: base.to_owned(),
             key: key.to_owned(),
         })
@@ -159,9 +163,8 @@ impl Client {
     /// # Errors
     /// When the server refuses.
     pub async fn stream(&self, session: &str, query: &str, last_event_id: Option<u64>) -> Result<Stream> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
         let url = format!("{}/v1/sessions/{session}/events/stream{query}", self.base);
-        let mut request = http.get(url).header("x-api-key", &self.key);
+        let mut request = self.streams.get(url).header("x-api-key", &self.key);
         if let Some(seq) = last_event_id {
             request = request.header("last-event-id", seq.to_string());
         }

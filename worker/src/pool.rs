@@ -136,11 +136,14 @@ impl Pool<'_> {
             }
             fail::fail_point!("worker.claim.before");
             match self.worker.ports.leases.claim(self.owner, free).await {
-                Ok(claimed) if claimed.is_empty() => return,
                 Ok(claimed) => {
                     fail::fail_point!("worker.claim.after");
+                    let all = claimed.len() < free as usize;
                     for session in claimed {
                         self.drive(session);
+                    }
+                    if all {
+                        return;
                     }
                 }
                 Err(error) => {

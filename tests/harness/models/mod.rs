@@ -117,6 +117,12 @@ impl ModelServer {
         &self.base_url
     }
 
+    /// When the newest request was complete.
+    #[must_use]
+    pub fn last_arrival(&self) -> Option<Instant> {
+        self.shared.log().requests.last().map(|request| request.at)
+    }
+
     /// Answers the next request that has no answer yet.
     pub fn push(&self, reply: impl Into<Reply>) {
         self.shared.log().queue.push_back(reply.into());
@@ -152,12 +158,14 @@ impl Shared {
 
     /// What to answer: a refusal of what is wrong, what was pushed, or what the script in the prompt says.
     fn reply(&self, headers: HeaderMap, raw: String) -> Vec<Frame> {
+        // Before anything is checked: what is timed is the server under test.
+        let at = Instant::now();
         let body: Value = serde_json::from_str(&raw).unwrap_or_default();
         let mut log = self.log();
         let log = &mut *log;
         let refusal = self.refusal(&headers, &body, &log.issued);
         log.requests.push(Received {
-            at: Instant::now(),
+            at,
             headers,
             raw,
             body: body.clone(),

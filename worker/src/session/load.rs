@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use perennial_engine::ports::{ReadFrom, StoreError};
 use perennial_schema::event::{Draft, Event, Private};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Session, Stop};
 use crate::limits;
@@ -33,6 +33,7 @@ impl Session {
                 let unreadable = |error| Stop::Unreadable(format!("the log is damaged: {error}"));
                 self.fold(&record.decode().map_err(unreadable)?)?;
             }
+            debug!(events = records.len(), seq = last, "replayed");
             debug_assert_eq!(last, self.state.seq);
         }
     }

@@ -25,6 +25,10 @@ impl Verb for Register {
     type Answer = ();
     type Refusal = StoreError;
 
+    fn durable(&self) -> bool {
+        false
+    }
+
     async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), Halt<StoreError>> {
         query("INSERT OR REPLACE INTO owners (owner, expires_at) VALUES (?, ?)")
             .bind(self.owner.stored())
@@ -45,6 +49,10 @@ pub(super) struct Claim {
 impl Verb for Claim {
     type Answer = Vec<Claimed>;
     type Refusal = StoreError;
+
+    fn durable(&self) -> bool {
+        false
+    }
 
     async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Claimed>, Halt<StoreError>> {
         free_dead(db, now).await?;
@@ -70,6 +78,10 @@ pub(super) struct Renew {
 impl Verb for Renew {
     type Answer = Vec<Held>;
     type Refusal = RenewError;
+
+    fn durable(&self) -> bool {
+        false
+    }
 
     async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Held>, Halt<RenewError>> {
         let renewed = query("UPDATE owners SET expires_at = ? WHERE owner = ? AND expires_at > ?")

@@ -30,6 +30,12 @@ pub(super) trait Verb: Send + Sync + 'static {
     fn bytes(&self) -> usize {
         0
     }
+
+    /// Whether its answer promises that it survives a power loss (I2). Leases promise nothing of the kind: every append under
+    /// a lease is a later commit in the same file, and its sync carries the claim along.
+    fn durable(&self) -> bool {
+        true
+    }
 }
 
 /// A ticket with the type of its answer erased.
@@ -38,6 +44,7 @@ pub(super) trait Member: Send {
     async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error>;
     fn answer(self: Box<Self>, fate: Result<(), StoreError>);
     fn bytes(&self) -> usize;
+    fn durable(&self) -> bool;
 }
 
 /// A verb and who waits for it.
@@ -72,6 +79,10 @@ impl<V: Verb> Member for Ticket<V> {
     fn bytes(&self) -> usize {
         self.verb.bytes()
     }
+
+    fn durable(&self) -> bool {
+        self.verb.durable()
+    }
 }
 
 /// What waits. Appends keep their type: several of them are written together.
@@ -92,6 +103,13 @@ impl Work {
         match self {
             Self::Append(ticket) => ticket.verb.bytes(),
             Self::Other(member) => member.bytes(),
+        }
+    }
+
+    fn durable(&self) -> bool {
+        match self {
+            Self::Append(_) => true,
+            Self::Other(member) => member.durable(),
         }
     }
 }
@@ -291,17 +309,80 @@ async fn transact(db: &mut SqliteConnection, batch: &mut [Work], clock: &dyn Clo
         healthy: false,
         said: failure::before_commit(&error),
     };
-    db.execute("BEGIN IMMEDIATE").await.map_err(|error| Lost {
-        healthy: failure::is_busy(&error),
+    // A connection is at FULL between transactions; one that fails in here is closed.
+    let durable = batch.iter().any(Work::durable);
+    let (begin, commit) = if durable {
+        ("BEGIN IMMEDIATE", "COMMIT")
+    } else {
+        (
+            "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+            "COMMIT; PRAGMA synchronous = FULL",
+        )
+    };
+    db.execute(begin).await.map_err(|error| Lost {
+        healthy: durable && failure::is_busy(&error),
         said: failure::before_commit(&error),
     })?;
     let now = clock.now();
     group::run(db, batch, now).await.map_err(before)?;
     fail::fail_point!("broker.commit.before");
-    db.execute("COMMIT").await.map_err(|error| Lost {
+    db.execute(commit).await.map_err(|error| Lost {
         healthy: false,
         said: failure::at_commit(&error),
     })?;
     fail::fail_point!("broker.commit.after");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::clock::System;
+
+    /// Reads the pragma inside its transaction.
+    struct Synchronous {
+        durable: bool,
+        seen: Arc<Mutex<Vec<i64>>>,
+    }
+
+    #[async_trait]
+    impl Verb for Synchronous {
+        type Answer = ();
+        type Refusal = StoreError;
+
+        fn durable(&self) -> bool {
+            self.durable
+        }
+
+        async fn run(&self, db: &mut SqliteConnection, _: Timestamp) -> Result<(), Halt<StoreError>> {
+            let level: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(db).await?;
+            self.seen.lock().expect("not poisoned").push(level);
+            Ok(())
+        }
+    }
+
+    /// FULL is 2, NORMAL is 1. A batch without a promise must not leave the connection at NORMAL for one with a promise.
+    #[tokio::test]
+    async fn only_what_promises_nothing_is_left_unsynced() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = crate::log::sqlite::connect::options(dir.path());
+        let connection = options.connect().await.expect("a database");
+        let lock = Lock::take(dir.path()).expect("nobody else is here");
+        let (writer, task) = start(connection, options, Arc::new(System), lock);
+        let seen = Arc::<Mutex<Vec<i64>>>::default();
+        for durable in [true, false, true] {
+            writer
+                .ask(Synchronous {
+                    durable,
+                    seen: seen.clone(),
+                })
+                .await
+                .expect("done");
+        }
+        writer.stop().await;
+        task.await.expect("ended");
+        assert_eq!(*seen.lock().expect("not poisoned"), [2, 1, 2]);
+    }
 }
