@@ -55,6 +55,20 @@ async fn a_url_needs_its_own_key() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_machine_without_certificates_reaches_its_own_server() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let up = Up::on(&folder.path().join("data"))
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", "/does/not/exist");
+    let _server = up.start().await?;
+    let mut verb = command(&up.data_dir, &["run", "/say hi"])?;
+    verb.env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", "/does/not/exist");
+    run(verb).await?.with(0)?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn wrong_usage_and_configuration_have_their_own_code() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("perennial.toml");
