@@ -42,7 +42,9 @@ impl FromStr for Address {
         let (kind, name) = text.split_once('/').ok_or_else(refuse)?;
         let named = !name.is_empty()
             && name.len() <= NAME_BYTES
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         match kind {
             "agent" if named => Ok(Self::Agent(name.to_owned())),
             "queue" if named => Ok(Self::Queue(name.to_owned())),
@@ -58,14 +60,30 @@ mod tests {
 
     #[test]
     fn addresses_print_as_they_parse() {
-        for text in ["agent/reviewer", "queue/build-1", "session/sesn_00000000000000000000000000000007"] {
-            assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(text.to_owned()));
+        for text in [
+            "agent/reviewer",
+            "queue/build-1",
+            "session/sesn_00000000000000000000000000000007",
+        ] {
+            assert_eq!(
+                text.parse::<Address>().map(|address| address.to_string()),
+                Ok(text.to_owned())
+            );
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "agent/", "agent", "agent/a b", "agent/../x/y", "session/agent_1", "box/a", "queue/\0"] {
+        for text in [
+            "",
+            "agent/",
+            "agent",
+            "agent/a b",
+            "agent/../x/y",
+            "session/agent_1",
+            "box/a",
+            "queue/\0",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text:?}");
         }
     }

@@ -57,7 +57,10 @@ fn every_history_folds_to_its_state() {
         if path.extension().is_none_or(|extension| extension != "jsonl") {
             continue;
         }
-        let events: Vec<_> = read(&path).iter().map(|record| record.decode().expect("a record decodes")).collect();
+        let events: Vec<_> = read(&path)
+            .iter()
+            .map(|record| record.decode().expect("a record decodes"))
+            .collect();
         let state = State::default().fold(&events);
         let found = json!({"fold_version": FOLD_VERSION, "state": state, "messages": state.render().len()});
         let stored = path.with_extension("state.json");
