@@ -26,10 +26,13 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked $(failpoints) -- -D warnings
 
-# The kill rig with its full counts: every failpoint several times, 200 random kills.
+# The kill rig with its full counts: every failpoint several times, 200 random kills. The result is checked in.
 torture: setup-test
 	cargo build --workspace --locked $(failpoints)
-	PERENNIAL_TORTURE=1 cargo test --locked $(failpoints) -p perennial-tests --test e2e -- --nocapture
+	mkdir -p tests/results
+	set -o pipefail; { echo "commit $$(git rev-parse --short HEAD), $$(rustc --version), $$(uname -sr), $$(nproc) cores"; \
+	PERENNIAL_TORTURE=1 cargo test --locked $(failpoints) -p perennial-tests --test e2e -- --nocapture 2>&1; } \
+	| grep --line-buffered -E '^(commit|seed|failpoints:|random moments:|NOT RUN|test )' | tee tests/results/torture.txt
 
 # Fold, render and codec; then what a user waits for, through the release binary.
 bench: setup-build

@@ -8,7 +8,7 @@ pub const QUARANTINE_AFTER: u32 = 8;
 pub const MODEL_ATTEMPTS: u32 = 5;
 
 /// Delay before a session with this many process deaths may be claimed again, in milliseconds: none below
-/// [`ALONE_AFTER`], then 1 s doubling.
+/// [`ALONE_AFTER`], then 1 s doubling; none from [`QUARANTINE_AFTER`] on, where the claim only sets the session aside.
 #[must_use]
 pub const fn attempt_delay_millis(attempts: u32) -> u64 {
     if attempts < ALONE_AFTER {

@@ -121,3 +121,31 @@ proptest! {
         prop_assert!(forked.has_queued_input() || matches!(forked.next(), Step::Rest(None)), "{:?}", forked.next());
     }
 }
+
+/// An interrupt that overtakes a message before any turn took it up ends that message's turn: it enters the context, and the
+/// session rests, visibly, without having asked the model. A message behind the interrupt is answered.
+#[test]
+fn an_interrupt_ends_the_turn_that_has_not_begun() {
+    let mut life = lived::Life::new();
+    life.live(&[0, 1]);
+    assert!(
+        matches!(life.state.next(), Step::Rest(Some(_))),
+        "{:?}",
+        life.state.next()
+    );
+    life.settle();
+    let kinds: Vec<&str> = life.log.iter().map(|event| event.body.kind()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "user.message",
+            "user.interrupt",
+            "input.processed",
+            "session.status_idle"
+        ]
+    );
+    assert_eq!(life.state.render().len(), 1);
+    life.live(&[0, 1, 0]);
+    life.settle();
+    assert!(life.log.iter().any(|event| event.body.kind() == "agent.message"));
+}

@@ -302,3 +302,62 @@ async fn sigterm_drains_and_the_turn_goes_on() -> Result<()> {
     );
     server.kill().await
 }
+
+/// A session that takes its worker down each time is tried again later and later, and after eight deaths set aside, visibly,
+/// until somebody retries it (I15). `make test` goes as far as the first delay.
+#[tokio::test]
+async fn a_session_that_kills_its_worker_is_retried_later_and_then_set_aside() -> Result<()> {
+    let deaths = if torture() { 8 } else { 3 };
+    let world = World::new().await?;
+    let server = Up::on(&world.data())
+        .env("PERENNIAL_KILL_AT", "worker.claim.after=1")
+        .start()
+        .await?;
+    // The answer may be lost with the server; the message is in the log all the same, or is sent again under its key.
+    let path = format!("/v1/sessions/{}/events", world.session);
+    let said = server
+        .client
+        .post_once(&path, "poison", &message("/say survived"))
+        .await;
+    let mut server = server;
+    server.ended(Duration::from_secs(10)).await?;
+    anyhow::ensure!(said.is_ok(), "the message was not acknowledged: {said:?}");
+    for death in 2..=deaths {
+        let mut server = Up::on(&world.data())
+            .env("PERENNIAL_KILL_AT", "worker.claim.after=1")
+            .start()
+            .await?;
+        server
+            .ended(Duration::from_secs(40))
+            .await
+            .with_context(|| format!("death {death}"))?;
+    }
+    let server = Up::on(&world.data()).start().await?;
+    let (events, last) = server.client.until_idle(&world.session, 0, PATIENCE).await?;
+    let has = |events: &[Value], kind: &str| events.iter().any(|event| event["type"] == kind);
+    if !torture() {
+        assert!(
+            has(&events, "session.status_rescheduled") && has(&events, "agent.message"),
+            "{events:#?}"
+        );
+        return server.kill().await;
+    }
+    assert!(
+        has(&events, "session.error") && !has(&events, "agent.message"),
+        "{events:#?}"
+    );
+    let row = server
+        .client
+        .get(&format!("/v1/sessions/{}?include=extensions", world.session))
+        .await?
+        .ok()?;
+    assert_eq!(row["perennial"]["quarantined"], json!(true), "{row}");
+    server
+        .client
+        .post(&format!("/v1/sessions/{}/retry", world.session), &json!({}))
+        .await?
+        .ok()?;
+    let (events, _) = server.client.until_idle(&world.session, last, PATIENCE).await?;
+    assert!(has(&events, "agent.message"), "{events:#?}");
+    server.kill().await
+}

@@ -136,6 +136,7 @@ impl Pool<'_> {
             }
             fail::fail_point!("worker.claim.before");
             match self.worker.ports.leases.claim(self.owner, free).await {
+                Ok(claimed) if claimed.is_empty() => return,
                 Ok(claimed) => {
                     fail::fail_point!("worker.claim.after");
                     let all = claimed.len() < free as usize;

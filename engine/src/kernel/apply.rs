@@ -40,6 +40,9 @@ impl State {
             Body::UserInterrupt(_) => {
                 self.interrupt = Some(id);
                 self.unnamed.push(id);
+                if self.at_rest() {
+                    self.overtaken = self.queue.iter().map(|queued| queued.id).collect();
+                }
             }
             Body::UserToolConfirmation(answer) => {
                 self.unnamed.push(id);
@@ -139,6 +142,7 @@ impl State {
     /// An input enters the context where it is named, never at its own seq (DESIGN §5).
     fn place_input(&mut self, id: EventId, seq: u64) {
         self.unnamed.retain(|unnamed| *unnamed != id);
+        self.overtaken.retain(|overtaken| *overtaken != id);
         if self.interrupt == Some(id) {
             self.interrupt = None;
         }

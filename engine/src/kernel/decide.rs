@@ -193,7 +193,8 @@ impl State {
     }
 
     fn rest_drafts(&self, author: &Author<'_>, stop: Option<StopReason>) -> Vec<Draft> {
-        let mut drafts: Vec<Draft> = author.processed(self.unnamed.clone()).into_iter().collect();
+        let named = self.overtaken.iter().chain(&self.unnamed).copied().collect();
+        let mut drafts: Vec<Draft> = author.processed(named).into_iter().collect();
         drafts.extend(stop.map(|stop_reason| author.draft(Body::SessionStatusIdle(Idle { stop_reason }))));
         drafts
     }
@@ -211,8 +212,7 @@ impl State {
             drafts.push(author.result(call, text_content(&CloseReason::Forked.text(call)), true));
         }
         drafts.extend(author.processed(self.unnamed.clone()));
-        let resting = self.status == Status::Idle && !matches!(self.stop, Some(StopReason::RequiresAction { .. }));
-        if !resting {
+        if !self.at_rest() {
             drafts.push(author.draft(Body::SessionStatusIdle(Idle {
                 stop_reason: StopReason::EndTurn,
             })));

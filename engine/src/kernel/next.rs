@@ -89,8 +89,9 @@ impl State {
     }
 
     fn resting(&self) -> Step {
-        let already = self.status == Status::Idle && !matches!(self.stop, Some(StopReason::RequiresAction { .. }));
-        if already {
+        // A turn that was interrupted before it began ends like one that ran: whoever waits for it sees it end.
+        let begun = self.interrupt.is_none() || self.overtaken.is_empty();
+        if self.at_rest() && begun {
             return Step::Rest(None);
         }
         Step::Rest(Some(match self.last_stop {

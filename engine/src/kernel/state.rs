@@ -34,6 +34,8 @@ pub struct State {
     pub(super) queue: VecDeque<Queued>,
     /// Interrupts and confirmations that took effect but are not yet named in `input.processed`.
     pub(super) unnamed: Vec<EventId>,
+    /// Messages that an interrupt overtook before any turn took them up: the turn it interrupts is theirs.
+    pub(super) overtaken: Vec<EventId>,
     /// Calls without a result: where in `entries` each one is.
     pub(super) open: BTreeMap<EventId, Place>,
     /// Somebody spoke, or a tool answered, after the model's last word.
@@ -55,6 +57,7 @@ impl Default for State {
             entries: Vec::new(),
             queue: VecDeque::new(),
             unnamed: Vec::new(),
+            overtaken: Vec::new(),
             open: BTreeMap::new(),
             owes_reply: false,
             last_stop: StopKind::EndTurn,
@@ -208,6 +211,11 @@ impl State {
             (Status::Idle, _) => self.turn + 1,
             _ => self.turn,
         }
+    }
+
+    /// Idle for any reason but an answer that is awaited: no turn is under way.
+    pub(super) const fn at_rest(&self) -> bool {
+        matches!(self.status, Status::Idle) && !matches!(self.stop, Some(StopReason::RequiresAction { .. }))
     }
 
     fn call_at(&self, place: Place) -> Option<&Call> {
