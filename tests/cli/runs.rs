@@ -129,12 +129,14 @@ async fn until(child: &mut Child, part: &str) -> Result<()> {
     let err = child.stderr.take().context("stderr")?;
     let mut lines = BufReader::new(err).lines();
     let wait = async {
+        let mut said = Vec::new();
         while let Some(line) = lines.next_line().await? {
             if line.contains(part) {
                 return Ok(());
             }
+            said.push(line);
         }
-        anyhow::bail!("{part:?} never came")
+        anyhow::bail!("{part:?} never came, but {said:?}")
     };
     tokio::time::timeout(Duration::from_secs(30), wait)
         .await

@@ -5,6 +5,7 @@
 
 mod asking;
 mod interrupt;
+mod looking;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,7 @@ use crate::render::{Style, Transcript, sanitize, summary};
 
 use asking::Asking;
 pub use interrupt::{CtrlC, OnCtrlC};
+use looking::Looking;
 
 /// How to follow.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub async fn follow(client: &Client, session: &str, ctrl_c: CtrlC, options: Opti
         asking: Asking::new(!options.json),
         interrupted: false,
         working: false,
-        look_at: None,
+        looking: Looking::default(),
         options,
     };
     let end = following.until_end(ctrl_c).await?;
@@ -69,8 +71,7 @@ struct Following<'a> {
     interrupted: bool,
     /// A model request was seen: the input this is about has been taken up.
     working: bool,
-    /// Look whether the session rests when this seq has been seen.
-    look_at: Option<u64>,
+    looking: Looking,
     options: Options,
 }
 
@@ -91,6 +92,7 @@ impl Following<'_> {
                 frame = self.feed.next() => self.frame(&frame?).await?,
                 line = self.asking.line() => self.answer(line).await?,
                 () = ctrl_c.pressed() => self.ctrl_c().await?,
+                () = self.looking.due() => self.look().await?,
             };
             if let Some(end) = end {
                 return Ok(end);
@@ -108,14 +110,14 @@ impl Following<'_> {
             "session.status_terminated" | "session.deleted" => {
                 return Ok(Some(self.end(Exit::EndedBadly, &frame.kind)));
             }
-            "session.status_idle" => self.look_at = Some(0),
-            "session.status_running" => self.look_at = None,
+            "session.status_idle" => self.looking = Looking::AtSeq(0),
+            "session.status_running" => self.looking = Looking::No,
             "span.model_request_start" => self.request_started().await?,
             "user.tool_confirmation" => self.asking.answered(event["tool_use_id"].as_str().unwrap_or_default()),
             _ => {}
         }
-        match self.look_at {
-            Some(seq) if frame.seq.is_some() && self.feed.last() >= seq => self.look().await,
+        match self.looking {
+            Looking::AtSeq(seq) if frame.seq.is_some() && self.feed.last() >= seq => self.look().await,
             _ => Ok(None),
         }
     }
@@ -136,15 +138,15 @@ impl Following<'_> {
     async fn look(&mut self) -> Result<Option<End>, Error> {
         match self.client.rest(self.session).await? {
             Some(rest) if rest.head > self.feed.last() => {
-                self.look_at = Some(rest.head);
+                self.looking = Looking::AtSeq(rest.head);
                 Ok(None)
             }
             Some(rest) => {
-                self.look_at = None;
+                self.looking = Looking::No;
                 self.rest(&rest).await
             }
             None => {
-                self.look_at = None;
+                self.looking = self.looking.later();
                 Ok(None)
             }
         }

@@ -150,9 +150,13 @@ impl House {
         })
     }
 
+    /// Leaves the address where clients of this machine find it. Connections are taken from now on, and served by `run`.
+    pub(super) fn announce(&self) -> Result<()> {
+        files::write_server(&self.data_dir, &self.url)
+    }
+
     /// Serves until told to stop, then winds down.
     pub(super) async fn run(self, told_to_stop: impl Future<Output = ()>) -> Result<()> {
-        files::write_server(&self.data_dir, &self.url)?;
         let closing = CancellationToken::new();
         let worker = tokio::spawn(self.worker.run(closing.clone()));
         let serving = tokio::spawn(perennial_api::serve(

@@ -60,6 +60,8 @@ pub enum BusKind {
 pub async fn run(args: UpArgs, settings: Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     let house = House::build(&args, &settings).await?;
+    // The address is in the data directory before anybody can read it from stdout.
+    house.announce()?;
     banner::print(&house, &settings);
     house.run(signals.stop()).await?;
     Ok(Exit::Done)
