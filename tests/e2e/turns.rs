@@ -335,3 +335,24 @@ async fn an_approval_outlives_the_server() -> Result<()> {
     assert!(folder.join("one").exists() && !folder.join("two").exists());
     server.kill().await
 }
+
+/// However an interrupt races the start of its turn, the turn ends: the two are sent a few milliseconds apart, many times.
+#[tokio::test]
+async fn an_interrupt_at_any_moment_ends_the_turn() -> Result<()> {
+    let (_dir, server) = server().await?;
+    let session = session(&server.client).await?;
+    let interrupt = json!({"events": [{"type": "user.interrupt"}]});
+    let mut last = 0;
+    for micros in (0..10_000).step_by(250) {
+        server.client.say(&session, "/sleep 60000").await?;
+        tokio::time::sleep(Duration::from_micros(micros)).await;
+        server
+            .client
+            .post(&format!("/v1/sessions/{session}/events"), &interrupt)
+            .await?
+            .ok()?;
+        let idle = server.client.until_idle(&session, last, Duration::from_secs(10)).await;
+        (_, last) = idle.with_context(|| format!("{micros} µs apart"))?;
+    }
+    server.kill().await
+}

@@ -203,6 +203,12 @@ impl State {
         !self.queue.is_empty()
     }
 
+    /// Whether inputs go on waiting when the session rests now: all but those whose turn an interrupt ended before it began.
+    #[must_use]
+    pub fn has_input_beyond_rest(&self) -> bool {
+        self.queue.iter().any(|queued| !self.overtaken.contains(&queued.id))
+    }
+
     /// The turn the next model request belongs to: one more after an idle other than `requires_action`.
     #[must_use]
     pub const fn next_turn(&self) -> u64 {

@@ -44,8 +44,11 @@ impl Session {
         fail::fail_point!("worker.dispatch.before");
         self.append(drafts).await?;
         fail::fail_point!("worker.dispatch.after");
-        for call in calls {
-            self.send(call.id);
+        // An interrupt that was folded with this append closes the calls; they have not left and must not (I5).
+        if self.state.interrupt.is_none() {
+            for call in calls {
+                self.send(call.id);
+            }
         }
         Ok(Flow::Continue)
     }

@@ -13,7 +13,7 @@ use super::{Flow, Session, Stop};
 impl Session {
     /// Ends the turn, or gives back a session that had nothing to do.
     pub(super) async fn rest(&mut self, stop: Option<StopReason>) -> Result<Flow, Stop> {
-        let more = self.state.has_queued_input();
+        let more = self.state.has_input_beyond_rest();
         let drafts = self.decide(Command::Rest(stop))?;
         if drafts.is_empty() && !more {
             return self.release(Ready::Never).await;

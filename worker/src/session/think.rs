@@ -22,11 +22,19 @@ enum Asked {
 }
 
 impl Session {
-    /// Appends the start of a model request; the queued inputs enter the context here.
+    /// Appends the start of a model request; the queued inputs enter the context here. Conditional on the head: a request must
+    /// name every input there is, and none may begin behind an interrupt that is not folded yet.
     pub(super) async fn begin_request(&mut self) -> Result<Flow, Stop> {
         let drafts = self.decide(Command::StartRequest)?;
-        self.append(drafts).await?;
-        self.own_request = self.state.request;
+        let terms = Terms {
+            only_at_head: true,
+            ..Terms::default()
+        };
+        if self.append_on(drafts, terms).await? {
+            self.own_request = self.state.request;
+        } else {
+            self.catch_up().await?;
+        }
         Ok(Flow::Continue)
     }
 
@@ -42,8 +50,16 @@ impl Session {
                 .await;
         }
         for attempt in 1.. {
-            if self.own_request.is_none() {
+            while self.own_request.is_none() && self.state.interrupt.is_none() {
                 self.begin_request().await?;
+            }
+            // Folded before anybody waited for it: no notice will come.
+            if self.state.interrupt.is_some() {
+                return if self.own_request.is_some() {
+                    self.abandon(None).await
+                } else {
+                    Ok(Flow::Continue)
+                };
             }
             fail::fail_point!("worker.model.before");
             let asked = self.ask().await?;
