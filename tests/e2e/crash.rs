@@ -309,19 +309,18 @@ async fn sigterm_drains_and_the_turn_goes_on() -> Result<()> {
 async fn a_session_that_kills_its_worker_is_retried_later_and_then_set_aside() -> Result<()> {
     let deaths = if torture() { 8 } else { 3 };
     let world = World::new().await?;
-    let server = Up::on(&world.data())
+    let mut server = Up::on(&world.data())
         .env("PERENNIAL_KILL_AT", "worker.claim.after=1")
         .start()
         .await?;
-    // The answer may be lost with the server; the message is in the log all the same, or is sent again under its key.
+    // The answer may be lost with the server; that it was claimed shows that the message is in the log.
     let path = format!("/v1/sessions/{}/events", world.session);
-    let said = server
+    server
         .client
         .post_once(&path, "poison", &message("/say survived"))
-        .await;
-    let mut server = server;
+        .await
+        .ok();
     server.ended(Duration::from_secs(10)).await?;
-    anyhow::ensure!(said.is_ok(), "the message was not acknowledged: {said:?}");
     for death in 2..=deaths {
         let mut server = Up::on(&world.data())
             .env("PERENNIAL_KILL_AT", "worker.claim.after=1")
