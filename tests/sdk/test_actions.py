@@ -143,6 +143,12 @@ def test_an_interrupt_stops_a_running_turn(world: World) -> None:
     assert "on" in said[-1]
 
 
+def test_an_interrupt_stops_a_turn_that_has_not_begun(world: World) -> None:
+    session = world.session()
+    events = world.turn(session, message("/sleep 5000"), {"type": "user.interrupt"})
+    assert "agent.message" not in types(events) and events[-1].stop_reason.type == "end_turn"
+
+
 def test_an_interrupt_stops_a_running_tool(world: World) -> None:
     session = world.session()
     with world.client.beta.sessions.events.stream(session.id) as stream:

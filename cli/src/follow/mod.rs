@@ -53,7 +53,6 @@ pub async fn follow(client: &Client, session: &str, ctrl_c: CtrlC, options: Opti
         transcript: Transcript::new(options.style, options.own.clone()),
         asking: Asking::new(!options.json),
         interrupted: false,
-        working: false,
         looking: Looking::default(),
         options,
     };
@@ -69,8 +68,6 @@ struct Following<'a> {
     transcript: Transcript,
     asking: Asking,
     interrupted: bool,
-    /// A model request was seen: the input this is about has been taken up.
-    working: bool,
     looking: Looking,
     options: Options,
 }
@@ -112,7 +109,6 @@ impl Following<'_> {
             }
             "session.status_idle" => self.looking = Looking::AtSeq(0),
             "session.status_running" => self.looking = Looking::No,
-            "span.model_request_start" => self.request_started().await?,
             "user.tool_confirmation" => self.asking.answered(event["tool_use_id"].as_str().unwrap_or_default()),
             _ => {}
         }
@@ -228,24 +224,10 @@ impl Following<'_> {
         output::note("\ninterrupting; press Ctrl-C again to leave at once");
         self.interrupted = true;
         self.asking.stop();
-        self.interrupt().await?;
-        Ok(None)
-    }
-
-    /// An interrupt stops what is under way and lets queued messages go on. One that came before our message was taken up
-    /// has to be repeated.
-    async fn request_started(&mut self) -> Result<(), Error> {
-        let first = !std::mem::replace(&mut self.working, true);
-        if first && self.interrupted {
-            self.interrupt().await?;
-        }
-        Ok(())
-    }
-
-    async fn interrupt(&self) -> Result<(), Error> {
         let body = json!({"events": [{"type": "user.interrupt"}]});
         let path = format!("/v1/sessions/{}/events", self.session);
-        self.client.post(&path, &body).await.map(drop)
+        self.client.post(&path, &body).await?;
+        Ok(None)
     }
 
     fn end(&self, exit: Exit, stop: &str) -> End {
