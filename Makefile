@@ -31,7 +31,7 @@ torture: setup-test
 	cargo build --workspace --locked $(failpoints)
 	mkdir -p tests/results
 	set -o pipefail; { echo "commit $$(git rev-parse --short HEAD), $$(rustc --version), $$(uname -sr), $$(nproc) cores"; \
-	PERENNIAL_TORTURE=1 cargo test --locked $(failpoints) -p perennial-tests --test e2e -- --nocapture 2>&1; } \
+	PERENNIAL_TORTURE=1 cargo test --locked -p perennial-tests --test e2e -- --nocapture 2>&1; } \
 	| grep --line-buffered -E '^(commit|seed|failpoints:|random moments:|NOT RUN|test )' | tee tests/results/torture.txt
 
 # Fold, render and codec; then what a user waits for, through the release binary.
