@@ -38,7 +38,7 @@ torture: setup-test
 bench: setup-build
 	cargo bench --locked -p perennial-engine
 	cargo build --release --locked --bin perennial
-	PERENNIAL_BIN=target/release/perennial cargo bench --locked -p perennial-tests --bench service
+	PERENNIAL_BIN=$(CURDIR)/target/release/perennial cargo bench --locked -p perennial-tests --bench service
 
 setup-build:
 	scripts/setup.sh --build
