@@ -20,7 +20,7 @@ up: setup-build
 
 test: setup-test lint
 	cargo build --workspace --locked $(failpoints)
-	cargo test --workspace --locked $(failpoints)
+	cargo test --workspace --locked --no-fail-fast $(failpoints)
 
 lint:
 	cargo fmt --all --check

@@ -34,11 +34,6 @@ use self::rehearsal::Rehearsal;
 pub const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
 /// Base URL of OpenAI's API.
 pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
-/// The default model when there is a key for Anthropic.
-pub const ANTHROPIC_DEFAULT: &str = "claude-sonnet-4-6";
-/// The default model when there is a key for OpenAI alone.
-pub const OPENAI_DEFAULT: &str = "gpt-5.5";
-
 /// Which providers there are.
 #[derive(Clone, Debug, Default)]
 pub struct ModelSettings {
@@ -95,18 +90,6 @@ impl Models {
             http: Http::new(settings.timeouts),
             anthropic: settings.anthropic.as_ref().map(Anthropic::new),
             openai: settings.openai.as_ref().map(OpenAi::new),
-        }
-    }
-
-    /// The model of an agent that names none.
-    #[must_use]
-    pub const fn default_model(&self) -> &'static str {
-        if self.anthropic.is_some() {
-            ANTHROPIC_DEFAULT
-        } else if self.openai.is_some() {
-            OPENAI_DEFAULT
-        } else {
-            rehearsal::ID
         }
     }
 }
@@ -185,7 +168,6 @@ mod tests {
     #[tokio::test]
     async fn a_missing_key_is_named() {
         let models = Models::new(&ModelSettings::default());
-        assert_eq!(models.default_model(), "rehearsal-1");
         for (model, setting) in [("claude-x", "ANTHROPIC_API_KEY"), ("gpt-x", "OPENAI_API_KEY")] {
             let asked = models
                 .request(request(model, vec![said("hi")]), &mut Recorder::default())
