@@ -212,7 +212,8 @@ impl State {
             drafts.push(author.result(call, text_content(&CloseReason::Forked.text(call)), true));
         }
         drafts.extend(author.processed(self.unnamed.clone()));
-        if !self.at_rest() {
+        // A cut may fall inside a commit, behind an input that nobody will answer here.
+        if !self.at_rest() || self.owes_reply {
             drafts.push(author.draft(Body::SessionStatusIdle(Idle {
                 stop_reason: StopReason::EndTurn,
             })));
