@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use anyhow::Result;
 use eventsource_stream::{Event, EventStreamError, Eventsource};
-use futures_util::{Stream as _, StreamExt};
+use futures_util::StreamExt;
 use serde_json::Value;
 
 /// One frame.
@@ -51,7 +51,6 @@ impl Stream {
                 data,
             }));
         }
-        debug_assert!(self.events.size_hint().0 == 0);
         Ok(None)
     }
 }

@@ -11,12 +11,11 @@ mod rest;
 mod think;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 use perennial_engine::kernel::{self, Command, State, Step};
 use perennial_engine::ports::{
-    AppendError, Bus, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
+    AppendError, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
 };
 use perennial_engine::retry;
 use perennial_schema::EventId;
@@ -272,11 +271,6 @@ async fn newer(notices: &mut Box<dyn Subscription>, head: &mut tokio::sync::watc
             }
         }
     }
-}
-
-/// A bus as the previews need it.
-fn bus(ports: &Ports) -> Arc<dyn Bus> {
-    ports.bus.clone()
 }
 
 /// An append error that ends the drive.

@@ -87,7 +87,7 @@ impl Session {
             tools: &self.tools.clone(),
             messages: self.state.render(),
         };
-        let mut sink = BusSink::new(super::bus(&self.ports), self.ports.ids.clone(), self.key);
+        let mut sink = BusSink::new(self.ports.bus.clone(), self.ports.ids.clone(), self.key);
         // The harness is borrowed by the request for as long as it lasts; the rest of the session is not.
         let mut harness = match self.harness.take() {
             Some(harness) => harness,
