@@ -187,6 +187,7 @@ impl From<AppendError> for ApiError {
             AppendError::Running => {
                 Self::bad_request("the session is running: wait until it is idle, or send user.interrupt and try again")
             }
+            AppendError::NotQuarantined => Self::conflict("the session is not quarantined; there is nothing to retry"),
             AppendError::NotAwaited(id) => Self::bad_request(format!(
                 "no tool use {id} in this session waits for this; tool results and confirmations name the event id of the tool use"
             )),

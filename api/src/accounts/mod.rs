@@ -47,6 +47,35 @@ pub struct Made<T> {
     pub replayed: bool,
 }
 
+/// What an earlier request under an idempotency key came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The agent's or environment's id.
+    pub resource_id: String,
+    /// The agent's version; 0 for an environment.
+    pub version: u64,
+}
+
+impl Earlier {
+    /// It left this version of an agent.
+    #[must_use]
+    pub fn agent(id: AgentId, version: u64) -> Self {
+        Self {
+            resource_id: id.to_string(),
+            version,
+        }
+    }
+
+    /// It made or changed this environment.
+    #[must_use]
+    pub fn environment(id: EnvironmentId) -> Self {
+        Self {
+            resource_id: id.to_string(),
+            version: 0,
+        }
+    }
+}
+
 /// A listing of agents or environments, newest first.
 #[derive(Clone, Debug)]
 pub struct Listing<Id> {
@@ -97,13 +126,23 @@ pub trait Accounts: Send + Sync {
         idempotency: Option<Idempotency>,
     ) -> Result<Made<Agent>, AccountsError>;
 
-    /// The outcome of an earlier update under this idempotency key, if there was one.
-    async fn replayed_agent(
+    /// What an earlier request under this idempotency key came to, if there was one: asked before a change is judged, because
+    /// a repetition must be answered even where the change would be refused by now.
+    async fn recalled(
         &self,
         workspace: WorkspaceId,
         idempotency: &Idempotency,
         at: Timestamp,
-    ) -> Result<Option<Agent>, AccountsError>;
+    ) -> Result<Option<Earlier>, AccountsError>;
+
+    /// Remembers a request that had nothing to change, so that its key cannot be used with another body.
+    async fn remember(
+        &self,
+        workspace: WorkspaceId,
+        idempotency: Idempotency,
+        made: Earlier,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Archives; a second time changes nothing.
     async fn archive_agent(
@@ -111,7 +150,8 @@ pub trait Accounts: Send + Sync {
         workspace: WorkspaceId,
         id: AgentId,
         at: Timestamp,
-    ) -> Result<Option<Agent>, StoreError>;
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Agent>, AccountsError>;
 
     /// Agents, newest version each.
     async fn agents(&self, workspace: WorkspaceId, listing: Listing<AgentId>) -> Result<Vec<Agent>, StoreError>;
@@ -141,6 +181,7 @@ pub trait Accounts: Send + Sync {
         &self,
         workspace: WorkspaceId,
         environment: Environment,
+        idempotency: Option<Idempotency>,
     ) -> Result<Option<Environment>, AccountsError>;
 
     /// Removes an environment; sessions keep the config they were made with. False when it was not there.

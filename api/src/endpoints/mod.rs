@@ -8,11 +8,12 @@ pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod sessions;
 
-use perennial_engine::ports::{Append, AppendError, Appended, StoreError};
+use perennial_engine::ports::{Append, AppendError, Appended, Idempotency, StoreError};
 use perennial_schema::{AgentId, EnvironmentId};
 
-use crate::accounts::AccountsError;
+use crate::accounts::{AccountsError, Earlier};
 use crate::api::App;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::limits::APPEND_TRIES;
 
@@ -28,6 +29,22 @@ pub(crate) async fn append(app: &App, append: Append) -> Result<Appended, Append
             outcome => return outcome,
         }
     }
+}
+
+/// Remembers a request that had nothing to change, so that its key cannot be used with another body.
+pub(crate) async fn changed_nothing(
+    app: &App,
+    principal: Principal,
+    idempotency: Option<Idempotency>,
+    made: Earlier,
+) -> Result<(), ApiError> {
+    let Some(idempotency) = idempotency else { return Ok(()) };
+    let (accounts, at) = (&app.ports.accounts, app.ports.clock.now());
+    let workspace = principal.workspace;
+    if accounts.recalled(workspace, &idempotency, at).await?.is_none() {
+        accounts.remember(workspace, idempotency, made, at).await?;
+    }
+    Ok(())
 }
 
 /// An agent id in a path.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, id, message};
+use crate::sessions::quarantine;
 
 const KEY: (&str, &str) = ("idempotency-key", "once");
 
@@ -46,6 +47,129 @@ async fn a_key_gives_the_first_answer_and_refuses_another_body() {
     }
     let sessions = rig.get("/v1/sessions?limit=100").await.ok();
     assert_eq!(sessions["data"].as_array().unwrap().len(), 1 + 2 + 2);
+}
+
+/// Every POST there is, with a body it takes and the answer's field that names what it did; resources of its own each.
+async fn every_post(rig: &Rig) -> Vec<(&'static str, String, Value)> {
+    let agent = rig.agent().await;
+    let ended = rig.agent().await;
+    let environment = rig.environment(json!({"type": "local"})).await;
+    let closed = rig.environment(json!({"type": "local"})).await;
+    let session = rig.session().await;
+    let archived = rig.session().await;
+    let poisonous = rig.session().await;
+    rig.say(&poisonous, "work").await;
+    quarantine(rig, &rig.claim().await).await;
+    let one = |route, id: &str, body| {
+        let (before, after) = route_parts(route);
+        (route, format!("{before}{id}{after}"), body)
+    };
+    vec![
+        one("/v1/agents", "", json!({"name": "a", "model": "m"})),
+        one("/v1/agents/{agent_id}", &agent, json!({"system": "x"})),
+        one("/v1/agents/{agent_id}/archive", &ended, json!({})),
+        one("/v1/environments", "", json!({"name": "a"})),
+        one(
+            "/v1/environments/{environment_id}",
+            &environment,
+            json!({"description": "x"}),
+        ),
+        one("/v1/environments/{environment_id}/archive", &closed, json!({})),
+        one(
+            "/v1/sessions",
+            "",
+            json!({"agent": agent, "environment_id": environment}),
+        ),
+        one("/v1/sessions/{session_id}", &session, json!({"title": "x"})),
+        one("/v1/sessions/{session_id}/archive", &archived, json!({})),
+        one("/v1/sessions/{session_id}/events", &session, message("a")),
+        one("/v1/sessions/{session_id}/fork", &session, json!({})),
+        one("/v1/sessions/{session_id}/retry", &poisonous, json!({})),
+    ]
+}
+
+fn route_parts(route: &str) -> (&str, &str) {
+    let Some((before, rest)) = route.split_once('{') else {
+        return (route, "");
+    };
+    (before, rest.split_once('}').unwrap().1)
+}
+
+#[tokio::test]
+async fn every_post_remembers_its_key() {
+    let rig = Rig::new().await;
+    let routes = every_post(&rig).await;
+    let document = rig.get("/openapi.json").await.ok();
+    let posts = document["paths"].as_object().unwrap().iter();
+    let mut posts: Vec<&str> = posts
+        .filter(|(_, verbs)| verbs["post"].is_object())
+        .map(|(path, _)| path.as_str())
+        .collect();
+    posts.sort_unstable();
+    let mut tested: Vec<&str> = routes.iter().map(|(route, ..)| *route).collect();
+    tested.sort_unstable();
+    assert_eq!(tested, posts, "a POST without a test here");
+    for (_, path, body) in routes {
+        let first = rig.post_with(&path, &body, &[KEY]).await.ok();
+        assert_eq!(rig.post_with(&path, &body, &[KEY]).await.ok(), first, "{path}");
+        let mut other = body.clone();
+        match path.ends_with("/fork") {
+            true => other["title"] = json!("other"),
+            false => other["metadata"] = json!({"other": "body"}),
+        }
+        let reused = rig.post_with(&path, &other, &[KEY]).await;
+        assert!(
+            reused.refused(422, "invalid_request_error").contains("Idempotency-Key"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_changes_nothing_takes_its_key_too() {
+    let rig = Rig::new().await;
+    let (agent, environment) = (rig.agent().await, rig.environment(json!({"type": "local"})).await);
+    let session = rig.session().await;
+    rig.text(&format!("/v1/environments/{environment}/archive"), "")
+        .await
+        .ok();
+    for (path, same, other) in [
+        (
+            format!("/v1/agents/{agent}"),
+            json!({"name": "coder"}),
+            json!({"name": "other"}),
+        ),
+        (
+            format!("/v1/sessions/{session}"),
+            json!({"title": null}),
+            json!({"title": "other"}),
+        ),
+        (
+            format!("/v1/environments/{environment}/archive"),
+            json!({}),
+            json!({"other": 1}),
+        ),
+    ] {
+        let before = rig.get(path.trim_end_matches("/archive")).await.ok();
+        assert_eq!(rig.post_with(&path, &same, &[KEY]).await.ok(), before, "{path}");
+        rig.post_with(&path, &other, &[KEY])
+            .await
+            .refused(422, "invalid_request_error");
+    }
+}
+
+#[tokio::test]
+async fn a_repetition_is_answered_where_the_change_would_be_refused_by_now() {
+    let rig = Rig::new().await;
+    let environment = rig.environment(json!({"type": "local"})).await;
+    let path = format!("/v1/environments/{environment}");
+    let body = json!({"description": "x"});
+    rig.post_with(&path, &body, &[KEY]).await.ok();
+    rig.text(&format!("{path}/archive"), "").await.ok();
+    assert_eq!(rig.post_with(&path, &body, &[KEY]).await.ok()["description"], "x");
+    rig.post_with(&path, &body, &[("idempotency-key", "another")])
+        .await
+        .refused(400, "invalid_request_error");
 }
 
 #[tokio::test]

@@ -204,7 +204,7 @@ async fn retry_needs_a_quarantine() {
     assert_eq!(rig.get(&path).await.ok()["perennial"]["quarantined"], false);
 }
 
-async fn quarantine(rig: &Rig, claimed: &perennial_engine::ports::Claimed) {
+pub(crate) async fn quarantine(rig: &Rig, claimed: &perennial_engine::ports::Claimed) {
     use perennial_engine::ports::{Append, Authority, Ids as _, Log as _, Projection};
     let now = perennial_schema::Timestamp::from_micros(1);
     let events = perennial_engine::kernel::quarantine("poison".into(), now, &crate::rig::Fresh);

@@ -66,6 +66,9 @@ impl Head {
                 if guards.contains(&Guard::NotRunning) && self.is_running() {
                     return Err(AppendError::Running);
                 }
+                if guards.contains(&Guard::Quarantined) && !self.quarantined {
+                    return Err(AppendError::NotQuarantined);
+                }
                 Ok(())
             }
         }
@@ -268,7 +271,7 @@ pub(crate) fn tool_uses(append: &Append) -> Vec<EventId> {
         .iter()
         .filter_map(|guard| match guard {
             Guard::Unanswered { tool_use_id, .. } => Some(*tool_use_id),
-            Guard::NotRunning => None,
+            Guard::NotRunning | Guard::Quarantined => None,
         })
         .chain(
             append

@@ -60,6 +60,8 @@ pub enum Guard {
     },
     /// The session is not running (nor ready to run) and nobody holds it.
     NotRunning,
+    /// The session is quarantined.
+    Quarantined,
 }
 
 /// A repeated request is answered with the first one's outcome (I19). Scoped by workspace and `scope`.
@@ -168,6 +170,9 @@ pub enum AppendError {
     /// The session is running.
     #[error("the session is running")]
     Running,
+    /// The session is not quarantined.
+    #[error("the session is not quarantined")]
+    NotQuarantined,
     /// No such tool use in this session, or it does not wait for this.
     #[error("no tool use {0} waits for this")]
     NotAwaited(EventId),

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::{SqliteAccounts, Window, begin, commit, decode, encode, number, recall, remember, store};
-use crate::accounts::{AccountsError, Listing, Made};
+use crate::accounts::{AccountsError, Earlier, Listing, Made};
 
 const ADD: &str = "INSERT INTO agents (workspace_id, id, version, created_at) VALUES (?1, ?2, ?3, ?4)";
 const ADD_VERSION: &str = "INSERT INTO agent_versions (workspace_id, agent_id, version, definition, metadata, created_at) \
@@ -51,19 +51,6 @@ impl SqliteAccounts {
             .await
     }
 
-    pub(super) async fn recall_agent(
-        &self,
-        workspace: WorkspaceId,
-        idempotency: Idempotency,
-        at: Timestamp,
-    ) -> Result<Option<Agent>, AccountsError> {
-        self.run(move |pool| async move {
-            let mut connection = pool.acquire().await.map_err(store)?;
-            earlier(&mut connection, workspace, Some(&idempotency), at).await
-        })
-        .await
-    }
-
     pub(super) async fn find_agent(
         &self,
         workspace: WorkspaceId,
@@ -82,9 +69,13 @@ impl SqliteAccounts {
         workspace: WorkspaceId,
         id: AgentId,
         at: Timestamp,
-    ) -> Result<Option<Agent>, StoreError> {
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Agent>, AccountsError> {
         self.run(move |pool| async move {
             let mut transaction = begin(&pool).await?;
+            if let Some(agent) = earlier(&mut transaction, workspace, idempotency.as_ref(), at).await? {
+                return Ok(Some(agent));
+            }
             sqlx::query(ARCHIVE)
                 .bind(workspace.to_string())
                 .bind(id.to_string())
@@ -93,6 +84,9 @@ impl SqliteAccounts {
                 .await
                 .map_err(store)?;
             let agent = get(&mut transaction, workspace, id, None).await?;
+            if let Some(agent) = &agent {
+                remember(&mut transaction, workspace, idempotency.as_ref(), &made(agent), at).await?;
+            }
             commit(transaction).await?;
             Ok(agent)
         })
@@ -206,12 +200,10 @@ async fn finish(
     agent: Agent,
     idempotency: Option<Idempotency>,
 ) -> Result<Made<Agent>, AccountsError> {
-    let id = agent.snapshot.id.to_string();
-    let version = agent.snapshot.version;
     sqlx::query(ADD_VERSION)
         .bind(workspace.to_string())
-        .bind(&id)
-        .bind(number(version))
+        .bind(agent.snapshot.id.to_string())
+        .bind(number(agent.snapshot.version))
         .bind(encode(&agent.snapshot)?)
         .bind(encode(&agent.metadata)?)
         .bind(agent.updated_at.micros())
@@ -222,8 +214,7 @@ async fn finish(
         &mut transaction,
         workspace,
         idempotency.as_ref(),
-        &id,
-        version,
+        &made(&agent),
         agent.updated_at,
     )
     .await?;
@@ -232,6 +223,10 @@ async fn finish(
         resource: agent,
         replayed: false,
     })
+}
+
+fn made(agent: &Agent) -> Earlier {
+    Earlier::agent(agent.snapshot.id, agent.snapshot.version)
 }
 
 async fn earlier(

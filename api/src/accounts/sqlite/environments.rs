@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::{SqliteAccounts, Window, begin, commit, decode, encode, inconsistent, recall, remember, store};
-use crate::accounts::{AccountsError, Listing, Made};
+use crate::accounts::{AccountsError, Earlier, Listing, Made};
 
 const ADD: &str = "INSERT INTO environments \
                    (workspace_id, id, name, description, config, metadata, created_at, updated_at) \
@@ -48,8 +48,9 @@ impl SqliteAccounts {
         &self,
         workspace: WorkspaceId,
         environment: Environment,
+        idempotency: Option<Idempotency>,
     ) -> Result<Option<Environment>, AccountsError> {
-        self.run(move |pool| async move { put(&pool, workspace, environment).await })
+        self.run(move |pool| async move { put(&pool, workspace, environment, idempotency).await })
             .await
     }
 
@@ -104,11 +105,7 @@ async fn add(
 ) -> Result<Made<Environment>, AccountsError> {
     let mut transaction = begin(pool).await?;
     let at = environment.created_at;
-    if let Some(idempotency) = &idempotency
-        && let Some(earlier) = recall(&mut transaction, workspace, idempotency, at).await?
-        && let Ok(id) = earlier.resource_id.parse()
-        && let Some(resource) = get(&mut transaction, workspace, id).await?
-    {
+    if let Some(resource) = earlier(&mut transaction, workspace, idempotency.as_ref(), at).await? {
         return Ok(Made {
             resource,
             replayed: true,
@@ -125,8 +122,14 @@ async fn add(
         .execute(&mut *transaction)
         .await
         .map_err(|error| taken(error, &environment.name))?;
-    let id = environment.id.to_string();
-    remember(&mut transaction, workspace, idempotency.as_ref(), &id, 0, at).await?;
+    remember(
+        &mut transaction,
+        workspace,
+        idempotency.as_ref(),
+        &Earlier::environment(environment.id),
+        at,
+    )
+    .await?;
     commit(transaction).await?;
     Ok(Made {
         resource: environment,
@@ -138,7 +141,13 @@ async fn put(
     pool: &SqlitePool,
     workspace: WorkspaceId,
     environment: Environment,
+    idempotency: Option<Idempotency>,
 ) -> Result<Option<Environment>, AccountsError> {
+    let mut transaction = begin(pool).await?;
+    let at = environment.updated_at;
+    if let Some(resource) = earlier(&mut transaction, workspace, idempotency.as_ref(), at).await? {
+        return Ok(Some(resource));
+    }
     let done = sqlx::query(PUT)
         .bind(workspace.to_string())
         .bind(environment.id.to_string())
@@ -146,12 +155,42 @@ async fn put(
         .bind(&environment.description)
         .bind(encode(&environment.config)?)
         .bind(encode(&environment.metadata)?)
-        .bind(environment.updated_at.micros())
+        .bind(at.micros())
         .bind(environment.archived_at.map(Timestamp::micros))
-        .execute(pool)
+        .execute(&mut *transaction)
         .await
         .map_err(|error| taken(error, &environment.name))?;
-    Ok((done.rows_affected() > 0).then_some(environment))
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
+    remember(
+        &mut transaction,
+        workspace,
+        idempotency.as_ref(),
+        &Earlier::environment(environment.id),
+        at,
+    )
+    .await?;
+    commit(transaction).await?;
+    Ok(Some(environment))
+}
+
+async fn earlier(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    idempotency: Option<&Idempotency>,
+    at: Timestamp,
+) -> Result<Option<Environment>, AccountsError> {
+    let Some(idempotency) = idempotency else {
+        return Ok(None);
+    };
+    let Some(earlier) = recall(&mut *connection, workspace, idempotency, at).await? else {
+        return Ok(None);
+    };
+    let Ok(id) = earlier.resource_id.parse() else {
+        return Ok(None);
+    };
+    Ok(get(connection, workspace, id).await?)
 }
 
 /// The only unique constraint a client can meet is the name's.

@@ -16,7 +16,7 @@ use perennial_schema::{Timestamp, WorkspaceId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor as _, Row as _, Sqlite, SqliteConnection, Transaction};
 
-use super::AccountsError;
+use super::{AccountsError, Earlier};
 use crate::limits::{IDEMPOTENCY_KEPT, SDK_RETRY_WINDOW};
 
 const STORE: &str = "accounts";
@@ -144,12 +144,6 @@ fn encode<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| inconsistent("(unsaved)", "", error))
 }
 
-/// What an earlier request under an idempotency key made.
-struct Earlier {
-    resource_id: String,
-    version: u64,
-}
-
 const RECALL: &str = "SELECT body_hash, resource_id, version, created_at FROM account_idempotency \
                       WHERE workspace_id = ?1 AND scope = ?2 AND key = ?3";
 const REMEMBER: &str = "INSERT OR REPLACE INTO account_idempotency \
@@ -200,8 +194,7 @@ async fn remember(
     connection: &mut SqliteConnection,
     workspace: WorkspaceId,
     idempotency: Option<&Idempotency>,
-    resource_id: &str,
-    version: u64,
+    made: &Earlier,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(idempotency) = idempotency else { return Ok(()) };
@@ -216,8 +209,8 @@ async fn remember(
         .bind(&idempotency.scope)
         .bind(&idempotency.key)
         .bind(&idempotency.body_hash)
-        .bind(resource_id)
-        .bind(number(version))
+        .bind(&made.resource_id)
+        .bind(number(made.version))
         .bind(at.micros())
         .execute(connection)
         .await

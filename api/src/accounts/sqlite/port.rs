@@ -6,8 +6,8 @@ use perennial_schema::agent::Agent;
 use perennial_schema::environment::Environment;
 use perennial_schema::{AgentId, EnvironmentId, KeyId, Timestamp, WorkspaceId};
 
-use super::SqliteAccounts;
-use crate::accounts::{Accounts, AccountsError, ApiKey, Ensured, Listing, Made, Secret};
+use super::{SqliteAccounts, begin, commit, recall, remember, store};
+use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, Listing, Made, Secret};
 
 #[async_trait]
 impl Accounts for SqliteAccounts {
@@ -50,13 +50,33 @@ impl Accounts for SqliteAccounts {
         self.add_agent_version(workspace, agent, idempotency).await
     }
 
-    async fn replayed_agent(
+    async fn recalled(
         &self,
         workspace: WorkspaceId,
         idempotency: &Idempotency,
         at: Timestamp,
-    ) -> Result<Option<Agent>, AccountsError> {
-        self.recall_agent(workspace, idempotency.clone(), at).await
+    ) -> Result<Option<Earlier>, AccountsError> {
+        let idempotency = idempotency.clone();
+        self.run(move |pool| async move {
+            let mut connection = pool.acquire().await.map_err(store)?;
+            recall(&mut connection, workspace, &idempotency, at).await
+        })
+        .await
+    }
+
+    async fn remember(
+        &self,
+        workspace: WorkspaceId,
+        idempotency: Idempotency,
+        made: Earlier,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.run(move |pool| async move {
+            let mut transaction = begin(&pool).await?;
+            remember(&mut transaction, workspace, Some(&idempotency), &made, at).await?;
+            commit(transaction).await
+        })
+        .await
     }
 
     async fn archive_agent(
@@ -64,8 +84,9 @@ impl Accounts for SqliteAccounts {
         workspace: WorkspaceId,
         id: AgentId,
         at: Timestamp,
-    ) -> Result<Option<Agent>, StoreError> {
-        self.archive(workspace, id, at).await
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Agent>, AccountsError> {
+        self.archive(workspace, id, at, idempotency).await
     }
 
     async fn agents(&self, workspace: WorkspaceId, listing: Listing<AgentId>) -> Result<Vec<Agent>, StoreError> {
@@ -99,8 +120,9 @@ impl Accounts for SqliteAccounts {
         &self,
         workspace: WorkspaceId,
         environment: Environment,
+        idempotency: Option<Idempotency>,
     ) -> Result<Option<Environment>, AccountsError> {
-        self.replace_environment(workspace, environment).await
+        self.replace_environment(workspace, environment, idempotency).await
     }
 
     async fn delete_environment(&self, workspace: WorkspaceId, id: EnvironmentId) -> Result<bool, StoreError> {

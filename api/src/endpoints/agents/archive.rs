@@ -20,15 +20,14 @@ pub(crate) async fn archive_agent(
     State(app): State<App>,
     principal: Principal,
     Id(id): Id,
-    // Repeating this changes nothing by itself; the header is checked like everywhere.
-    _repeatable: Repeatable,
-    _body: JsonBody,
+    repeatable: Repeatable,
+    body: JsonBody,
 ) -> Result<Response, ApiError> {
     let at = app.ports.clock.now();
     let agent = app
         .ports
         .accounts
-        .archive_agent(principal.workspace, agent_id(&id)?, at)
+        .archive_agent(principal.workspace, agent_id(&id)?, at, repeatable.with(&body))
         .await?;
     agent
         .map(|agent| json(&agent))

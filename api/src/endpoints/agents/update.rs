@@ -5,11 +5,11 @@ use axum::response::Response;
 use perennial_schema::AgentId;
 use perennial_schema::agent::Agent;
 
-use crate::accounts::AccountsError;
+use crate::accounts::{AccountsError, Earlier};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
-use crate::endpoints::agent_id;
+use crate::endpoints::{agent_id, changed_nothing};
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -37,15 +37,20 @@ pub(crate) async fn update_agent(
     let accounts = &app.ports.accounts;
     let at = app.ports.clock.now();
     if let Some(idempotency) = &idempotency
-        && let Some(earlier) = accounts.replayed_agent(principal.workspace, idempotency, at).await?
+        && let Some(earlier) = accounts.recalled(principal.workspace, idempotency, at).await?
+        && let Some(agent) = accounts
+            .agent(principal.workspace, agent, Some(earlier.version))
+            .await?
     {
-        return Ok(json(&earlier));
+        return Ok(json(&agent));
     }
     for _ in 0..TRIES {
         let input: Update = body.parse()?;
         let expected = input.version;
         let current = current(&app, principal, agent, &id, expected).await?;
         let Some(next) = input.apply(&current, at)? else {
+            let made = Earlier::agent(agent, current.snapshot.version);
+            changed_nothing(&app, principal, idempotency, made).await?;
             return Ok(json(&current));
         };
         let put = accounts

@@ -4,9 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::find;
+use crate::accounts::Earlier;
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::changed_nothing;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -21,11 +23,13 @@ pub(crate) async fn archive_environment(
     State(app): State<App>,
     principal: Principal,
     Id(id): Id,
-    _repeatable: Repeatable,
-    _body: JsonBody,
+    repeatable: Repeatable,
+    body: JsonBody,
 ) -> Result<Response, ApiError> {
     let mut environment = find(&app, principal, &id).await?;
+    let idempotency = repeatable.with(&body);
     if environment.archived_at.is_some() {
+        changed_nothing(&app, principal, idempotency, Earlier::environment(environment.id)).await?;
         return Ok(json(&environment));
     }
     let at = app.ports.clock.now();
@@ -34,7 +38,7 @@ pub(crate) async fn archive_environment(
     let put = app
         .ports
         .accounts
-        .put_environment(principal.workspace, environment)
+        .put_environment(principal.workspace, environment, idempotency)
         .await?;
     put.map(|environment| json(&environment))
         .ok_or_else(|| ApiError::not_found("environment", &id))

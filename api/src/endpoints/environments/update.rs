@@ -23,19 +23,25 @@ pub(crate) async fn update_environment(
     State(app): State<App>,
     principal: Principal,
     Id(id): Id,
-    // Setting the same fields again changes nothing but the time.
-    _repeatable: Repeatable,
+    repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let input: Update = body.parse()?;
     let environment = find(&app, principal, &id).await?;
+    let (idempotency, at) = (repeatable.with(&body), app.ports.clock.now());
+    let accounts = &app.ports.accounts;
+    if let Some(idempotency) = &idempotency
+        && accounts.recalled(principal.workspace, idempotency, at).await?.is_some()
+    {
+        return Ok(json(&environment));
+    }
     if environment.archived_at.is_some() {
         return Err(
             ApiError::bad_request("the environment is archived and takes no more changes").code("environment_archived"),
         );
     }
-    let next = input.apply(environment, app.ports.clock.now())?;
-    let put = app.ports.accounts.put_environment(principal.workspace, next).await?;
+    let next = input.apply(environment, at)?;
+    let put = accounts.put_environment(principal.workspace, next, idempotency).await?;
     put.map(|environment| json(&environment))
         .ok_or_else(|| ApiError::not_found("environment", &id))
 }

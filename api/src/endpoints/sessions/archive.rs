@@ -23,12 +23,12 @@ pub(crate) async fn archive_session(
     State(app): State<App>,
     principal: Principal,
     Id(id): Id,
-    // Repeating this changes nothing by itself; the header is checked like everywhere.
-    _repeatable: Repeatable,
-    _body: JsonBody,
+    repeatable: Repeatable,
+    body: JsonBody,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;
-    if row.archived_at.is_some() {
+    let idempotency = repeatable.with(&body);
+    if row.archived_at.is_some() && idempotency.is_none() {
         return Ok(served(&row));
     }
     let over = Draft::new(
@@ -50,12 +50,12 @@ pub(crate) async fn archive_session(
         events,
         authority: Authority::Client {
             guards: vec![Guard::NotRunning],
-            idempotency: None,
+            idempotency,
         },
         projection,
     };
     match append(&app, order).await {
-        // Somebody else archived it first.
+        // It was archived before, by another request.
         Ok(_) | Err(AppendError::Archived) => {}
         Err(error) => return Err(error.into()),
     }

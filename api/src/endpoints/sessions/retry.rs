@@ -2,11 +2,13 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use perennial_engine::ports::{Append, Authority, Guard, Projection, Ready};
 
 use super::served;
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::append;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -20,15 +22,26 @@ pub(crate) async fn retry_session(
     State(app): State<App>,
     principal: Principal,
     Id(id): Id,
-    _repeatable: Repeatable,
-    _body: JsonBody,
+    repeatable: Repeatable,
+    body: JsonBody,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;
-    if !app.ports.leases.retry(row.key).await? {
-        return Err(ApiError::conflict(
-            "the session is not quarantined; there is nothing to retry",
-        ));
-    }
-    app.ports.bus.wake();
+    let order = Append {
+        key: row.key,
+        append_id: app.ports.ids.append(),
+        events: Vec::new(),
+        authority: Authority::Client {
+            guards: vec![Guard::Quarantined],
+            idempotency: repeatable.with(&body),
+        },
+        projection: Projection {
+            quarantined: Some(false),
+            // Attempts are counted anew, as after a step forward.
+            progress: true,
+            ready: Ready::Now,
+            ..Projection::default()
+        },
+    };
+    append(&app, order).await?;
     Ok(served(&app.reread(row.key).await?))
 }

@@ -63,20 +63,24 @@ pub(crate) async fn update_session(
     }
     let row = app.session(&principal, &id).await?;
     let patch = patch(&row, input)?;
-    if patch == SessionPatch::default() {
+    let idempotency = repeatable.with(&body);
+    let changes = patch != SessionPatch::default();
+    if !changes && idempotency.is_none() {
         return Ok(served(&row));
     }
+    let told = Draft::new(
+        app.ports.ids.event(),
+        Body::SessionUpdated(told(&patch)),
+        app.ports.clock.now(),
+    );
     let order = Append {
         key: row.key,
         append_id: app.ports.ids.append(),
-        events: vec![Draft::new(
-            app.ports.ids.event(),
-            Body::SessionUpdated(told(&patch)),
-            app.ports.clock.now(),
-        )],
+        // An update that changes nothing says nothing, but its key is remembered.
+        events: Vec::from_iter(changes.then_some(told)),
         authority: Authority::Client {
             guards: patch.agent.iter().map(|_| Guard::NotRunning).collect(),
-            idempotency: repeatable.with(&body),
+            idempotency,
         },
         projection: Projection {
             patch,
