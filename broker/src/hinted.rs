@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Bus, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
-    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Append, AppendError, Appended, Authority, Bus, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log,
+    NewSession, Projection, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionPatch,
+    SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 
 /// A store `L` that tells a bus.
 #[derive(Clone)]
@@ -41,18 +42,30 @@ fn wakes(authority: &Authority, ready: Ready) -> bool {
     }
 }
 
+/// Whether a list of sessions may look different after. It is cheap to be wrong here: who is told looks at the store.
+fn is_news(projection: &Projection) -> bool {
+    projection.status.is_some()
+        || projection.quarantined.is_some()
+        || projection.ready != Ready::Keep
+        || projection.patch != SessionPatch::default()
+}
+
 #[async_trait]
 impl<L: Log> Log for Hinted<L> {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         let key = append.key;
         let wakes = wakes(&append.authority, append.projection.ready);
         let says = !append.events.is_empty();
+        let news = is_news(&append.projection);
         let appended = self.store.append(append).await?;
         if says {
             self.bus.hint(key, appended.last_seq);
         }
         if wakes {
             self.bus.wake();
+        }
+        if news {
+            self.bus.changed(key.workspace);
         }
         Ok(appended)
     }
@@ -81,6 +94,7 @@ impl<L: Sessions> Sessions for Hinted<L> {
             ..key
         };
         self.bus.hint(key, appended.last_seq);
+        self.bus.changed(key.workspace);
         if matches!(ready, Ready::Now | Ready::At(_)) {
             self.bus.wake();
         }
@@ -94,12 +108,21 @@ impl<L: Sessions> Sessions for Hinted<L> {
     async fn find(&self, workspace: WorkspaceId, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
         self.store.find(workspace, filter).await
     }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
+        self.store.changes(workspace, after, limit).await
+    }
 }
 
 #[async_trait]
 impl<L: Leases> Leases for Hinted<L> {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64) -> Result<(), StoreError> {
-        self.store.register(owner, ttl_millis).await
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
+        self.store.register(owner, ttl_millis, place).await
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
@@ -114,6 +137,7 @@ impl<L: Leases> Leases for Hinted<L> {
     async fn release(&self, key: SessionKey, epoch: u64, ready: Ready, only_at_head: u64) -> Result<(), StoreError> {
         self.store.release(key, epoch, ready, only_at_head).await?;
         self.bus.wake();
+        self.bus.changed(key.workspace);
         Ok(())
     }
 
@@ -131,6 +155,7 @@ impl<L: Leases> Leases for Hinted<L> {
         let lifted = self.store.retry(key).await?;
         if lifted {
             self.bus.wake();
+            self.bus.changed(key.workspace);
         }
         Ok(lifted)
     }

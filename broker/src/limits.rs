@@ -38,3 +38,9 @@ pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
 pub const SUBSCRIBER_NOTICES: usize = 256;
 /// Preview bytes that wait for one subscriber.
 pub const SUBSCRIBER_BYTES: usize = 1024 * 1024;
+
+/// How long a question over the bus waits for its answer.
+pub(crate) const REQUEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Questions to one executor that may wait.
+pub(crate) const REQUESTS: usize = 64;

@@ -266,11 +266,11 @@ impl Router for Exchange {
         .await;
     }
 
-    async fn copy_workspace(&self, from: SessionId, to: SessionId) -> Result<(), String> {
+    async fn copy_workspace(&self, from: SessionId, to: SessionId, _at: Option<ExecutorId>) -> Result<(), String> {
         self.copy(from, to).await
     }
 
-    async fn forget(&self, session: SessionId) {
+    async fn forget(&self, session: SessionId, _at: Option<ExecutorId>) {
         self.tell_all(&ToExecutor::Forget { session }).await;
     }
 }

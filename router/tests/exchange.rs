@@ -360,14 +360,14 @@ async fn workspaces_are_copied_and_sessions_forgotten() {
     let mut hands = attach(&exchange).await;
     let to = SessionId::from_uuid(Uuid::from_u128(21));
     for error in [None, Some("no room".to_owned())] {
-        let (copied, ()) = tokio::join!(exchange.copy_workspace(SESSION, to), async {
+        let (copied, ()) = tokio::join!(exchange.copy_workspace(SESSION, to, None), async {
             assert_eq!(hands.next().await, ToExecutor::CopyWorkspace { from: SESSION, to });
             let error = error.clone();
             hands.say(FromExecutor::WorkspaceCopied { to, error }).await;
         });
         assert_eq!(copied.err(), error);
     }
-    exchange.forget(SESSION).await;
+    exchange.forget(SESSION, None).await;
     assert_eq!(hands.next().await, ToExecutor::Forget { session: SESSION });
 }
 

@@ -157,7 +157,7 @@ impl Rig {
     /// A living owner.
     pub(crate) async fn owner(&self) -> OwnerId {
         let owner = OwnerId::from_uuid(Uuid::now_v7());
-        self.store.register(owner, TTL).await.unwrap();
+        self.store.register(owner, TTL, None).await.unwrap();
         owner
     }
 
@@ -387,6 +387,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         resources: vec![Raw::of(&serde_json::json!({ "type": "file" }))],
         vault_ids: vec!["vlt_1".into()],
         budget: Some(Raw::of(&serde_json::json!({ "max_tokens": 5 }))),
+        place: None,
         events: Vec::new(),
         projection: Projection::default(),
         idempotency: None,

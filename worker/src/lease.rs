@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use perennial_engine::ports::{Held, Leases, Ready, RenewError, SessionKey};
-use perennial_schema::OwnerId;
+use perennial_schema::{ExecutorId, OwnerId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -30,6 +30,7 @@ struct Entry {
 /// All sessions an owner holds.
 pub(crate) struct Lease {
     owner: OwnerId,
+    place: Option<ExecutorId>,
     leases: Arc<dyn Leases>,
     ttl: Duration,
     held: Mutex<HashMap<SessionKey, Entry>>,
@@ -38,9 +39,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(owner: OwnerId, leases: Arc<dyn Leases>, ttl: Duration) -> Self {
+    pub(crate) fn new(owner: OwnerId, place: Option<ExecutorId>, leases: Arc<dyn Leases>, ttl: Duration) -> Self {
         Self {
             owner,
+            place,
             leases,
             ttl,
             held: Mutex::default(),
@@ -108,7 +110,11 @@ impl Lease {
 
     async fn register_again(&self, ttl_millis: u64) -> Option<Instant> {
         let asked = Instant::now();
-        self.leases.register(self.owner, ttl_millis).await.ok().map(|()| asked)
+        self.leases
+            .register(self.owner, ttl_millis, self.place)
+            .await
+            .ok()
+            .map(|()| asked)
     }
 
     fn compare(&self, heads: &[Held]) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use perennial_engine::kernel::State;
 use perennial_engine::ports::{Claimed, SessionKey};
-use perennial_schema::OwnerId;
+use perennial_schema::{ExecutorId, OwnerId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
@@ -27,6 +27,8 @@ pub struct Settings {
     pub renew: Duration,
     /// Time between sweeps for ready sessions that no hint announced.
     pub sweep: Duration,
+    /// The executor whose workspaces this process reaches.
+    pub place: Option<ExecutorId>,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             ttl: Duration::from_secs(15),
             renew: Duration::from_secs(5),
             sweep: Duration::from_secs(2),
+            place: None,
         }
     }
 }
@@ -58,7 +61,12 @@ impl Worker {
     pub async fn run(self, drain: CancellationToken) {
         let owner = OwnerId::from_uuid(self.ports.ids.uuid());
         let ttl_millis = u64::try_from(self.settings.ttl.as_millis()).unwrap_or(u64::MAX);
-        let lease = Arc::new(Lease::new(owner, self.ports.leases.clone(), self.settings.ttl));
+        let lease = Arc::new(Lease::new(
+            owner,
+            self.settings.place,
+            self.ports.leases.clone(),
+            self.settings.ttl,
+        ));
         self.register(owner, ttl_millis, &drain).await;
         let stop = CancellationToken::new();
         let keeper = {
@@ -85,7 +93,7 @@ impl Worker {
     }
 
     async fn register(&self, owner: OwnerId, ttl_millis: u64, drain: &CancellationToken) {
-        while let Err(error) = self.ports.leases.register(owner, ttl_millis).await {
+        while let Err(error) = self.ports.leases.register(owner, ttl_millis, self.settings.place).await {
             warn!(%owner, %error, "could not register; trying again");
             tokio::select! {
                 () = drain.cancelled() => return,

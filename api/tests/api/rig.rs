@@ -20,7 +20,7 @@ use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Body as EventBody, Draft};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, OwnerId, SessionId, WorkspaceId};
+use perennial_schema::{EventId, ExecutorId, OwnerId, SessionId, WorkspaceId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -108,7 +108,7 @@ impl Rig {
             accounts: Arc::new(accounts.clone()),
         };
         let owner = OwnerId::from_uuid(Uuid::now_v7());
-        store.register(owner, 60_000).await.unwrap();
+        store.register(owner, 60_000, None).await.unwrap();
         Self {
             api: Api::new(change(ports), config),
             store,
@@ -297,12 +297,12 @@ impl Router for Hands {
 
     async fn cancel(&self, _: SessionKey, _: u64, _: EventId) {}
 
-    async fn copy_workspace(&self, _: SessionId, _: SessionId) -> Result<(), String> {
+    async fn copy_workspace(&self, _: SessionId, _: SessionId, _: Option<ExecutorId>) -> Result<(), String> {
         self.copied.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn forget(&self, _: SessionId) {
+    async fn forget(&self, _: SessionId, _: Option<ExecutorId>) {
         self.forgotten.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -5,8 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use perennial_engine::ports::{Bus, Delta, Notice, SessionKey, Subscription, WakeUps};
-use tokio::sync::{Notify, watch};
+use bytes::Bytes;
+use perennial_engine::ports::{Bus, Delta, Notice, Request, Requests, SessionKey, Subscription, Unanswered, WakeUps};
+use perennial_schema::{ExecutorId, WorkspaceId};
+use tokio::sync::{Mutex as Shareable, Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::limits;
 
@@ -19,6 +22,15 @@ pub struct Local {
 struct Shared {
     rooms: Rooms,
     wake: watch::Sender<()>,
+    changed: Mutex<HashMap<WorkspaceId, watch::Sender<()>>>,
+    asked: Mutex<HashMap<ExecutorId, Questions>>,
+}
+
+/// What is asked of one executor; whoever listens takes the next.
+#[derive(Clone)]
+struct Questions {
+    ask: mpsc::Sender<Request>,
+    hear: Arc<Shareable<mpsc::Receiver<Request>>>,
 }
 
 /// Who listens to which session; a session nobody listens to has no entry.
@@ -38,6 +50,8 @@ impl Local {
             shared: Arc::new(Shared {
                 rooms: Rooms::default(),
                 wake: watch::Sender::new(()),
+                changed: Mutex::default(),
+                asked: Mutex::default(),
             }),
         }
     }
@@ -59,6 +73,7 @@ impl Drop for Shared {
     }
 }
 
+#[async_trait]
 impl Bus for Local {
     fn hint(&self, key: SessionKey, seq: u64) {
         self.publish(key, &Notice::Hint { seq });
@@ -87,6 +102,63 @@ impl Bus for Local {
 
     fn wake_ups(&self) -> Box<dyn WakeUps> {
         Box::new(Alarm(self.shared.wake.subscribe()))
+    }
+
+    fn changed(&self, workspace: WorkspaceId) {
+        let mut changed = lock(&self.shared.changed);
+        if let Some(room) = changed.get(&workspace) {
+            room.send_replace(());
+            // Everybody has left: so does the room.
+            if room.is_closed() {
+                changed.remove(&workspace);
+            }
+        }
+    }
+
+    fn changes(&self, workspace: WorkspaceId) -> Box<dyn WakeUps> {
+        let mut changed = lock(&self.shared.changed);
+        let room = changed.entry(workspace).or_insert_with(|| watch::Sender::new(()));
+        Box::new(Alarm(room.subscribe()))
+    }
+
+    async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered> {
+        let ask = lock(&self.shared.asked).get(&to).map(|asked| asked.ask.clone());
+        let ask = ask.ok_or(Unanswered)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            body,
+            reply: Box::new(move |body| {
+                // Who asked may have gone.
+                let _ = reply.send(body);
+            }),
+        };
+        ask.try_send(request).map_err(|_| Unanswered)?;
+        match timeout(limits::REQUEST_WAIT, answer).await {
+            Ok(Ok(body)) => Ok(body),
+            _ => Err(Unanswered),
+        }
+    }
+
+    fn requests(&self, at: ExecutorId) -> Box<dyn Requests> {
+        let mut asked = lock(&self.shared.asked);
+        let questions = asked.entry(at).or_insert_with(|| {
+            let (ask, hear) = mpsc::channel(limits::REQUESTS);
+            Questions {
+                ask,
+                hear: Arc::new(Shareable::new(hear)),
+            }
+        });
+        Box::new(Ear(Arc::clone(&questions.hear)))
+    }
+}
+
+/// Listens for questions; several take turns.
+struct Ear(Arc<Shareable<mpsc::Receiver<Request>>>);
+
+#[async_trait]
+impl Requests for Ear {
+    async fn next(&mut self) -> Option<Request> {
+        self.0.lock().await.recv().await
     }
 }
 

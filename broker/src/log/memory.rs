@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
-    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Append, AppendError, Appended, Authority, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log,
+    NewSession, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 
 use super::rules::{self, ToolUse};
 use crate::limits;
-use state::State;
+use state::{Owner, State};
 
 /// The memory store. Cheap to clone; all clones share one state.
 #[derive(Clone)]
@@ -74,11 +74,14 @@ impl Log for Memory {
             let outcome = session.head.clone().advance(&append, now);
             state.remember(append.key, asked, outcome);
         }
-        let session = state.sessions.get_mut(&append.key).ok_or(AppendError::NotFound)?;
-        let outcome = session.head.advance(&append, now);
-        session.store(&append.events, &append.projection.processed, outcome);
-        session.patch(&append.projection.patch);
-        session.appends.insert(append.append_id, outcome);
+        let outcome = state.change(append.key, |session| {
+            let outcome = session.head.advance(&append, now);
+            session.store(&append.events, &append.projection.processed, outcome);
+            session.appends.insert(append.append_id, outcome);
+            outcome
+        });
+        let outcome = outcome.ok_or(AppendError::NotFound)?;
+        state.patch(append.key, &append.projection.patch);
         Ok(outcome.appended(append.key.session, false))
     }
 
@@ -133,13 +136,22 @@ impl Sessions for Memory {
     async fn find(&self, workspace: WorkspaceId, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
         Ok(list::sessions(&self.state(), workspace, &filter, self.clock.now()))
     }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
+        Ok(list::changes(&self.state(), workspace, after, limit, self.clock.now()))
+    }
 }
 
 #[async_trait]
 impl Leases for Memory {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64) -> Result<(), StoreError> {
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
         let expires_at = self.clock.now().plus_millis(ttl_millis);
-        self.state().owners.insert(owner, expires_at);
+        self.state().owners.insert(owner, Owner { expires_at, place });
         Ok(())
     }
 
@@ -153,12 +165,11 @@ impl Leases for Memory {
 
     async fn release(&self, key: SessionKey, epoch: u64, ready: Ready, only_at_head: u64) -> Result<(), StoreError> {
         let now = self.clock.now();
-        if let Some(session) = self.state().sessions.get_mut(&key)
-            && session.head.epoch == epoch
-            && session.head.owner.is_some()
-        {
-            session.head.release(ready, only_at_head, now);
-        }
+        self.state().change(key, |session| {
+            if session.head.epoch == epoch && session.head.owner.is_some() {
+                session.head.release(ready, only_at_head, now);
+            }
+        });
         Ok(())
     }
 
@@ -173,10 +184,7 @@ impl Leases for Memory {
 
     async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let mut state = self.state();
-        Ok(state
-            .sessions
-            .get_mut(&key)
-            .is_some_and(|session| session.head.lift_quarantine(now)))
+        let lifted = self.state().change(key, |session| session.head.lift_quarantine(now));
+        Ok(lifted.unwrap_or(false))
     }
 }

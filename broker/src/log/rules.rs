@@ -7,7 +7,7 @@ use perennial_engine::retry;
 use perennial_schema::event::{Answer, Awaits, Body, Draft};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{EventId, OwnerId, SessionId, Timestamp};
+use perennial_schema::{EventId, ExecutorId, OwnerId, SessionId, Timestamp};
 
 use crate::limits;
 
@@ -24,6 +24,7 @@ pub(crate) struct Head {
     pub(crate) attempts: u32,
     pub(crate) quarantined: bool,
     pub(crate) usage: Usage,
+    pub(crate) place: Option<ExecutorId>,
     pub(crate) updated_at: Timestamp,
     pub(crate) archived_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
@@ -43,6 +44,7 @@ impl Head {
             attempts: 0,
             quarantined: false,
             usage: Usage::default(),
+            place: None,
             updated_at: now,
             archived_at: None,
             deleted_at: None,
@@ -137,6 +139,7 @@ impl Head {
         if let Some(quarantined) = projection.quarantined {
             self.quarantined = quarantined;
         }
+        self.place = projection.place.or(self.place);
         if projection.patch.archive {
             self.archived_at = self.archived_at.or(Some(now));
         }
@@ -145,6 +148,21 @@ impl Head {
             self.deleted_at = Some(now);
             self.ready_at = None;
         }
+    }
+
+    /// Whether a list of sessions looks different now; patched columns are looked at elsewhere.
+    pub(crate) fn is_news(&self, before: &Self) -> bool {
+        let shown = |head: &Self| {
+            (
+                head.status,
+                head.turn,
+                head.ready_at.is_some(),
+                head.quarantined,
+                head.archived_at,
+                head.deleted_at,
+            )
+        };
+        shown(self) != shown(before) || self.stop_reason != before.stop_reason
     }
 
     /// Moves the time from which the session may be claimed.

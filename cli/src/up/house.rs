@@ -105,6 +105,7 @@ impl House {
                 ttl: Duration::from_millis(settings.lease_ttl_ms.value),
                 renew: Duration::from_millis(settings.renew_ms.value),
                 sweep: Duration::from_millis(settings.sweep_ms.value),
+                place: Some(executor.executor_id()),
             },
         );
         let ports = perennial_api::Ports {

@@ -29,6 +29,7 @@ impl Projection {
                     columns.ready = Ready::Never;
                 }
                 Body::SpanModelRequestEnd(end) => columns.usage.add(end.model_usage),
+                Body::ToolDispatched(dispatched) => columns.place = Some(dispatched.executor_id),
                 Body::InputProcessed(named) => columns.processed.extend(&named.event_ids),
                 _ => {}
             }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_schema::EventId;
+use perennial_schema::{EventId, ExecutorId, WorkspaceId};
 
 use super::SessionKey;
 
@@ -48,7 +48,28 @@ pub trait WakeUps: Send {
     async fn next(&mut self);
 }
 
+/// A question to whoever has an executor, and where its answer goes.
+pub struct Request {
+    /// Executor frames, encoded; the bus does not look inside.
+    pub body: Bytes,
+    /// Where the answer goes.
+    pub reply: Box<dyn FnOnce(Bytes) + Send>,
+}
+
+/// Hears the questions to one executor.
+#[async_trait]
+pub trait Requests: Send {
+    /// The next question; `None` when the bus is shut down.
+    async fn next(&mut self) -> Option<Request>;
+}
+
+/// Nobody answered in time, or nobody listens: it may have been done or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody answered")]
+pub struct Unanswered;
+
 /// Publish and subscribe. Publishing never blocks and never fails.
+#[async_trait]
 pub trait Bus: Send + Sync {
     /// A commit happened.
     fn hint(&self, key: SessionKey, seq: u64);
@@ -62,6 +83,18 @@ pub trait Bus: Send + Sync {
     /// Subscribes before it returns: whatever is published afterwards is heard, or reported as lagged.
     fn subscribe(&self, key: SessionKey) -> Box<dyn Subscription>;
 
-    /// Wake-ups for a worker.
+    /// Wake-ups for a worker with free slots. Dropping it makes way for other workers.
     fn wake_ups(&self) -> Box<dyn WakeUps>;
+
+    /// A session's summary changed; see [`Sessions::changes`](super::Sessions::changes).
+    fn changed(&self, workspace: WorkspaceId);
+
+    /// Hears of such changes.
+    fn changes(&self, workspace: WorkspaceId) -> Box<dyn WakeUps>;
+
+    /// Asks whoever has an executor; waits a bounded time.
+    async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered>;
+
+    /// Hears what is asked of an executor. Several processes may listen; each question goes to one of them.
+    fn requests(&self, at: ExecutorId) -> Box<dyn Requests>;
 }

@@ -4,7 +4,7 @@
 //! however many sessions are held. Expiry is judged by the log's clock only.
 
 use async_trait::async_trait;
-use perennial_schema::OwnerId;
+use perennial_schema::{ExecutorId, OwnerId};
 
 use super::{Ready, SessionKey, SessionRow, StoreError};
 
@@ -40,10 +40,12 @@ pub enum RenewError {
 /// Claim, renew, release.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Announces an owner process with a time to live.
-    async fn register(&self, owner: OwnerId, ttl_millis: u64) -> Result<(), StoreError>;
+    /// Announces an owner process with a time to live. `place` is the executor whose workspaces it reaches: one per data
+    /// directory of a host.
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError>;
 
-    /// Claims up to `limit` ready sessions, fairly across workspaces: epoch + 1, owner set. Before that, sessions of dead
+    /// Claims up to `limit` ready sessions, fairly across workspaces: epoch + 1, owner set. A session with a workspace at
+    /// some place is claimed by owners of that place only. Before that, sessions of dead
     /// owners are freed: each counts one attempt, and from the third on `ready_at` moves by a doubling delay
     /// (`retry::attempt_delay_millis`) instead of being claimed at once.
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError>;

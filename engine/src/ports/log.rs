@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use perennial_schema::event::{Awaits, Draft, Record};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AppendId, EventId, SessionId, Timestamp};
+use perennial_schema::{AppendId, EventId, ExecutorId, SessionId, Timestamp};
 
 use super::{SessionKey, SessionPatch, StoreError};
 
@@ -108,6 +108,8 @@ pub struct Projection {
     pub processed: Vec<EventId>,
     /// Set the quarantine flag.
     pub quarantined: Option<bool>,
+    /// The executor that has the session's workspace from now on.
+    pub place: Option<ExecutorId>,
     /// New values of client-owned columns.
     pub patch: SessionPatch,
 }

@@ -127,9 +127,9 @@ pub trait Router: Send + Sync {
     /// Stops a running call. Its `call` or `settle` then ends with what it got.
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId);
 
-    /// Copies a workspace folder for a fork.
-    async fn copy_workspace(&self, from: SessionId, to: SessionId) -> Result<(), String>;
+    /// Copies a workspace folder for a fork. `at` is the executor that has it.
+    async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String>;
 
-    /// The session is gone: its shell may go.
-    async fn forget(&self, session: SessionId);
+    /// The session is gone: its shell may go. `at` is the executor that has its workspace.
+    async fn forget(&self, session: SessionId, at: Option<ExecutorId>);
 }

@@ -6,7 +6,7 @@ use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Draft, Raw};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AgentId, EnvironmentId, SessionId, Timestamp};
+use perennial_schema::{AgentId, EnvironmentId, ExecutorId, SessionId, Timestamp, WorkspaceId};
 
 use super::{AppendError, Appended, Idempotency, Projection, SessionKey, StoreError, TimeBounds};
 
@@ -34,6 +34,8 @@ pub struct NewSession {
     pub vault_ids: Vec<String>,
     /// Budget, verbatim.
     pub budget: Option<Raw>,
+    /// The executor that has its workspace already: a fork's folder is a copy beside its source's.
+    pub place: Option<ExecutorId>,
     /// First events (initial events; for a fork: what follows the copied ones).
     pub events: Vec<Draft>,
     /// Columns after those events.
@@ -91,6 +93,8 @@ pub struct SessionRow {
     pub quarantined: bool,
     /// Tokens so far.
     pub usage: Usage,
+    /// The executor that has its workspace; none before the first tool call.
+    pub place: Option<ExecutorId>,
     /// Everything its turns depend on.
     pub agent: AgentSnapshot,
     /// Where its hands are.
@@ -138,6 +142,15 @@ pub struct SessionFilter {
     pub limit: u32,
 }
 
+/// A place in a workspace's stream of changes. Ordered; nothing can appear behind a place that was once read (I12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangeCursor {
+    /// Which commit, in the order in which commits became visible.
+    pub commit: u64,
+    /// Which session among those of one commit.
+    pub position: u64,
+}
+
 /// Session rows.
 #[async_trait]
 pub trait Sessions: Send + Sync {
@@ -149,11 +162,17 @@ pub trait Sessions: Send + Sync {
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError>;
 
     /// A listing.
-    async fn find(
+    async fn find(&self, workspace: WorkspaceId, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError>;
+
+    /// Sessions whose summary changed after a place (none: all), each once, in its newest form, oldest change first. Deleted
+    /// ones are among them, so that followers can drop them. Nothing is skipped; a change may be told twice. A change is what
+    /// a list of sessions shows: creation, status, stop reason, turn, readiness, quarantine, archive, delete, a patch.
+    async fn changes(
         &self,
-        workspace: perennial_schema::WorkspaceId,
-        filter: SessionFilter,
-    ) -> Result<Vec<SessionRow>, StoreError>;
+        workspace: WorkspaceId,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError>;
 }
 
 impl SessionRow {

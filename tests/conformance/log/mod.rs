@@ -1,10 +1,12 @@
 //! What every log must do: append and read, sessions, leases.
 
 mod appends;
+mod changes;
 mod forks;
 mod guards;
 mod idempotency;
 mod leases;
+mod places;
 mod poison;
 mod projections;
 mod reads;

@@ -97,6 +97,7 @@ pub(crate) async fn create_session(
         resources: Vec::new(),
         vault_ids: Vec::new(),
         budget: None,
+        place: None,
         events,
         projection,
         idempotency: repeatable.with(&body),

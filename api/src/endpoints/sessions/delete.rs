@@ -47,7 +47,7 @@ pub(crate) async fn delete_session(
         },
     };
     append(&app, order).await?;
-    app.ports.router.forget(row.key.session).await;
+    app.ports.router.forget(row.key.session, row.place).await;
     Ok(json(&Deleted {
         id: row.key.session.to_string(),
         kind: "session_deleted",

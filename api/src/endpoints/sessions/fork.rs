@@ -66,6 +66,7 @@ pub(crate) async fn fork_session(
         vault_ids: source.vault_ids,
         // Usage and budget start anew (DESIGN §7).
         budget: source.budget,
+        place: source.place.filter(|_| workspace != "empty"),
         events,
         projection,
         idempotency: repeatable.with(&body),
@@ -78,7 +79,7 @@ pub(crate) async fn fork_session(
     let session = made.as_ref().map_or(source.key.session, |made| made.session);
     if session != key.session {
         // Refused, or an earlier request did it: the folder just copied belongs to nobody.
-        app.ports.router.forget(key.session).await;
+        app.ports.router.forget(key.session, source.place).await;
     }
     made?;
     Ok(served(&app.reread(SessionKey { session, ..key }).await?))
@@ -147,7 +148,12 @@ async fn copy_workspace(app: &App, source: &SessionRow, to: SessionKey) -> &'sta
         // A folder of the user's own: both sessions work in it.
         EnvironmentConfig::Local { dir: Some(_) } => "shared",
         EnvironmentConfig::Local { dir: None } | EnvironmentConfig::Cloud { .. } => {
-            match app.ports.router.copy_workspace(source.key.session, to.session).await {
+            match app
+                .ports
+                .router
+                .copy_workspace(source.key.session, to.session, source.place)
+                .await
+            {
                 Ok(()) => "copied",
                 Err(error) => {
                     tracing::warn!(session.id = %source.key.session, %error, "a fork begins with an empty workspace");

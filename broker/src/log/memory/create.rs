@@ -41,13 +41,19 @@ pub(super) fn create(
     if let Some(asked) = &new.idempotency {
         state.remember(key, asked, outcome);
     }
+    state.changes += 1;
+    session.changed = state.changes;
     state.sessions.insert(key, session);
     Ok(outcome.appended(key.session, false))
 }
 
 fn empty(new: &NewSession, now: Timestamp) -> Session {
     Session {
-        head: Head::new(now),
+        head: Head {
+            place: new.place,
+            ..Head::new(now)
+        },
+        changed: 0,
         details: Details {
             agent: new.agent.clone(),
             environment_id: new.environment_id,

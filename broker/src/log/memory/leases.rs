@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use perennial_engine::ports::{Claimed, Held, ReadyCount, SessionKey};
-use perennial_schema::{OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{ExecutorId, OwnerId, Timestamp, WorkspaceId};
 
-use super::state::State;
+use super::state::{Owner, State};
 use crate::log::rules::Head;
 
 /// Frees what dead owners held, then takes ready sessions, fairly across tenants: each tenant's longest waiting session
@@ -15,7 +15,8 @@ pub(super) fn claim(state: &mut State, owner: OwnerId, limit: u32, now: Timestam
     if !state.is_alive(owner, now) {
         return Vec::new();
     }
-    let chosen = choose(state, limit as usize, now);
+    let place = state.owners.get(&owner).and_then(|owner| owner.place);
+    let chosen = choose(state, place, limit as usize, now);
     let mut claimed = Vec::with_capacity(chosen.len());
     let mut served: Vec<WorkspaceId> = Vec::new();
     for key in chosen {
@@ -38,7 +39,7 @@ pub(super) fn claim(state: &mut State, owner: OwnerId, limit: u32, now: Timestam
 }
 
 fn free_dead(state: &mut State, now: Timestamp) {
-    state.owners.retain(|_, expires_at| *expires_at > now);
+    state.owners.retain(|_, owner| owner.expires_at > now);
     for session in state.sessions.values_mut() {
         if session
             .head
@@ -50,10 +51,12 @@ fn free_dead(state: &mut State, now: Timestamp) {
     }
 }
 
-fn choose(state: &State, limit: usize, now: Timestamp) -> Vec<SessionKey> {
+fn choose(state: &State, place: Option<ExecutorId>, limit: usize, now: Timestamp) -> Vec<SessionKey> {
     let mut waiting: BTreeMap<WorkspaceId, Vec<(Timestamp, SessionKey)>> = BTreeMap::new();
     for (key, session) in &state.sessions {
-        if let Some(at) = claimable_at(&session.head).filter(|at| *at <= now && session.head.owner.is_none()) {
+        let head = &session.head;
+        let within_reach = head.place.is_none() || head.place == place;
+        if let Some(at) = claimable_at(head).filter(|at| *at <= now && head.owner.is_none() && within_reach) {
             waiting.entry(key.workspace).or_default().push((at, *key));
         }
     }
@@ -83,7 +86,9 @@ pub(super) fn renew(state: &mut State, owner: OwnerId, ttl_millis: u64, now: Tim
     if !state.is_alive(owner, now) {
         return None;
     }
-    state.owners.insert(owner, now.plus_millis(ttl_millis));
+    if let Some(Owner { expires_at, .. }) = state.owners.get_mut(&owner) {
+        *expires_at = now.plus_millis(ttl_millis);
+    }
     let held = state
         .sessions
         .iter()

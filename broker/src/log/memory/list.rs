@@ -1,6 +1,6 @@
 //! Filtered listings.
 
-use perennial_engine::ports::{EventFilter, SessionFilter, SessionRow, TimeBounds};
+use perennial_engine::ports::{ChangeCursor, EventFilter, SessionFilter, SessionRow, TimeBounds};
 use perennial_schema::event::{self, Domain, Record};
 use perennial_schema::{Timestamp, WorkspaceId};
 
@@ -75,6 +75,33 @@ pub(super) fn sessions(
     }
     rows.truncate(filter.limit as usize);
     rows
+}
+
+/// A tenant's sessions whose summary changed after a place.
+pub(super) fn changes(
+    state: &State,
+    workspace: WorkspaceId,
+    after: Option<ChangeCursor>,
+    limit: u32,
+    now: Timestamp,
+) -> Vec<(ChangeCursor, SessionRow)> {
+    let own = state.sessions.iter().filter(|(key, _)| key.workspace == workspace);
+    let mut changed: Vec<_> = own
+        .map(|(key, session)| {
+            let cursor = ChangeCursor {
+                commit: session.changed,
+                position: 0,
+            };
+            (cursor, key, session)
+        })
+        .filter(|(cursor, ..)| after.is_none_or(|after| *cursor > after))
+        .collect();
+    changed.sort_by_key(|(cursor, ..)| *cursor);
+    changed.truncate(limit as usize);
+    changed
+        .into_iter()
+        .map(|(cursor, key, session)| (cursor, state.row(*key, session, now)))
+        .collect()
 }
 
 fn matches(filter: &SessionFilter, row: &SessionRow) -> bool {

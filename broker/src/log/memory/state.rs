@@ -8,7 +8,7 @@ use perennial_engine::ports::{
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Answer, Draft, Raw, Record};
-use perennial_schema::{AppendId, EnvironmentId, EventId, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{AppendId, EnvironmentId, EventId, ExecutorId, OwnerId, Timestamp, WorkspaceId};
 
 use crate::limits;
 use crate::log::rules::{self, Head, Outcome, Remembered, ToolUse};
@@ -17,17 +17,28 @@ use crate::log::rules::{self, Head, Outcome, Remembered, ToolUse};
 #[derive(Default)]
 pub(super) struct State {
     pub(super) sessions: BTreeMap<SessionKey, Session>,
-    pub(super) owners: BTreeMap<OwnerId, Timestamp>,
+    pub(super) owners: BTreeMap<OwnerId, Owner>,
+    /// Counts changes of session summaries.
+    pub(super) changes: u64,
     /// Counts claims, and when each tenant was last served.
     pub(super) served: (u64, BTreeMap<WorkspaceId, u64>),
     idempotency: HashMap<(WorkspaceId, String, String), Remembered>,
     pruned: Option<Timestamp>,
 }
 
+/// A process that borrows sessions.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) expires_at: Timestamp,
+    pub(super) place: Option<ExecutorId>,
+}
+
 /// A session.
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) head: Head,
+    /// When its summary last changed, by [`State::changes`].
+    pub(super) changed: u64,
     pub(super) details: Details,
     pub(super) events: Vec<Event>,
     pub(super) ids: HashMap<EventId, usize>,
@@ -68,7 +79,7 @@ impl State {
 
     /// Whether an owner's time is not over.
     pub(super) fn is_alive(&self, owner: OwnerId, now: Timestamp) -> bool {
-        self.owners.get(&owner).is_some_and(|expires_at| *expires_at > now)
+        self.owners.get(&owner).is_some_and(|owner| owner.expires_at > now)
     }
 
     /// What was remembered under a key.
@@ -97,6 +108,30 @@ impl State {
             .insert((key.workspace, asked.scope.clone(), asked.key.clone()), remembered);
     }
 
+    /// Changes a session's hot columns, and notes it when a list of sessions looks different after.
+    pub(super) fn change<T>(&mut self, key: SessionKey, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let session = self.sessions.get_mut(&key)?;
+        let before = session.head.clone();
+        let outcome = change(session);
+        if session.head.is_news(&before) {
+            self.changes += 1;
+            session.changed = self.changes;
+        }
+        Some(outcome)
+    }
+
+    /// Sets the columns clients own; that is always a change.
+    pub(super) fn patch(&mut self, key: SessionKey, patch: &SessionPatch) {
+        if *patch == SessionPatch::default() {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.patch(patch);
+            self.changes += 1;
+            session.changed = self.changes;
+        }
+    }
+
     /// A session as the port shows it.
     pub(super) fn row(&self, key: SessionKey, session: &Session, now: Timestamp) -> SessionRow {
         let head = session.head.clone();
@@ -113,6 +148,7 @@ impl State {
             attempts: head.attempts,
             quarantined: head.quarantined,
             usage: head.usage,
+            place: head.place,
             agent: details.agent,
             environment_id: details.environment_id,
             environment: details.environment,

@@ -17,7 +17,7 @@ macro_rules! claimable {
 }
 
 /// Walks from tenant to tenant in the index instead of reading every ready row: at most `limit` rows of each are looked at.
-/// Values: now, limit.
+/// Values: now, limit, owner.
 const CHOOSE: &str = concat!(
     "WITH RECURSIVE waiting (workspace_id) AS (
         SELECT min(workspace_id) FROM sessions WHERE ",
@@ -33,7 +33,8 @@ const CHOOSE: &str = concat!(
         FROM waiting JOIN sessions s ON s.number IN (
             SELECT number FROM sessions WHERE ",
     claimable!(),
-    "       AND workspace_id = waiting.workspace_id AND ready_at <= ?1 ORDER BY ready_at, number LIMIT ?2)
+    "       AND workspace_id = waiting.workspace_id AND ready_at <= ?1
+            AND (place IS NULL OR place = (SELECT o.place FROM owners o WHERE o.owner = ?3)) ORDER BY ready_at, number LIMIT ?2)
      )
      SELECT c.number, c.workspace_id FROM candidates c
      LEFT JOIN claim_turns t ON t.workspace_id = c.workspace_id
@@ -47,7 +48,12 @@ pub(super) async fn take(
     limit: u32,
     now: Timestamp,
 ) -> Result<Vec<Claimed>, Halt<StoreError>> {
-    let chosen = query(CHOOSE).bind(now.micros()).bind(limit).fetch_all(&mut *db).await?;
+    let chosen = query(CHOOSE)
+        .bind(now.micros())
+        .bind(limit)
+        .bind(owner.stored())
+        .fetch_all(&mut *db)
+        .await?;
     if chosen.is_empty() {
         return Ok(Vec::new());
     }

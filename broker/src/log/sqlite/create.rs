@@ -130,6 +130,7 @@ async fn next_number(db: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
 impl Create {
     fn head(&self, source: Option<&Source>, now: Timestamp) -> (Head, Outcome) {
         let mut head = Head::new(now);
+        head.place = self.new.place;
         if let Some(source) = source {
             head.head = source.at_seq;
             head.turn = source.turn;
@@ -169,8 +170,9 @@ impl Create {
             .sql(
                 "INSERT INTO sessions (number, workspace_id, id, head, epoch, status, turn, attempts, quarantined,
                     input_tokens, output_tokens, cache_creation_input_tokens, cache_read_input_tokens,
-                    agent_id, agent_version, created_at, updated_at)
-                 VALUES (?, ?, ?, 0, 0, 'idle', 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?);",
+                    agent_id, agent_version, created_at, updated_at, changed)
+                 VALUES (?, ?, ?, 0, 0, 'idle', 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?,
+                    (SELECT coalesce(max(changed), 0) + 1 FROM sessions WHERE workspace_id = ?));",
             )
             .bind(place.number)
             .bind(place.key.workspace.stored())
@@ -178,7 +180,8 @@ impl Create {
             .bind(self.new.agent.id.stored())
             .bind(integer(self.new.agent.version))
             .bind(now.micros())
-            .bind(now.micros());
+            .bind(now.micros())
+            .bind(place.key.workspace.stored());
     }
 
     fn details(&self, script: &mut Script, place: Place) {

@@ -1,6 +1,6 @@
 //! Session rows: one by key, and listings.
 
-use perennial_engine::ports::{SessionFilter, SessionKey, SessionRow, StoreError};
+use perennial_engine::ports::{ChangeCursor, SessionFilter, SessionKey, SessionRow, StoreError};
 use perennial_schema::session::Status;
 use perennial_schema::{Timestamp, WorkspaceId};
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqlitePool, query};
@@ -53,6 +53,31 @@ pub(super) async fn many(
         .await
         .map_err(|error| failure::before_commit(&error))?;
     found.iter().map(rows::session).collect()
+}
+
+/// Sessions whose summary changed after a place.
+pub(super) async fn changed(
+    pool: &SqlitePool,
+    workspace: WorkspaceId,
+    after: Option<ChangeCursor>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
+    let sql = format!(
+        "{} WHERE s.workspace_id = ? AND (s.changed, s.number) > (?, ?) ORDER BY s.changed, s.number LIMIT ?",
+        rows::select_sessions()
+    );
+    let (commit, position) = after.map_or((-1, -1), |after| (integer(after.commit), integer(after.position)));
+    let found = query(AssertSqlSafe(sql))
+        .bind(now.micros())
+        .bind(workspace.stored())
+        .bind(commit)
+        .bind(position)
+        .bind(limit)
+        .fetch_all(pool)
+        .await
+        .map_err(|error| failure::before_commit(&error))?;
+    found.iter().map(rows::change).collect()
 }
 
 fn split_at_value(sql: String) -> (String, String) {

@@ -106,9 +106,9 @@ async fn look(
     group: &[Ticketed<'_>],
 ) -> Result<Vec<Option<Result<Found, StoreError>>>, sqlx::Error> {
     const COLUMNS: usize = 4;
-    let mut ask = Script::question("WITH asked (place, workspace_id, id, append_id) AS (VALUES ");
+    let mut ask = Script::question("WITH asked (slot, workspace_id, id, append_id) AS (VALUES ");
     write::places(&mut ask, group.len(), COLUMNS);
-    ask.sql(") SELECT asked.place, ")
+    ask.sql(") SELECT asked.slot, ")
         .sql(rows::HEAD)
         .sql(", ")
         .sql(append::FOUND)
@@ -116,9 +116,9 @@ async fn look(
             " FROM asked CROSS JOIN sessions s ON s.workspace_id = asked.workspace_id AND s.id = asked.id
           LEFT JOIN appends a ON a.session = s.number AND a.append_id = asked.append_id",
         );
-    for (place, ticket) in (0_i64..).zip(group) {
+    for (slot, ticket) in (0_i64..).zip(group) {
         let append = &ticket.verb;
-        ask.bind(place)
+        ask.bind(slot)
             .bind(append.key.workspace.stored())
             .bind(append.key.session.stored())
             .bind(append.append_id.stored());
@@ -126,7 +126,7 @@ async fn look(
     write::surplus(&mut ask, group.len(), COLUMNS);
     let mut found: Vec<Option<Result<Found, StoreError>>> = group.iter().map(|_| None).collect();
     for row in ask.rows(db).await? {
-        let index = place(&row)?;
+        let index = slot(&row)?;
         if let (Some(slot), Some(ticket)) = (found.get_mut(index), group.get(index)) {
             *slot = Some(append::found(&row, &ticket.verb));
         }
@@ -134,9 +134,9 @@ async fn look(
     Ok(found)
 }
 
-fn place(row: &SqliteRow) -> Result<usize, sqlx::Error> {
-    let place: i64 = row.try_get("place")?;
-    Ok(usize::try_from(place).unwrap_or(usize::MAX))
+fn slot(row: &SqliteRow) -> Result<usize, sqlx::Error> {
+    let slot: i64 = row.try_get("slot")?;
+    Ok(usize::try_from(slot).unwrap_or(usize::MAX))
 }
 
 fn script(group: &[Ticketed<'_>], judged: &[(usize, Judged)]) -> Script {

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use perennial_engine::ports::{Claimed, Held, Ready, ReadyCount, RenewError, SessionKey, StoreError};
-use perennial_schema::{OwnerId, Timestamp};
+use perennial_schema::{ExecutorId, OwnerId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, SqlitePool, query, query_scalar};
 
 use super::claim;
 use super::failure::{self, Halt, refuse};
-use super::rows::{self, Cells, Stored as _};
+use super::rows::{self, Cells, Stored};
 use super::script::Script;
 use super::write::{self, Place};
 use super::writer::Verb;
@@ -18,6 +18,7 @@ use crate::log::rules::Head;
 pub(super) struct Register {
     pub(super) owner: OwnerId,
     pub(super) ttl_millis: u64,
+    pub(super) place: Option<ExecutorId>,
 }
 
 #[async_trait]
@@ -30,9 +31,10 @@ impl Verb for Register {
     }
 
     async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), Halt<StoreError>> {
-        query("INSERT OR REPLACE INTO owners (owner, expires_at) VALUES (?, ?)")
+        query("INSERT OR REPLACE INTO owners (owner, expires_at, place) VALUES (?, ?, ?)")
             .bind(self.owner.stored())
             .bind(now.plus_millis(self.ttl_millis).micros())
+            .bind(self.place.map(Stored::stored))
             .execute(db)
             .await?;
         Ok(())

@@ -28,11 +28,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession, ReadFrom,
-    Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Append, AppendError, Appended, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
+    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool};
 
 use lock::Lock;
@@ -240,12 +240,28 @@ impl Sessions for Sqlite {
         self.read(move |pool| async move { find::many(&pool, workspace, filter, now).await })
             .await
     }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
+        let now = self.inner.clock.now();
+        self.read(move |pool| async move { find::changed(&pool, workspace, after, limit, now).await })
+            .await
+    }
 }
 
 #[async_trait]
 impl Leases for Sqlite {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64) -> Result<(), StoreError> {
-        self.inner.writer.ask(leases::Register { owner, ttl_millis }).await
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
+        let verb = leases::Register {
+            owner,
+            ttl_millis,
+            place,
+        };
+        self.inner.writer.ask(verb).await
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {

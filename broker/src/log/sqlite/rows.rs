@@ -1,10 +1,10 @@
 //! Rows as values. A cell that does not parse names its table and key; it is never skipped and never a panic.
 
-use perennial_engine::ports::{SessionKey, SessionRow, StoreError};
+use perennial_engine::ports::{ChangeCursor, SessionKey, SessionRow, StoreError};
 use perennial_schema::event::Record;
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AgentId, EnvironmentId, EventId, OwnerId, SessionId, Timestamp, WorkspaceId};
+use perennial_schema::{AgentId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
@@ -34,7 +34,15 @@ pub(super) trait Stored {
     fn stored(self) -> Vec<u8>;
 }
 
-stored_ids!(WorkspaceId, SessionId, EventId, AgentId, EnvironmentId, OwnerId);
+stored_ids!(
+    WorkspaceId,
+    SessionId,
+    EventId,
+    AgentId,
+    EnvironmentId,
+    ExecutorId,
+    OwnerId
+);
 
 impl Stored for perennial_schema::AppendId {
     fn stored(self) -> Vec<u8> {
@@ -114,7 +122,7 @@ impl Cells<'_> {
 pub(super) const HEAD: &str =
     "s.number, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn, s.ready_at, s.attempts,
     s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens, s.cache_read_input_tokens,
-    s.updated_at, s.archived_at, s.deleted_at";
+    s.place, s.updated_at, s.archived_at, s.deleted_at";
 
 /// Reads the hot columns.
 pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
@@ -136,6 +144,7 @@ pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
             cache_creation_input_tokens: cells.count("cache_creation_input_tokens")?,
             cache_read_input_tokens: cells.count("cache_read_input_tokens")?,
         },
+        place: cells.maybe_id("place")?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -145,7 +154,7 @@ pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
 /// Whole sessions: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
 pub(super) fn select_sessions() -> String {
     format!(
-        "SELECT {HEAD}, s.workspace_id, s.id, s.created_at, d.agent, d.environment_id, d.environment, d.title, d.metadata,
+        "SELECT {HEAD}, s.workspace_id, s.id, s.created_at, s.changed, d.agent, d.environment_id, d.environment, d.title, d.metadata,
             d.resources, d.vault_ids, d.budget,
             EXISTS (SELECT 1 FROM owners o WHERE o.owner = s.owner AND o.expires_at > ?) AS held
          FROM sessions s JOIN session_details d ON d.session = s.number"
@@ -177,6 +186,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         attempts: head.attempts,
         quarantined: head.quarantined,
         usage: head.usage,
+        place: head.place,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,
@@ -190,6 +200,21 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         archived_at: head.archived_at,
         deleted_at: head.deleted_at,
     })
+}
+
+/// Reads a whole session and its place in the order of changes.
+pub(super) fn change(row: &SqliteRow) -> Result<(ChangeCursor, SessionRow), StoreError> {
+    let session = session(row)?;
+    let cells = Cells {
+        row,
+        table: "sessions",
+        key: session.key.session.to_string(),
+    };
+    let cursor = ChangeCursor {
+        commit: cells.count("changed")?,
+        position: cells.count("number")?,
+    };
+    Ok((cursor, session))
 }
 
 /// The columns [`record`] reads, of a table called `e`.

@@ -192,12 +192,18 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
             .sql(", input_tokens = ?, output_tokens = ?, cache_creation_input_tokens = ?, cache_read_input_tokens = ?");
         bind_usage(script, after.usage);
     }
-    indexed(script, before, after);
+    indexed(script, place, before, after);
     script.sql(" WHERE number = ?;").bind(place.number);
 }
 
-/// The columns that indexes look at.
-fn indexed(script: &mut Script, before: &Head, after: &Head) {
+/// The columns that indexes look at, and the rare ones.
+fn indexed(script: &mut Script, place: Place, before: &Head, after: &Head) {
+    if after.is_news(before) {
+        script.sql(NEXT_CHANGE).bind(place.key.workspace.stored());
+    }
+    if before.place != after.place {
+        script.sql(", place = ?").bind(after.place.map(Stored::stored));
+    }
     if before.owner != after.owner {
         script.sql(", owner = ?").bind(after.owner.map(Stored::stored));
     }
@@ -244,16 +250,18 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             before.quarantined,
             before.archived_at,
             before.deleted_at,
+            before.place,
         ) != (
             after.owner,
             after.ready_at,
             after.quarantined,
             after.archived_at,
             after.deleted_at,
+            after.place,
         );
-        if changed {
+        if changed || after.is_news(before) {
             script.sql("UPDATE sessions SET epoch = ?").bind(integer(after.epoch));
-            indexed(script, before, after);
+            indexed(script, *place, before, after);
             script.sql(" WHERE number = ?;").bind(place.number);
         }
     }
@@ -271,8 +279,19 @@ fn json(stop_reason: Option<&StopReason>) -> Option<String> {
     stop_reason.and_then(|reason| serde_json::to_string(reason).ok())
 }
 
-/// The columns clients own.
+/// The next number in a tenant's order of changes: one writer, so the order of numbers is the order of commits.
+const NEXT_CHANGE: &str = ", changed = (SELECT coalesce(max(changed), 0) + 1 FROM sessions WHERE workspace_id = ?)";
+
+/// The columns clients own; setting them is always a change.
 pub(super) fn patch(script: &mut Script, place: Place, patch: &SessionPatch) {
+    if *patch != SessionPatch::default() {
+        script
+            .sql("UPDATE sessions SET number = number")
+            .sql(NEXT_CHANGE)
+            .bind(place.key.workspace.stored())
+            .sql(" WHERE number = ?;")
+            .bind(place.number);
+    }
     if let Some(title) = &patch.title {
         script
             .sql("UPDATE session_details SET title = ? WHERE session = ?;")
