@@ -1,5 +1,5 @@
 //! The kill rig on one machine: SIGKILL at every failpoint of a turn and at random moments. After the restart every session
-//! rests, and the oracle (`ledger`) finds nothing lost, repeated or out of order.
+//! rests, and the oracle finds nothing lost, repeated or out of order.
 //!
 //! `PERENNIAL_TORTURE=1` runs the full counts; `make test` runs a tenth.
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use perennial_tests::client::{Client, message};
-use perennial_tests::ledger::{Counters, Told, check};
+use perennial_tests::oracle::{Counters, Evidence, Post, View, Violation, check};
 use perennial_tests::server::{Server, Up};
 use rand::Rng;
 use rand::SeedableRng;
@@ -63,7 +63,8 @@ struct World {
     session: String,
     agent: String,
     environment: String,
-    told: Told,
+    posts: Vec<Post>,
+    seen: Vec<(u64, Value)>,
     turns: u32,
 }
 
@@ -83,7 +84,8 @@ impl World {
             session,
             agent,
             environment,
-            told: Told::default(),
+            posts: Vec::new(),
+            seen: Vec::new(),
             turns: 0,
         })
     }
@@ -96,11 +98,33 @@ impl World {
             .post_once(&format!("/v1/sessions/{}/events", self.session), &mark, &body)
             .await?
             .ok()?;
-        self.told
-            .acknowledged
-            .push(answer["data"][0]["id"].as_str().context("no id")?.to_owned());
+        self.posts.push(Post {
+            key: mark,
+            ids: vec![answer["data"][0]["id"].as_str().context("no id")?.to_owned()],
+        });
         self.turns += 1;
         Ok(())
+    }
+
+    /// What is known of the session, streams aside.
+    fn evidence(&self, log: Vec<Value>) -> Evidence {
+        Evidence {
+            log,
+            posts: self.posts.clone(),
+            effects: self.effects(),
+            journal: self.journal(),
+            at_rest: true,
+            ..Evidence::default()
+        }
+    }
+
+    fn journal(&self) -> Vec<Value> {
+        let path = self.data().join(format!("executor/journal/{}.jsonl", self.session));
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     fn effects(&self) -> Vec<String> {
@@ -130,8 +154,8 @@ async fn die_and_recover(
     world: &mut World,
     kill_at: Option<&str>,
     kill_after: Option<Duration>,
-) -> Result<Vec<String>> {
-    let view = Arc::new(Mutex::new(std::mem::take(&mut world.told.streamed)));
+) -> Result<Vec<Violation>> {
+    let view = Arc::new(Mutex::new(std::mem::take(&mut world.seen)));
     let mut up = Up::on(&world.data());
     if let Some(point) = kill_at {
         up = up.env("PERENNIAL_KILL_AT", point);
@@ -163,12 +187,12 @@ async fn die_and_recover(
     let log = Up::on(&world.data()).log();
     follower.abort();
     server.kill().await?;
-    world.told.streamed = std::mem::take(&mut *view.lock().await);
+    world.seen = std::mem::take(&mut *view.lock().await);
     verdict.with_context(|| format!("server log:\n{log}"))
 }
 
 /// Waits for rest and for the stream to have shown the whole log, then asks the oracle.
-async fn recovered(world: &World, server: &Server, view: &Arc<Mutex<Vec<(u64, Value)>>>) -> Result<Vec<String>> {
+async fn recovered(world: &World, server: &Server, view: &Arc<Mutex<Vec<(u64, Value)>>>) -> Result<Vec<Violation>> {
     server.client.until_idle(&world.session, 0, PATIENCE).await?;
     let log = server.client.log(&world.session).await?;
     let head = log.last().and_then(|event| event["seq"].as_u64()).unwrap_or(0);
@@ -182,12 +206,16 @@ async fn recovered(world: &World, server: &Server, view: &Arc<Mutex<Vec<(u64, Va
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let told = Told {
-        streamed: view.lock().await.clone(),
-        effects: world.effects(),
-        ..world.told.clone()
+    let view = View {
+        after: 0,
+        seen: view.lock().await.clone(),
+        complete: true,
     };
-    COUNTERS.with_borrow_mut(|counters| Ok(check(&log, &told, counters)))
+    let evidence = Evidence {
+        views: vec![view],
+        ..world.evidence(log)
+    };
+    COUNTERS.with_borrow_mut(|counters| Ok(check(&evidence, counters)))
 }
 
 thread_local! {
@@ -282,11 +310,7 @@ async fn sigterm_drains_and_the_turn_goes_on() -> Result<()> {
     let server = Up::on(&world.data()).start().await?;
     server.client.until_idle(&world.session, 0, PATIENCE).await?;
     let log = server.client.log(&world.session).await?;
-    let told = Told {
-        effects: world.effects(),
-        ..world.told.clone()
-    };
-    assert_eq!(check(&log, &told, &mut Counters::default()), Vec::<String>::new());
+    assert_eq!(check(&world.evidence(log), &mut Counters::default()), []);
     // The agent and environment of the world are still there.
     assert_eq!(
         server.client.get(&format!("/v1/agents/{}", world.agent)).await?.ok()?["id"],

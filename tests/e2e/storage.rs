@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use perennial_tests::oracle::{Counters, Evidence, Post, check};
 use perennial_tests::server::{Server, Up};
 use serde_json::json;
 use sqlx::Connection;
@@ -142,12 +143,17 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() -> Result<()> {
     acknowledged.push(last);
     server.client.until_idle(&session, 0, Duration::from_secs(60)).await?;
     let log = server.client.log(&session).await?;
-    let told = perennial_tests::ledger::Told {
-        acknowledged,
-        ..Default::default()
+    let told = Post {
+        key: "all".to_owned(),
+        ids: acknowledged,
     };
-    let found = perennial_tests::ledger::check(&log, &told, &mut Default::default());
-    assert_eq!(found, Vec::<String>::new());
+    let evidence = Evidence {
+        log,
+        posts: vec![told],
+        at_rest: true,
+        ..Evidence::default()
+    };
+    assert_eq!(check(&evidence, &mut Counters::default()), []);
     server.kill().await
 }
 

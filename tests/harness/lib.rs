@@ -1,10 +1,11 @@
 //! What the tests share: the real server as a child process, a plain HTTP client, scripted model servers, and the oracle.
 
 pub mod client;
-pub mod ledger;
 pub mod models;
 pub mod server;
 pub mod sse;
+
+pub use perennial_proof::oracle;
 
 /// Says that a check cannot run here, and fails where everything must (`CI`, `PERENNIAL_REQUIRE_ALL`).
 ///

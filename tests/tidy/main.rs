@@ -60,6 +60,7 @@ fn imports_point_one_way() {
         ("perennial-executor", &["schema"]),
         ("perennial-worker", &["schema", "engine", "router"]),
         ("perennial-api", &["schema", "engine", "router"]),
+        ("perennial-proof", &["schema"]),
     ]
     .into();
     for (name, direct) in dependencies(&metadata()) {
