@@ -4,10 +4,13 @@ The server is the one PERENNIAL_URL and PERENNIAL_KEY name, or a fresh one of th
 `rehearsal-1`, which obeys scripts, so no key of a provider is needed.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -27,30 +30,77 @@ def server() -> Iterator[tuple[str, str]]:
     if "PERENNIAL_URL" in os.environ:
         yield os.environ["PERENNIAL_URL"], os.environ["PERENNIAL_KEY"]
         return
-    with tempfile.TemporaryDirectory(prefix="perennial-sdk-") as folder:
-        data_dir = pathlib.Path(folder) / "data"
-        command = [os.environ["PERENNIAL_BIN"], "up", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0", "--allow-local"]
-        with open(pathlib.Path(folder) / "log", "w+") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+    with Mortal.living() as mortal:
+        yield mortal.url, mortal.key
+
+
+class Mortal:
+    """A server that can be killed, and started again on the same data directory and address."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.url = f"http://{self.address}"
+        self.start()
+
+    @classmethod
+    @contextlib.contextmanager
+    def living(cls) -> Iterator["Mortal"]:
+        with tempfile.TemporaryDirectory(prefix="perennial-sdk-") as folder:
+            mortal = cls(pathlib.Path(folder))
             try:
-                yield started(process, data_dir)
+                yield mortal
             except Exception:
-                log.seek(0)
-                print(log.read())
+                print(mortal.log.read_text())
                 raise
             finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(START_SECONDS)
+                mortal.process.send_signal(signal.SIGTERM)
+                mortal.process.wait(START_SECONDS)
+
+    def start(self) -> None:
+        """Returns when it listens: the file in which a server says where it is, is written whole, and then."""
+        leases = ["--lease-ttl-ms", "1000", "--renew-ms", "300", "--sweep-ms", "200"]
+        command = [os.environ["PERENNIAL_BIN"], "up", "--data-dir", str(self.data_dir), "--listen", self.address, "--allow-local", *leases]
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=die_with_parent
+            )
+        until("the server starts", self.listens)
+
+    def listens(self) -> bool:
+        assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"
+        said = self.data_dir / "server.json"
+        return said.exists() and json.loads(said.read_text())["pid"] == self.process.pid
+
+    @property
+    def key(self) -> str:
+        return (self.data_dir / "key").read_text().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(START_SECONDS)
 
 
-def started(process: subprocess.Popen[bytes], data_dir: pathlib.Path) -> tuple[str, str]:
-    """Waits for the file in which a server says where it is; it is written whole, after the server listens."""
+def die_with_parent() -> None:
+    """PR_SET_PDEATHSIG: a server must not outlive a test that was killed. The parent is a thread: start servers from the main one."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def until(what: str, true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not (data_dir / "server.json").exists():
-        assert process.poll() is None, "the server ended"
-        assert time.monotonic() < deadline, "the server did not start in time"
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.01)
-    return json.loads((data_dir / "server.json").read_text())["url"], (data_dir / "key").read_text().strip()
+
+
+@pytest.fixture
+def mortal() -> Iterator[Mortal]:
+    """A server of one test's own."""
+    with Mortal.living() as mortal:
+        yield mortal
 
 
 @pytest.fixture
@@ -66,7 +116,7 @@ def connect(server: tuple[str, str], strict: Strict) -> Callable[..., anthropic.
     """Makes SDK clients whose responses are checked."""
 
     def make(**options: Any) -> anthropic.Anthropic:
-        url, key = server
+        url, key = options.pop("server", server)
         http = anthropic.DefaultHttpxClient(event_hooks={"response": [strict.check_response]}, **options.pop("http", {}))
         return anthropic.Anthropic(**{"base_url": url, "api_key": key, "http_client": http, **options})
 

@@ -8,7 +8,7 @@ mod versions {
 
     use anyhow::{Context, Result, ensure};
     use perennial_tests::not_run;
-    use perennial_tests::server::Up;
+    use perennial_tests::server::{Up, binary};
     use tokio::process::Command;
 
     /// For all cases of one version; a single case has a minute of its own.
@@ -47,6 +47,7 @@ mod versions {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder.path())
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PERENNIAL_BIN", binary()?)
             .env("PERENNIAL_URL", &server.url)
             .env("PERENNIAL_KEY", key.trim())
             .kill_on_drop(true)
