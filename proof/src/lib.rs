@@ -1,8 +1,10 @@
 //! The proof: what must be true whatever was killed, cut or stopped, and the rig that tries.
 //!
 //! * [`oracle`]: decides. Pure: evidence in, violations and counters out. All rings of tests ask the same one.
+//! * [`proxy`]: makes the network misbehave.
 //!
 //! **Architecture invariant:** it knows the product from outside only: its processes, its HTTP interface, its files. What it
 //! finds cannot be an echo of the code it judges.
 
 pub mod oracle;
+pub mod proxy;
