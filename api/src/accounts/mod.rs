@@ -1,6 +1,9 @@
-//! Accounts: workspaces, keys, agents (versioned) and environments. The port, and what it speaks in; `sqlite` implements it.
+//! Accounts: workspaces, keys, agents (versioned) and environments. The port, and what it speaks in; `sql` implements it, on the
+//! database `sqlite` or `postgres` names.
 
 mod key;
+pub mod postgres;
+mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -99,6 +102,10 @@ pub trait Accounts: Send + Sync {
     /// changes; otherwise a fresh key is made and its plaintext given back, once.
     async fn ensure_workspace_and_key(&self, known: Option<&Secret>, at: Timestamp) -> Result<Ensured, StoreError>;
 
+    /// The same on a database that several servers share: a fresh key is made only when there is none at all. Of servers that
+    /// start at the same moment one makes the workspace and the key; the others find them.
+    async fn ensure_first_key(&self, known: Option<&Secret>, at: Timestamp) -> Result<Ensured, StoreError>;
+
     /// A key that is not revoked.
     async fn key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError>;
 
@@ -195,11 +202,13 @@ pub trait Accounts: Send + Sync {
     ) -> Result<Vec<Environment>, StoreError>;
 }
 
-/// What [`Accounts::ensure_workspace_and_key`] found or made.
+/// What [`Accounts::ensure_workspace_and_key`] or [`Accounts::ensure_first_key`] found or made.
 #[derive(Clone, Debug)]
 pub struct Ensured {
     /// The one workspace.
     pub workspace: WorkspaceId,
+    /// The known key is stored.
+    pub known: bool,
     /// The plaintext of a fresh key, to be shown and kept once; none when the known key is good.
     pub fresh: Option<Secret>,
 }

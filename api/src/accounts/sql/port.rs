@@ -6,21 +6,29 @@ use perennial_schema::agent::Agent;
 use perennial_schema::environment::Environment;
 use perennial_schema::{AgentId, EnvironmentId, KeyId, Timestamp, WorkspaceId};
 
-use super::{SqliteAccounts, begin, commit, recall, remember, store};
+use super::keys::Fresh;
+use super::resource::{alone, page};
+use super::{Dialect, SqlAccounts, agents, environments, keys, requests};
 use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, Listing, Made, Secret};
 
 #[async_trait]
-impl Accounts for SqliteAccounts {
+impl<DB: Dialect> Accounts for SqlAccounts<DB> {
     async fn ping(&self) -> Result<(), StoreError> {
-        self.answers().await
+        self.run(keys::answers).await
     }
 
     async fn ensure_workspace_and_key(&self, known: Option<&Secret>, at: Timestamp) -> Result<Ensured, StoreError> {
-        self.ensure(known.cloned(), at).await
+        let known = known.cloned();
+        self.run(|pool| keys::ensure(pool, known, Fresh::Always, at)).await
+    }
+
+    async fn ensure_first_key(&self, known: Option<&Secret>, at: Timestamp) -> Result<Ensured, StoreError> {
+        let known = known.cloned();
+        self.run(|pool| keys::ensure(pool, known, Fresh::First, at)).await
     }
 
     async fn key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
-        self.find_key(id).await
+        self.run(|pool| keys::find(pool, id)).await
     }
 
     async fn create_agent(
@@ -29,7 +37,8 @@ impl Accounts for SqliteAccounts {
         agent: Agent,
         idempotency: Option<Idempotency>,
     ) -> Result<Made<Agent>, AccountsError> {
-        self.add_agent(workspace, agent, idempotency).await
+        self.run(|pool| agents::create(pool, workspace, agent, idempotency))
+            .await
     }
 
     async fn agent(
@@ -38,7 +47,7 @@ impl Accounts for SqliteAccounts {
         id: AgentId,
         version: Option<u64>,
     ) -> Result<Option<Agent>, StoreError> {
-        self.find_agent(workspace, id, version).await
+        self.run(|pool| agents::find(pool, workspace, id, version)).await
     }
 
     async fn put_agent_version(
@@ -47,7 +56,8 @@ impl Accounts for SqliteAccounts {
         agent: Agent,
         idempotency: Option<Idempotency>,
     ) -> Result<Made<Agent>, AccountsError> {
-        self.add_agent_version(workspace, agent, idempotency).await
+        self.run(|pool| agents::put_version(pool, workspace, agent, idempotency))
+            .await
     }
 
     async fn recalled(
@@ -57,9 +67,9 @@ impl Accounts for SqliteAccounts {
         at: Timestamp,
     ) -> Result<Option<Earlier>, AccountsError> {
         let idempotency = idempotency.clone();
-        self.run(move |pool| async move {
-            let mut connection = pool.acquire().await.map_err(store)?;
-            recall(&mut connection, workspace, &idempotency, at).await
+        self.run(|pool| async move {
+            let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
+            requests::recall::<DB>(&mut connection, workspace, &idempotency, at).await
         })
         .await
     }
@@ -71,10 +81,11 @@ impl Accounts for SqliteAccounts {
         made: Earlier,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.run(move |pool| async move {
-            let mut transaction = begin(&pool).await?;
-            remember(&mut transaction, workspace, Some(&idempotency), &made, at).await?;
-            commit(transaction).await
+        self.run(|pool| async move {
+            let mut transaction = pool.begin_with(DB::BEGIN).await.map_err(DB::unavailable)?;
+            alone::<DB>(&mut transaction, workspace).await?;
+            requests::remember::<DB>(&mut transaction, workspace, &idempotency, &made, at).await?;
+            transaction.commit().await.map_err(DB::uncommitted)
         })
         .await
     }
@@ -86,11 +97,12 @@ impl Accounts for SqliteAccounts {
         at: Timestamp,
         idempotency: Option<Idempotency>,
     ) -> Result<Option<Agent>, AccountsError> {
-        self.archive(workspace, id, at, idempotency).await
+        self.run(|pool| agents::archive(pool, workspace, id, at, idempotency))
+            .await
     }
 
     async fn agents(&self, workspace: WorkspaceId, listing: Listing<AgentId>) -> Result<Vec<Agent>, StoreError> {
-        self.list_agents(workspace, listing).await
+        self.run(|pool| page(pool, workspace, listing)).await
     }
 
     async fn agent_versions(
@@ -100,7 +112,8 @@ impl Accounts for SqliteAccounts {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Agent>, StoreError> {
-        self.list_versions(workspace, id, before, limit).await
+        self.run(|pool| agents::versions(pool, workspace, id, before, limit))
+            .await
     }
 
     async fn create_environment(
@@ -109,11 +122,12 @@ impl Accounts for SqliteAccounts {
         environment: Environment,
         idempotency: Option<Idempotency>,
     ) -> Result<Made<Environment>, AccountsError> {
-        self.add_environment(workspace, environment, idempotency).await
+        self.run(|pool| environments::create(pool, workspace, environment, idempotency))
+            .await
     }
 
     async fn environment(&self, workspace: WorkspaceId, id: EnvironmentId) -> Result<Option<Environment>, StoreError> {
-        self.find_environment(workspace, id).await
+        self.run(|pool| environments::find(pool, workspace, id)).await
     }
 
     async fn put_environment(
@@ -122,11 +136,12 @@ impl Accounts for SqliteAccounts {
         environment: Environment,
         idempotency: Option<Idempotency>,
     ) -> Result<Option<Environment>, AccountsError> {
-        self.replace_environment(workspace, environment, idempotency).await
+        self.run(|pool| environments::put(pool, workspace, environment, idempotency))
+            .await
     }
 
     async fn delete_environment(&self, workspace: WorkspaceId, id: EnvironmentId) -> Result<bool, StoreError> {
-        self.remove_environment(workspace, id).await
+        self.run(|pool| environments::delete(pool, workspace, id)).await
     }
 
     async fn environments(
@@ -134,6 +149,6 @@ impl Accounts for SqliteAccounts {
         workspace: WorkspaceId,
         listing: Listing<EnvironmentId>,
     ) -> Result<Vec<Environment>, StoreError> {
-        self.list_environments(workspace, listing).await
+        self.run(|pool| page(pool, workspace, listing)).await
     }
 }

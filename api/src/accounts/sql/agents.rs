@@ -1,0 +1,160 @@
+//! Agents and their versions. A version is never changed; `agents.version` names the newest.
+
+use perennial_engine::ports::{Idempotency, StoreError};
+use perennial_schema::agent::Agent;
+use perennial_schema::{AgentId, Timestamp, WorkspaceId};
+use sqlx::Pool;
+
+use super::dialect::{Columns, Dialect, Statement, decode, encode, statement};
+use super::resource::{Change, Resource, all, one, page_of};
+use crate::accounts::{AccountsError, Earlier, Made};
+
+const ADD: &str = "INSERT INTO agents (workspace_id, id, version, created_at) VALUES ($1, $2, $3, $4)";
+const ADD_VERSION: &str = "INSERT INTO agent_versions (workspace_id, agent_id, version, definition, metadata, created_at) \
+                           VALUES ($1, $2, $3, $4, $5, $6)";
+const BUMP: &str = "UPDATE agents SET version = $3 WHERE workspace_id = $1 AND id = $2 AND version = $4 \
+                    AND archived_at IS NULL";
+const ARCHIVE: &str = "UPDATE agents SET archived_at = coalesce(archived_at, $3) WHERE workspace_id = $1 AND id = $2";
+const GET: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
+                   FROM agents r JOIN agent_versions v ON v.workspace_id = r.workspace_id AND v.agent_id = r.id \
+                   WHERE r.workspace_id = $1 AND r.id = $2 AND v.version = coalesce($3, r.version)";
+const VERSIONS: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
+                        FROM agents r JOIN agent_versions v ON v.workspace_id = r.workspace_id AND v.agent_id = r.id \
+                        WHERE r.workspace_id = $1 AND r.id = $2 AND v.version < $3 ORDER BY v.version DESC LIMIT $4";
+
+impl Resource for Agent {
+    const PAGE: &'static str = page_of!(
+        "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
+         FROM agents r JOIN agent_versions v \
+         ON v.workspace_id = r.workspace_id AND v.agent_id = r.id AND v.version = r.version"
+    );
+
+    fn made(&self) -> Earlier {
+        Earlier::agent(self.snapshot.id, self.snapshot.version)
+    }
+
+    fn made_by(workspace: WorkspaceId, earlier: &Earlier) -> Statement {
+        statement(GET)
+            .text(workspace)
+            .text(&earlier.resource_id)
+            .count(earlier.version)
+    }
+
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        const TABLE: &str = "agent_versions";
+        let id = row.text("id")?;
+        Ok(Self {
+            snapshot: decode(TABLE, id, row.text("definition")?)?,
+            metadata: decode(TABLE, id, row.text("metadata")?)?,
+            created_at: row.time("created_at")?,
+            updated_at: row.time("updated_at")?,
+            archived_at: row.maybe_time("archived_at")?,
+        })
+    }
+}
+
+pub(super) async fn create<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    agent: Agent,
+    idempotency: Option<Idempotency>,
+) -> Result<Made<Agent>, AccountsError> {
+    let mut change = Change::begin(&pool, workspace, idempotency, agent.created_at).await?;
+    if let Some(made) = change.repeated().await? {
+        return Ok(made);
+    }
+    let add = statement(ADD)
+        .text(workspace)
+        .text(agent.snapshot.id)
+        .count(agent.snapshot.version)
+        .time(agent.created_at);
+    change.execute(add).await.map_err(DB::unavailable)?;
+    finish(change, workspace, agent).await
+}
+
+pub(super) async fn put_version<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    agent: Agent,
+    idempotency: Option<Idempotency>,
+) -> Result<Made<Agent>, AccountsError> {
+    let mut change = Change::begin(&pool, workspace, idempotency, agent.updated_at).await?;
+    if let Some(made) = change.repeated().await? {
+        return Ok(made);
+    }
+    let version = agent.snapshot.version;
+    let bump = statement(BUMP)
+        .text(workspace)
+        .text(agent.snapshot.id)
+        .count(version)
+        .count(version.saturating_sub(1));
+    if change.execute(bump).await.map_err(DB::unavailable)? == 0 {
+        return Err(AccountsError::VersionMoved);
+    }
+    finish(change, workspace, agent).await
+}
+
+/// Stores the version the agent now has.
+async fn finish<DB: Dialect>(
+    mut change: Change<DB>,
+    workspace: WorkspaceId,
+    agent: Agent,
+) -> Result<Made<Agent>, AccountsError> {
+    let add = statement(ADD_VERSION)
+        .text(workspace)
+        .text(agent.snapshot.id)
+        .count(agent.snapshot.version)
+        .text(encode(&agent.snapshot)?)
+        .text(encode(&agent.metadata)?)
+        .time(agent.updated_at);
+    change.execute(add).await.map_err(DB::unavailable)?;
+    change.finish(agent).await
+}
+
+pub(super) async fn archive<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    id: AgentId,
+    at: Timestamp,
+    idempotency: Option<Idempotency>,
+) -> Result<Option<Agent>, AccountsError> {
+    let mut change = Change::begin(&pool, workspace, idempotency, at).await?;
+    if let Some(made) = change.repeated::<Agent>().await? {
+        return Ok(Some(made.resource));
+    }
+    let archive = statement(ARCHIVE).text(workspace).text(id).time(at);
+    change.execute(archive).await.map_err(DB::unavailable)?;
+    match change.one(get(workspace, id, None)).await? {
+        Some(agent) => change.finish(agent).await.map(|made| Some(made.resource)),
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn find<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    id: AgentId,
+    version: Option<u64>,
+) -> Result<Option<Agent>, StoreError> {
+    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
+    one::<DB, Agent>(&mut connection, get(workspace, id, version)).await
+}
+
+pub(super) async fn versions<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    id: AgentId,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<Agent>, StoreError> {
+    let versions = statement(VERSIONS)
+        .text(workspace)
+        .text(id)
+        .count(before.unwrap_or(u64::MAX))
+        .number(limit);
+    all(&pool, versions).await
+}
+
+fn get(workspace: WorkspaceId, id: AgentId, version: Option<u64>) -> Statement {
+    statement(GET).text(workspace).text(id).maybe_count(version)
+}

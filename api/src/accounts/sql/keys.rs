@@ -1,0 +1,113 @@
+//! Workspaces and keys.
+
+use perennial_engine::ports::StoreError;
+use perennial_schema::{KeyId, Timestamp, WorkspaceId};
+use sqlx::Pool;
+
+use super::dialect::{Columns as _, Dialect, inconsistent, statement};
+use super::resource::alone;
+use crate::accounts::{ApiKey, Ensured, Secret, SecretHash};
+
+const ANSWERS: &str = "SELECT count(*) FROM workspaces";
+const FIRST_WORKSPACE: &str = "SELECT workspace_id FROM workspaces ORDER BY created_at, workspace_id LIMIT 1";
+const ADD_WORKSPACE: &str = "INSERT INTO workspaces (workspace_id, name, created_at) VALUES ($1, $2, $3)";
+const ANY_KEY: &str = "SELECT id FROM api_keys WHERE workspace_id = $1 AND revoked_at IS NULL LIMIT 1";
+const ADD_KEY: &str = "INSERT INTO api_keys (workspace_id, id, name, hash, created_at) VALUES ($1, $2, $3, $4, $5)";
+const KEY: &str = "SELECT workspace_id, hash FROM api_keys WHERE id = $1 AND revoked_at IS NULL";
+
+/// When a key nobody knows yet is made.
+#[derive(Clone, Copy)]
+pub(super) enum Fresh {
+    /// Whenever the known one is no good.
+    Always,
+    /// When there is no key at all.
+    First,
+}
+
+pub(super) async fn answers<DB: Dialect>(pool: Pool<DB>) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
+    let rows = DB::rows(&mut connection, statement(ANSWERS)).await;
+    rows.map(|_| ()).map_err(DB::unavailable)
+}
+
+pub(super) async fn find<DB: Dialect>(pool: Pool<DB>, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
+    let rows = DB::rows(&mut connection, statement(KEY).text(id)).await;
+    let rows = rows.map_err(DB::unavailable)?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let workspace = row.text("workspace_id")?.parse();
+    let hash: Result<[u8; 32], _> = row.bytes("hash")?.try_into();
+    Ok(Some(ApiKey {
+        id,
+        workspace: workspace.map_err(|error| inconsistent("api_keys", id, error))?,
+        hash: SecretHash(hash.map_err(|error| inconsistent("api_keys", id, error))?),
+    }))
+}
+
+pub(super) async fn ensure<DB: Dialect>(
+    pool: Pool<DB>,
+    known: Option<Secret>,
+    fresh: Fresh,
+    at: Timestamp,
+) -> Result<Ensured, StoreError> {
+    if let Some(known) = &known
+        && let Some(stored) = find(pool.clone(), known.id).await?
+        && stored.hash.matches(known)
+    {
+        return Ok(Ensured {
+            workspace: stored.workspace,
+            known: true,
+            fresh: None,
+        });
+    }
+    let mut transaction = pool.begin_with(DB::BEGIN).await.map_err(DB::unavailable)?;
+    // Servers that start at the same moment see one after the other what the first made.
+    alone::<DB>(&mut transaction, "first key").await?;
+    let workspace = first_workspace::<DB>(&mut transaction, at).await?;
+    let wanted = match fresh {
+        Fresh::Always => true,
+        Fresh::First => {
+            let any = DB::rows(&mut transaction, statement(ANY_KEY).text(workspace)).await;
+            any.map_err(DB::unavailable)?.is_empty()
+        }
+    };
+    let fresh = wanted.then(random).transpose()?;
+    if let Some(secret) = &fresh {
+        let add = statement(ADD_KEY)
+            .text(workspace)
+            .text(secret.id)
+            .text("generated")
+            .bytes(&secret.hash().0)
+            .time(at);
+        DB::execute(&mut transaction, add).await.map_err(DB::unavailable)?;
+    }
+    transaction.commit().await.map_err(DB::uncommitted)?;
+    Ok(Ensured {
+        workspace,
+        known: false,
+        fresh,
+    })
+}
+
+async fn first_workspace<DB: Dialect>(
+    connection: &mut DB::Connection,
+    at: Timestamp,
+) -> Result<WorkspaceId, StoreError> {
+    let rows = DB::rows(connection, statement(FIRST_WORKSPACE)).await;
+    if let Some(row) = rows.map_err(DB::unavailable)?.first() {
+        let text = row.text("workspace_id")?;
+        return text.parse().map_err(|error| inconsistent("workspaces", text, error));
+    }
+    // Random ids come from the same place as keys; a workspace is made once per installation.
+    let workspace = WorkspaceId::from_uuid(random()?.id.uuid());
+    let add = statement(ADD_WORKSPACE).text(workspace).text("default").time(at);
+    DB::execute(connection, add).await.map_err(DB::unavailable)?;
+    Ok(workspace)
+}
+
+fn random() -> Result<Secret, StoreError> {
+    Secret::generate().map_err(|error| StoreError::Unavailable {
+        store: "randomness",
+        message: error.to_string(),
+    })
+}
