@@ -1,11 +1,10 @@
 //! What the tests share: the real server as a child process, a plain HTTP client, scripted model servers, and the oracle.
 
-pub mod client;
 pub mod models;
-pub mod server;
-pub mod sse;
+pub mod nats;
 
 pub use perennial_proof::oracle;
+pub use perennial_proof::rig::{child, client, server, sse};
 
 /// Says that a check cannot run here, and fails where everything must (`CI`, `PERENNIAL_REQUIRE_ALL`).
 ///

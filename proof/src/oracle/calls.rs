@@ -116,11 +116,12 @@ pub(super) fn effects(evidence: &Evidence, findings: &mut Findings<'_>) {
     }
 }
 
-/// What a call leaves in the ledger: the word after `echo`.
+/// What a call leaves in the ledger: the word between `echo` and `>> ledger`.
 fn mark(payload: &Value) -> Option<&str> {
     let command = payload["input"]["command"].as_str()?;
-    let (echo, _) = command.split_once(">> ledger")?;
-    echo.split_whitespace().nth(1)
+    let (before, _) = command.split_once(" >> ledger")?;
+    let (_, mark) = before.rsplit_once("echo ")?;
+    Some(mark)
 }
 
 /// I4: no call was begun under a lease older than one that had spoken. I5: a call that acts once was begun once.

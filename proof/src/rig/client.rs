@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::sse::Stream;
+use super::sse::Stream;
 
 /// A client with a key.
 #[derive(Clone, Debug)]
@@ -68,6 +68,12 @@ impl Client {
             base: base.to_owned(),
             ..self.clone()
         }
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// A request with the key.
