@@ -1,13 +1,14 @@
 //! The command line: every verb on one screen. What a verb takes is defined beside the verb.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::exit;
-use crate::up::UpArgs;
-use crate::verbs::{agent, approve, attach, completions, deny, env, run, send, session};
+use crate::servers::up::UpArgs;
+use crate::verbs::{agent, approve, attach, completions, deny, doctor, env, migrate, run, send, session};
 
 /// Durable agent sessions: a session survives the process that runs it.
 #[derive(Debug, Parser)]
@@ -37,6 +38,81 @@ pub struct Global {
     pub config: Option<PathBuf>,
 }
 
+/// Where the API listens.
+#[derive(Debug, Default, Args)]
+pub struct FrontArgs {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7340] [env: PERENNIAL_LISTEN]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+}
+
+/// How sessions are worked on.
+#[derive(Debug, Default, Args)]
+pub struct WorkArgs {
+    /// Let tools change this host without asking even where they cannot be contained [env: PERENNIAL_ALLOW_LOCAL]
+    #[arg(long)]
+    pub allow_local: bool,
+    /// How many sessions are worked on at a time [default: 64] [env: PERENNIAL_SLOTS]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<NonZeroU32>,
+    /// Lease time to live
+    #[arg(long, value_name = "MS", hide = true)]
+    pub lease_ttl_ms: Option<NonZeroU64>,
+    /// Time between lease renewals
+    #[arg(long, value_name = "MS", hide = true)]
+    pub renew_ms: Option<NonZeroU64>,
+    /// Time between sweeps for ready sessions
+    #[arg(long, value_name = "MS", hide = true)]
+    pub sweep_ms: Option<NonZeroU64>,
+}
+
+/// The servers a cluster shares.
+#[derive(Debug, Default, Args)]
+pub struct ClusterArgs {
+    /// The cluster's Postgres (15 or later) [env: PERENNIAL_DATABASE_URL, or a file: PERENNIAL_DATABASE_URL_FILE]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// The same server without a pooler in between, for the death watch [default: the database URL]
+    /// [env: PERENNIAL_DATABASE_DIRECT_URL]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub database_direct_url: Option<String>,
+    /// The schema its tables are in [default: public] [env: PERENNIAL_DATABASE_SCHEMA]
+    #[arg(long, value_name = "NAME")]
+    pub database_schema: Option<String>,
+    /// The cluster's NATS; without one the database is polled [env: PERENNIAL_NATS_URL]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub nats_url: Option<String>,
+    /// What its subjects begin with [default: perennial] [env: PERENNIAL_NATS_PREFIX]
+    #[arg(long, value_name = "NAME")]
+    pub nats_prefix: Option<String>,
+}
+
+impl FrontArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.listen.clone_from(&self.listen);
+    }
+}
+
+impl WorkArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.allow_local = self.allow_local;
+        flags.slots = self.slots.map(Into::into);
+        flags.lease_ttl_ms = self.lease_ttl_ms.map(Into::into);
+        flags.renew_ms = self.renew_ms.map(Into::into);
+        flags.sweep_ms = self.sweep_ms.map(Into::into);
+    }
+}
+
+impl ClusterArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.database_url.clone_from(&self.database_url);
+        flags.database_direct_url.clone_from(&self.database_direct_url);
+        flags.database_schema.clone_from(&self.database_schema);
+        flags.nats_url.clone_from(&self.nats_url);
+        flags.nats_prefix.clone_from(&self.nats_prefix);
+    }
+}
+
 /// Verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -57,10 +133,8 @@ pub enum Verb {
     /// Environments: where the tools of a session run
     #[command(subcommand)]
     Env(env::EnvVerb),
-    /// Bring the database of the data directory up to this build's schema (`up` does it by itself)
-    Migrate,
-    /// Explain the effective configuration and what is missing
-    Doctor,
+    Migrate(migrate::MigrateArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version
     Version,
@@ -75,13 +149,20 @@ impl Cli {
             url: self.global.url.clone(),
             ..Flags::default()
         };
-        if let Verb::Up(up) = &self.verb {
-            flags.listen.clone_from(&up.listen);
-            flags.allow_local = up.allow_local;
-            flags.slots = up.slots.map(Into::into);
-            flags.lease_ttl_ms = up.lease_ttl_ms.map(Into::into);
-            flags.renew_ms = up.renew_ms.map(Into::into);
-            flags.sweep_ms = up.sweep_ms.map(Into::into);
+        let (front, work, cluster) = match &self.verb {
+            Verb::Up(up) => (Some(&up.front), Some(&up.work), Some(&up.cluster)),
+            Verb::Migrate(migrate) => (None, None, Some(&migrate.cluster)),
+            Verb::Doctor(doctor) => (None, None, Some(&doctor.cluster)),
+            _ => (None, None, None),
+        };
+        if let Some(front) = front {
+            front.set(&mut flags);
+        }
+        if let Some(work) = work {
+            work.set(&mut flags);
+        }
+        if let Some(cluster) = cluster {
+            cluster.set(&mut flags);
         }
         flags
     }

@@ -1,6 +1,6 @@
 //! The binary `perennial`: parses the command line, sets up logging, runs one verb and turns its end into an exit code.
 //!
-//! What a verb does lives in `verbs/`, the server in `up/`; this file is the only place where errors are printed.
+//! What a verb does lives in `verbs/`, the server in `house/`; this file is the only place where errors are printed.
 
 #![expect(
     unreachable_pub,
@@ -13,11 +13,12 @@ mod config;
 mod error;
 mod exit;
 mod follow;
+mod house;
 mod killpoint;
 mod output;
 mod paths;
 mod render;
-mod up;
+mod servers;
 mod verbs;
 
 use std::io::IsTerminal;
@@ -46,19 +47,17 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let settings = Settings::resolve(&cli.flags(), &environment).map_err(Error::from)?;
     logging(&cli.verb, &settings);
     let mut builder = match &cli.verb {
-        Verb::Up(_) => tokio::runtime::Builder::new_multi_thread(),
+        verb if servers::stays(verb) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build()?;
-    let exit = match cli.verb {
-        Verb::Up(args) => runtime.block_on(up::run(args, settings)),
-        verb => {
-            let context = verbs::Context::new(settings, cli.global.json);
-            runtime
-                .block_on(verbs::run(&context, verb))
-                .map_err(anyhow::Error::from)
+    let json = cli.global.json;
+    let exit = runtime.block_on(async {
+        match servers::run(cli.verb, &settings).await {
+            Ok(exit) => exit,
+            Err(verb) => Ok(verbs::run(&verbs::Context::new(settings, json), verb).await?),
         }
-    };
+    });
     // A thread that still waits for a line from the terminal must not keep the process alive.
     runtime.shutdown_background();
     exit
@@ -66,7 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Logs go to stderr: `info` for the server, `warn` for clients, `PERENNIAL_LOG` overrides (a tracing filter).
 fn logging(verb: &Verb, settings: &Settings) {
-    let default = if matches!(verb, Verb::Up(_)) { "info" } else { "warn" };
+    let default = if servers::stays(verb) { "info" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse_lossy(settings.log.value.clone().unwrap_or_else(|| default.to_owned()));
     let builder = tracing_subscriber::fmt()

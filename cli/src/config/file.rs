@@ -22,6 +22,10 @@ pub(super) struct FileConfig {
     #[serde(default)]
     pub(super) lease: Lease,
     #[serde(default)]
+    pub(super) database: DatabaseConfig,
+    #[serde(default)]
+    pub(super) nats: NatsConfig,
+    #[serde(default)]
     pub(super) anthropic: ProviderConfig,
     #[serde(default)]
     pub(super) openai: ProviderConfig,
@@ -36,6 +40,23 @@ pub(super) struct Lease {
     pub(super) ttl_ms: Option<u64>,
     pub(super) renew_ms: Option<u64>,
     pub(super) sweep_ms: Option<u64>,
+}
+
+/// `[database]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DatabaseConfig {
+    pub(super) url_file: Option<PathBuf>,
+    pub(super) direct_url_file: Option<PathBuf>,
+    pub(super) schema: Option<String>,
+}
+
+/// `[nats]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NatsConfig {
+    pub(super) url_file: Option<PathBuf>,
+    pub(super) prefix: Option<String>,
 }
 
 /// `[anthropic]`, `[openai]`

@@ -93,6 +93,26 @@ pub struct Provider {
     pub key: Option<Setting<SecretString>>,
 }
 
+/// A cluster's database; none means the embedded one of the data directory.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Where it is, password included.
+    pub url: Setting<SecretString>,
+    /// The same server without a pooler in between, for what is bound to a connection; by default the same address.
+    pub direct_url: Option<Setting<SecretString>>,
+    /// The schema its tables are in.
+    pub schema: Setting<Option<String>>,
+}
+
+/// A cluster's bus; none means that the database is polled.
+#[derive(Clone, Debug)]
+pub struct Nats {
+    /// Where it is, credentials included.
+    pub url: Setting<SecretString>,
+    /// What all subjects begin with.
+    pub prefix: Setting<String>,
+}
+
 /// Everything that can be set, resolved.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -112,6 +132,10 @@ pub struct Settings {
     pub renew_ms: Setting<u64>,
     /// Time between sweeps, in milliseconds.
     pub sweep_ms: Setting<u64>,
+    /// The database of a cluster.
+    pub database: Option<Database>,
+    /// The bus of a cluster.
+    pub nats: Option<Nats>,
     /// Model of agents that name none; none lets the server choose by the keys it has.
     pub default_model: Setting<Option<String>>,
     /// Anthropic Messages.
@@ -158,16 +182,26 @@ pub struct Flags {
     pub data_dir: Option<PathBuf>,
     /// `--url`.
     pub url: Option<String>,
-    /// `up --listen`.
+    /// `--listen`.
     pub listen: Option<String>,
-    /// `up --allow-local`.
+    /// `--allow-local`.
     pub allow_local: bool,
-    /// `up --slots`.
+    /// `--slots`.
     pub slots: Option<u32>,
-    /// `up --lease-ttl-ms`.
+    /// `--lease-ttl-ms`.
     pub lease_ttl_ms: Option<u64>,
-    /// `up --renew-ms`.
+    /// `--renew-ms`.
     pub renew_ms: Option<u64>,
-    /// `up --sweep-ms`.
+    /// `--sweep-ms`.
     pub sweep_ms: Option<u64>,
+    /// `--database-url`.
+    pub database_url: Option<String>,
+    /// `--database-direct-url`.
+    pub database_direct_url: Option<String>,
+    /// `--database-schema`.
+    pub database_schema: Option<String>,
+    /// `--nats-url`.
+    pub nats_url: Option<String>,
+    /// `--nats-prefix`.
+    pub nats_prefix: Option<String>,
 }

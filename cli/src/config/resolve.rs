@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::file::{self, FileConfig, ProviderConfig};
-use super::{ConfigError, Environment, Flags, Origin, Provider, Setting, Settings};
+use super::file::{self, DatabaseConfig, FileConfig, NatsConfig, ProviderConfig};
+use super::{ConfigError, Database, Environment, Flags, Nats, Origin, Provider, Setting, Settings};
 use crate::paths;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7340";
@@ -14,6 +14,7 @@ const DEFAULT_SLOTS: u32 = 64;
 const DEFAULT_LEASE_TTL_MS: u64 = 15_000;
 const DEFAULT_RENEW_MS: u64 = 5_000;
 const DEFAULT_SWEEP_MS: u64 = 2_000;
+const DEFAULT_NATS_PREFIX: &str = "perennial";
 const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
@@ -81,6 +82,8 @@ impl Settings {
                 file.lease.sweep_ms.map(|value| (value, "lease.sweep_ms")),
                 DEFAULT_SWEEP_MS,
             )?,
+            database: layers.database(flags, file.database)?,
+            nats: layers.nats(flags, file.nats)?,
             default_model: optional(layers.text(
                 None,
                 "PERENNIAL_DEFAULT_MODEL",
@@ -99,6 +102,7 @@ impl Settings {
                 file.client.url.map(|value| (value, "client.url")),
             ),
             key: layers.secret(
+                None,
                 "PERENNIAL_KEY",
                 "PERENNIAL_KEY_FILE",
                 file.client.key_file.map(|path| (path, "client.key_file")),
@@ -232,10 +236,14 @@ impl Layers<'_> {
     /// A secret: the variable itself, or a file that a variable or `perennial.toml` names.
     fn secret(
         &self,
+        flag: Named<String>,
         variable: &str,
         file_variable: &str,
         file: Named<PathBuf>,
     ) -> Result<Option<Setting<SecretString>>, ConfigError> {
+        if let Some((value, name)) = flag {
+            return Ok(Some(setting(SecretString::from(value), Origin::Flag(name))));
+        }
         if let Some(value) = self.environment.get(variable) {
             let secret = SecretString::from(value.to_owned());
             return Ok(Some(setting(secret, Origin::Variable(variable.to_owned()))));
@@ -263,9 +271,81 @@ impl Layers<'_> {
         let key_file = file.api_key_file.map(|path| (path, names.key_file_in_file));
         Ok(Provider {
             base_url,
-            key: self.secret(names.key, names.key_file, key_file)?,
+            key: self.secret(None, names.key, names.key_file, key_file)?,
         })
     }
+}
+
+impl Layers<'_> {
+    fn database(&self, flags: &Flags, file: DatabaseConfig) -> Result<Option<Database>, ConfigError> {
+        let url = self.secret(
+            flags.database_url.clone().map(|url| (url, "--database-url")),
+            "PERENNIAL_DATABASE_URL",
+            "PERENNIAL_DATABASE_URL_FILE",
+            file.url_file.map(|path| (path, "database.url_file")),
+        )?;
+        let direct_url = self.secret(
+            flags
+                .database_direct_url
+                .clone()
+                .map(|url| (url, "--database-direct-url")),
+            "PERENNIAL_DATABASE_DIRECT_URL",
+            "PERENNIAL_DATABASE_DIRECT_URL_FILE",
+            file.direct_url_file.map(|path| (path, "database.direct_url_file")),
+        )?;
+        let schema = self.text(
+            flags
+                .database_schema
+                .clone()
+                .map(|schema| (schema, "--database-schema")),
+            "PERENNIAL_DATABASE_SCHEMA",
+            file.schema.map(|schema| (schema, "database.schema")),
+        );
+        for url in [Some(&url), Some(&direct_url)].into_iter().flatten().flatten() {
+            scheme(url, &["postgres://", "postgresql://"])?;
+        }
+        Ok(url.map(|url| Database {
+            url,
+            direct_url,
+            schema: optional(schema),
+        }))
+    }
+
+    fn nats(&self, flags: &Flags, file: NatsConfig) -> Result<Option<Nats>, ConfigError> {
+        let url = self.secret(
+            flags.nats_url.clone().map(|url| (url, "--nats-url")),
+            "PERENNIAL_NATS_URL",
+            "PERENNIAL_NATS_URL_FILE",
+            file.url_file.map(|path| (path, "nats.url_file")),
+        )?;
+        let prefix = self.text(
+            flags.nats_prefix.clone().map(|prefix| (prefix, "--nats-prefix")),
+            "PERENNIAL_NATS_PREFIX",
+            file.prefix.map(|prefix| (prefix, "nats.prefix")),
+        );
+        if let Some(url) = &url {
+            scheme(url, &["nats://", "tls://"])?;
+        }
+        Ok(url.map(|url| Nats {
+            url,
+            prefix: prefix.unwrap_or_else(|| by_default(DEFAULT_NATS_PREFIX.to_owned())),
+        }))
+    }
+}
+
+/// An address that may hold a password is not repeated in the error.
+fn scheme(url: &Setting<SecretString>, allowed: &[&str]) -> Result<(), ConfigError> {
+    let right = allowed
+        .iter()
+        .any(|scheme| url.value.expose_secret().starts_with(scheme));
+    if right {
+        return Ok(());
+    }
+    Err(wrong(
+        &url.from,
+        "(hidden)",
+        &format!("an address that begins with {}", allowed.join(" or ")),
+    ))
 }
 
 /// Numbers a setting may hold.
@@ -337,8 +417,6 @@ fn wrong(from: &Origin, value: &str, expected: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     fn resolve(flags: &Flags, variables: &[(&str, &str)], toml: &str) -> Result<Settings, ConfigError> {
@@ -421,6 +499,30 @@ mod tests {
         assert!(
             missing.contains("OPENAI_API_KEY_FILE") && missing.contains(&path),
             "{missing}"
+        );
+    }
+
+    #[test]
+    fn a_cluster_is_a_database_and_perhaps_a_bus() {
+        let none = resolve(&Flags::default(), &[], "").expect("valid");
+        assert!(none.database.is_none() && none.nats.is_none());
+        let variables = [
+            ("PERENNIAL_DATABASE_URL", "postgres://u:secret@db/p"),
+            ("PERENNIAL_NATS_URL", "nats://bus"),
+        ];
+        let both = resolve(&Flags::default(), &variables, "[database]\nschema = 's'").expect("valid");
+        let database = both.database.expect("set");
+        assert_eq!(database.url.value.expose_secret(), "postgres://u:secret@db/p");
+        assert_eq!(database.schema.value.as_deref(), Some("s"));
+        assert_eq!(both.nats.expect("set").prefix.value, "perennial");
+        let text = refusal(
+            &Flags::default(),
+            &[("PERENNIAL_DATABASE_URL", "mysql://u:secret@db")],
+            "",
+        );
+        assert!(
+            text.contains("PERENNIAL_DATABASE_URL") && text.contains("postgres://") && !text.contains("secret"),
+            "{text}"
         );
     }
 

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use tokio::process::Command;
 
 use super::Context;
+use crate::args::ClusterArgs;
 use crate::client::Client;
 use crate::config::{Setting, environment};
 use crate::error::{Error, chain};
@@ -17,6 +19,13 @@ use crate::output;
 
 /// For a probe to answer.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// Explain the effective configuration and what is missing
+#[derive(Debug, Default, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
 
 #[derive(Debug, Serialize)]
 struct Line {

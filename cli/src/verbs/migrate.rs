@@ -1,12 +1,23 @@
 //! `perennial migrate`
 
+use clap::Args;
 use perennial_broker::log::sqlite;
 use serde_json::json;
 
 use super::Context;
+use crate::args::ClusterArgs;
 use crate::error::{Error, chain};
 use crate::exit::Exit;
 use crate::output;
+
+/// Bring a database up to this build's schema: the cluster's, or the one of the data directory.
+///
+/// `up` does it by itself on the data directory; the processes of a cluster refuse an old schema instead.
+#[derive(Debug, Default, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
 
 /// Applies the embedded migrations to the data directory's database.
 pub async fn run(context: &Context) -> Result<Exit, Error> {

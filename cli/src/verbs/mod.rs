@@ -47,8 +47,7 @@ impl Context {
 /// Runs a client verb.
 pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
     match verb {
-        // The composition root is not a client: main runs it.
-        Verb::Up(_) => Err(Error::Usage("`up` is not a client verb".to_owned())),
+        Verb::Up(_) => Err(Error::Usage("not a client verb".to_owned())),
         Verb::Run(args) => run::run(context, args).await,
         Verb::Attach(args) => attach::run(context, args).await,
         Verb::Send(args) => send::run(context, args).await,
@@ -58,8 +57,8 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Session(verb) => session::run(context, verb).await,
         Verb::Agent(verb) => agent::run(context, verb).await,
         Verb::Env(verb) => env::run(context, verb).await,
-        Verb::Migrate => migrate::run(context).await,
-        Verb::Doctor => doctor::run(context).await,
+        Verb::Migrate(_) => migrate::run(context).await,
+        Verb::Doctor(_) => doctor::run(context).await,
         Verb::Completions(args) => completions::run(&args),
         Verb::Version => version::run(context),
     }

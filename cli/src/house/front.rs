@@ -1,0 +1,116 @@
+//! The API and its listener.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use perennial_api::accounts::{Accounts, Secret};
+use perennial_api::{Api, Config, Hosts, Limits};
+use perennial_engine::ports::{Clock, Router};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Store, SystemIds, files};
+use crate::config::Settings;
+
+/// An API that listens and is ready to serve.
+pub struct Front {
+    /// Where it listens.
+    pub url: String,
+    /// A key that was made just now.
+    pub fresh_key: Option<Secret>,
+    data_dir: std::path::PathBuf,
+    listener: TcpListener,
+    api: Api,
+}
+
+impl Front {
+    /// Joins the API to a store and a router, makes the first key, and takes the address.
+    pub async fn build(settings: &Settings, store: &Store, router: Arc<dyn Router>) -> Result<Self> {
+        let data_dir = settings.data_dir.value.clone();
+        let fresh_key = ensure_key(&data_dir, store.accounts.as_ref(), store.clock.as_ref()).await?;
+        let listener = listen(settings).await?;
+        let address = listener.local_addr()?;
+        let ports = perennial_api::Ports {
+            log: store.log.clone(),
+            sessions: store.sessions.clone(),
+            leases: store.leases.clone(),
+            bus: store.bus.clone(),
+            blobs: store.blobs.clone(),
+            router,
+            clock: store.clock.clone(),
+            ids: Arc::new(SystemIds),
+            accounts: store.accounts.clone(),
+        };
+        let config = Config {
+            // Loopback names only where only loopback can reach us; elsewhere names are the operator's business.
+            hosts: if address.ip().is_loopback() {
+                Hosts::Loopback
+            } else {
+                Hosts::Any
+            },
+            limits: Limits::default(),
+            metrics: perennial_api::prometheus(),
+            default_model: settings.model().to_owned(),
+        };
+        Ok(Self {
+            url: format!("http://{address}"),
+            fresh_key,
+            data_dir,
+            listener,
+            api: Api::new(ports, config),
+        })
+    }
+
+    /// Leaves the address where clients of this machine find it. Connections are taken from now on, and served after
+    /// [`Front::start`].
+    pub fn announce(&self) -> Result<()> {
+        files::write_server(&self.data_dir, &self.url)
+    }
+
+    /// Serves until `closing` is cancelled.
+    pub fn start(self, closing: CancellationToken) -> Serving {
+        let serving = perennial_api::serve(self.listener, self.api.router(), Limits::default(), closing);
+        Serving {
+            data_dir: self.data_dir,
+            api: self.api,
+            serving: tokio::spawn(serving),
+        }
+    }
+}
+
+/// An API that serves.
+pub struct Serving {
+    data_dir: std::path::PathBuf,
+    api: Api,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Serving {
+    /// Tells clients of this machine that the server goes away.
+    pub fn retract(&self) {
+        files::remove_server(&self.data_dir);
+    }
+
+    /// Waits for open requests and tasks to end.
+    pub async fn ended(self) -> Result<()> {
+        self.serving.await.context("the listener ended abnormally")??;
+        self.api.drained().await;
+        Ok(())
+    }
+}
+
+async fn ensure_key(data_dir: &std::path::Path, accounts: &dyn Accounts, clock: &dyn Clock) -> Result<Option<Secret>> {
+    let known = files::read_key(data_dir)?;
+    let ensured = accounts.ensure_workspace_and_key(known.as_ref(), clock.now()).await?;
+    if let Some(key) = &ensured.fresh {
+        files::write_key(data_dir, key)?;
+    }
+    Ok(ensured.fresh)
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener> {
+    let address = settings.listen.value;
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}; choose another address with --listen"))
+}

@@ -1,0 +1,28 @@
+//! The parts of a server and how they are joined. `up` has all of them in one process; `serve` is the front, `worker` the
+//! brains, `executor` the hands. Brains and front never meet but in the store.
+
+mod brains;
+mod bus;
+pub mod files;
+mod front;
+mod hands;
+mod signals;
+mod store;
+
+use perennial_engine::ports::Ids;
+
+pub use brains::Brains;
+pub use bus::BusKind;
+pub use front::Front;
+pub use hands::Hands;
+pub use signals::Signals;
+pub use store::Store;
+
+/// Ids of this process.
+pub struct SystemIds;
+
+impl Ids for SystemIds {
+    fn uuid(&self) -> uuid::Uuid {
+        uuid::Uuid::now_v7()
+    }
+}

@@ -1,0 +1,21 @@
+//! The verbs that stay: each joins some parts of the house and runs them until it is told to stop.
+
+mod banner;
+pub mod up;
+
+use crate::args::Verb;
+use crate::config::Settings;
+use crate::exit::Exit;
+
+/// Whether a verb stays; the others talk to one that does.
+pub const fn stays(verb: &Verb) -> bool {
+    matches!(verb, Verb::Up(_))
+}
+
+/// Runs a verb that stays; gives the others back.
+pub async fn run(verb: Verb, settings: &Settings) -> Result<anyhow::Result<Exit>, Verb> {
+    Ok(match verb {
+        Verb::Up(args) => up::run(args, settings).await,
+        other => return Err(other),
+    })
+}

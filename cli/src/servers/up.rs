@@ -1,0 +1,55 @@
+//! `perennial up` = API + worker + executor in one process, on the embedded database of the data directory or on a cluster's.
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::banner;
+use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::house::{Brains, BusKind, Front, Hands, Signals, Store, files};
+
+/// Start the server: API, worker and executor in one process on an embedded database.
+///
+/// Listens on the loopback interface and stores everything in the data directory. The address and the key are left there
+/// for the other verbs. With --database-url it is one node of a cluster instead.
+#[derive(Debug, Default, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub front: FrontArgs,
+    #[command(flatten)]
+    pub work: WorkArgs,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// What carries hints and previews between the parts; `silent` loses every one of them (for tests)
+    #[arg(long, value_name = "BUS", hide = true, default_value = "local")]
+    pub bus: BusKind,
+}
+
+/// Runs the server until it is told to stop (SIGINT, SIGTERM), then lets go of everything in order: no new connections and
+/// no new claims; sessions are given back while calls stay in their journal; then the store.
+pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    files::data_dir(&settings.data_dir.value)?;
+    // First of all: its lock keeps a second server out.
+    let store = Store::open(settings, args.bus).await?;
+    let hands = Hands::here(settings).await?;
+    let front = Front::build(settings, &store, hands.router()).await?;
+    let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
+    // The address is in the data directory before anybody can read it from stdout.
+    front.announce()?;
+    banner::print(&front, &hands, settings);
+
+    let closing = CancellationToken::new();
+    let thinking = brains.start(closing.clone());
+    let serving = front.start(closing.clone());
+    signals.stop().await;
+    tracing::info!("stopping");
+    serving.retract();
+    closing.cancel();
+    thinking.ended().await;
+    serving.ended().await?;
+    hands.close().await;
+    store.close().await;
+    Ok(Exit::Done)
+}
