@@ -44,3 +44,51 @@ pub(crate) const REQUEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Questions to one executor that may wait.
 pub(crate) const REQUESTS: usize = 64;
+
+/// Bytes of a question or an answer.
+pub(crate) const REQUEST_BYTES: usize = 256 * 1024;
+
+/// Bytes of one preview that travels between nodes; a larger one is seen on its own node only.
+pub(crate) const DELTA_BYTES: usize = 256 * 1024;
+
+/// Messages that wait to be sent to other nodes, of each kind; beyond it they are dropped.
+pub(crate) const OUTBOX_MESSAGES: usize = 8192;
+
+/// Bytes that wait to be sent to other nodes.
+pub(crate) const OUTBOX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Longest subject prefix.
+pub(crate) const SUBJECT_PREFIX_BYTES: usize = 64;
+
+/// How long connecting to NATS may take before it counts as failed.
+pub(crate) const NATS_CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// How often the line to NATS is tried; two unanswered tries end it, so a dead one is found within three times this.
+pub(crate) const NATS_PING: Duration = Duration::from_secs(5);
+
+/// Pause before the second attempt to connect; it doubles with each.
+pub(crate) const NATS_DELAY: Duration = Duration::from_millis(25);
+
+/// Longest such pause.
+pub(crate) const NATS_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Messages of one subscription that wait to be handed on; handing on never waits, so this is ample.
+pub(crate) const NATS_INBOUND: usize = 1024;
+
+/// Commands that wait for the connection.
+pub(crate) const NATS_OUTBOUND: usize = 1024;
+
+/// How long the server may take to confirm that it has read what was sent.
+pub(crate) const CONFIRM_WAIT: Duration = Duration::from_secs(2);
+
+/// Pause before it is asked again.
+pub(crate) const CONFIRM_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the last messages of a node that ends may take.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often a bus without a server looks.
+pub(crate) const POLL: Duration = Duration::from_millis(200);
+
+/// Sessions whose heads are asked for at once.
+pub(crate) const POLL_SESSIONS: usize = 1000;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_engine::ports::{Bus, Delta, Notice, Request, Requests, SessionKey, Subscription, Unanswered, WakeUps};
 use perennial_schema::{ExecutorId, WorkspaceId};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex as Shareable, Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -23,14 +24,17 @@ struct Shared {
     rooms: Rooms,
     wake: watch::Sender<()>,
     changed: Mutex<HashMap<WorkspaceId, watch::Sender<()>>>,
-    asked: Mutex<HashMap<ExecutorId, Questions>>,
+    asked: Desks,
 }
 
+/// Who answers for which executor; an executor nobody answers for has no entry.
+type Desks = Arc<Mutex<HashMap<ExecutorId, Questions>>>;
+
 /// What is asked of one executor; whoever listens takes the next.
-#[derive(Clone)]
 struct Questions {
     ask: mpsc::Sender<Request>,
     hear: Arc<Shareable<mpsc::Receiver<Request>>>,
+    ears: usize,
 }
 
 /// Who listens to which session; a session nobody listens to has no entry.
@@ -51,17 +55,32 @@ impl Local {
                 rooms: Rooms::default(),
                 wake: watch::Sender::new(()),
                 changed: Mutex::default(),
-                asked: Mutex::default(),
+                asked: Desks::default(),
             }),
         }
     }
 
-    fn publish(&self, key: SessionKey, notice: &Notice) {
+    /// Tells every subscriber of a session.
+    pub(super) fn publish(&self, key: SessionKey, notice: &Notice) {
         if let Some(room) = lock(&self.shared.rooms).get(&key) {
             for queue in room {
                 queue.push(notice.clone());
             }
         }
+    }
+
+    /// Whether somebody here answers for an executor.
+    pub(super) fn answers(&self, to: ExecutorId) -> bool {
+        lock(&self.shared.asked).contains_key(&to)
+    }
+
+    /// Puts a question to whoever answers here; gives it back when nobody does or too many wait.
+    pub(super) fn ask(&self, to: ExecutorId, request: Request) -> Result<(), Request> {
+        let asked = lock(&self.shared.asked);
+        let Some(questions) = asked.get(&to) else {
+            return Err(request);
+        };
+        questions.ask.try_send(request).map_err(TrySendError::into_inner)
     }
 }
 
@@ -70,6 +89,7 @@ impl Drop for Shared {
         for queue in lock(&self.rooms).values().flatten() {
             queue.close();
         }
+        lock(&self.asked).clear();
     }
 }
 
@@ -122,8 +142,6 @@ impl Bus for Local {
     }
 
     async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered> {
-        let ask = lock(&self.shared.asked).get(&to).map(|asked| asked.ask.clone());
-        let ask = ask.ok_or(Unanswered)?;
         let (reply, answer) = oneshot::channel();
         let request = Request {
             body,
@@ -132,7 +150,7 @@ impl Bus for Local {
                 let _ = reply.send(body);
             }),
         };
-        ask.try_send(request).map_err(|_| Unanswered)?;
+        self.ask(to, request).map_err(|_| Unanswered)?;
         match timeout(limits::REQUEST_WAIT, answer).await {
             Ok(Ok(body)) => Ok(body),
             _ => Err(Unanswered),
@@ -146,19 +164,42 @@ impl Bus for Local {
             Questions {
                 ask,
                 hear: Arc::new(Shareable::new(hear)),
+                ears: 0,
             }
         });
-        Box::new(Ear(Arc::clone(&questions.hear)))
+        questions.ears += 1;
+        Box::new(Ear {
+            at,
+            hear: Arc::clone(&questions.hear),
+            desks: Arc::clone(&self.shared.asked),
+        })
     }
 }
 
 /// Listens for questions; several take turns.
-struct Ear(Arc<Shareable<mpsc::Receiver<Request>>>);
+struct Ear {
+    at: ExecutorId,
+    hear: Arc<Shareable<mpsc::Receiver<Request>>>,
+    desks: Desks,
+}
 
 #[async_trait]
 impl Requests for Ear {
     async fn next(&mut self) -> Option<Request> {
-        self.0.lock().await.recv().await
+        self.hear.lock().await.recv().await
+    }
+}
+
+impl Drop for Ear {
+    /// With the last listener go the questions that wait: who asked them learns at once that nobody answers.
+    fn drop(&mut self) {
+        let mut desks = lock(&self.desks);
+        if let Some(questions) = desks.get_mut(&self.at) {
+            questions.ears -= 1;
+            if questions.ears == 0 {
+                desks.remove(&self.at);
+            }
+        }
     }
 }
 
@@ -192,6 +233,9 @@ impl Waiting {
     fn push(&mut self, notice: Notice) {
         if let (Notice::Hint { seq }, Some(Notice::Hint { seq: last })) = (&notice, self.notices.back_mut()) {
             *last = (*last).max(*seq);
+            return;
+        }
+        if matches!((&notice, self.notices.back()), (Notice::Lagged, Some(Notice::Lagged))) {
             return;
         }
         self.bytes += weight(&notice);

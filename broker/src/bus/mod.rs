@@ -1,4 +1,6 @@
 //! Buses: hints, previews and wake-ups; nothing durable.
 
 pub mod local;
+pub mod nats;
+pub mod polled;
 pub mod silent;
