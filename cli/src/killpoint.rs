@@ -1,15 +1,36 @@
+//! What the proof does to this process, only in builds with the `failpoints` feature; other builds refuse the variables.
+//!
+//! Sabotage: `PERENNIAL_SABOTAGE="fence,journal"` takes safeguards away, to show that the proof notices.
+//!
 //! Crash points of the kill rig: `PERENNIAL_KILL_AT="worker.append.before=3"` ends this process by SIGKILL at the third hit
-//! of that failpoint. Only in builds with the `failpoints` feature; other builds refuse the variable.
+//! of that failpoint.
 
 use crate::config::{ConfigError, Environment};
 
 const VARIABLE: &str = "PERENNIAL_KILL_AT";
+const SABOTAGE: &str = "PERENNIAL_SABOTAGE";
+/// What can be taken away.
+const SAFEGUARDS: [&str; 4] = ["fence", "journal", "conditional_release", "dedupe"];
 
-/// Arms the crash points the environment asks for.
+/// Arms the crash points and takes away the safeguards the environment names.
 pub fn install(environment: &Environment) -> Result<(), ConfigError> {
-    match environment.get(VARIABLE) {
-        Some(list) => arm(&parse(list)?),
-        None => Ok(()),
+    if let Some(list) = environment.get(VARIABLE) {
+        arm(&parse(list)?)?;
+    }
+    for name in environment.get(SABOTAGE).into_iter().flat_map(|list| list.split(',')) {
+        if !SAFEGUARDS.contains(&name) {
+            return Err(refused(SABOTAGE, name, &format!("some of {}", SAFEGUARDS.join(", "))));
+        }
+        disarm(name)?;
+    }
+    Ok(())
+}
+
+fn refused(variable: &str, value: &str, expected: &str) -> ConfigError {
+    ConfigError::Value {
+        name: variable.to_owned(),
+        value: value.to_owned(),
+        expected: expected.to_owned(),
     }
 }
 
@@ -21,13 +42,7 @@ fn parse(list: &str) -> Result<Vec<(String, u64)>, ConfigError> {
         Some((name.to_owned(), count))
     };
     list.split(',')
-        .map(|entry| {
-            one(entry).ok_or_else(|| ConfigError::Value {
-                name: VARIABLE.to_owned(),
-                value: entry.to_owned(),
-                expected: "name=n[,name=n] with n from 1".to_owned(),
-            })
-        })
+        .map(|entry| one(entry).ok_or_else(|| refused(VARIABLE, entry, "name=n[,name=n] with n from 1")))
         .collect()
 }
 
@@ -46,22 +61,32 @@ fn arm(points: &[(String, u64)]) -> Result<(), ConfigError> {
                 kill(Pid::this(), Signal::SIGKILL).ok();
             }
         });
-        armed.map_err(|reason| ConfigError::Value {
-            name: VARIABLE.to_owned(),
-            value: name.clone(),
-            expected: reason,
-        })?;
+        armed.map_err(|reason| refused(VARIABLE, name, &reason))?;
     }
     Ok(())
 }
 
+#[cfg(feature = "failpoints")]
+fn disarm(safeguard: &str) -> Result<(), ConfigError> {
+    fail::cfg(format!("sabotage.{safeguard}"), "return").map_err(|reason| refused(SABOTAGE, safeguard, &reason))
+}
+
 #[cfg(not(feature = "failpoints"))]
 fn arm(_points: &[(String, u64)]) -> Result<(), ConfigError> {
-    Err(ConfigError::Value {
-        name: VARIABLE.to_owned(),
-        value: String::new(),
-        expected: "a build with `--features failpoints`; this one has no crash points".to_owned(),
-    })
+    Err(refused(
+        VARIABLE,
+        "",
+        "a build with `--features failpoints`; this one has no crash points",
+    ))
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn disarm(safeguard: &str) -> Result<(), ConfigError> {
+    Err(refused(
+        SABOTAGE,
+        safeguard,
+        "a build with `--features failpoints`; this one cannot be sabotaged",
+    ))
 }
 
 #[cfg(test)]

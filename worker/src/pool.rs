@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::kernel::State;
-use perennial_engine::ports::{Claimed, SessionKey};
+use perennial_engine::ports::{Claimed, SessionKey, WakeUps};
 use perennial_schema::{ExecutorId, OwnerId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,19 +47,27 @@ impl Default for Settings {
 pub struct Worker {
     ports: Ports,
     settings: Settings,
+    owner: OwnerId,
 }
 
 impl Worker {
     /// A worker over these ports.
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self { ports, settings }
+        let owner = OwnerId::from_uuid(ports.ids.uuid());
+        Self { ports, settings, owner }
+    }
+
+    /// What it claims as: random, and never used again.
+    #[must_use]
+    pub const fn owner(&self) -> OwnerId {
+        self.owner
     }
 
     /// Works until `drain` is cancelled, then lets go of every session: model streams are dropped as superseded, calls stay
     /// running on their executors, leases are released.
     pub async fn run(self, drain: CancellationToken) {
-        let owner = OwnerId::from_uuid(self.ports.ids.uuid());
+        let owner = self.owner;
         let ttl_millis = u64::try_from(self.settings.ttl.as_millis()).unwrap_or(u64::MAX);
         let lease = Arc::new(Lease::new(
             owner,
@@ -114,13 +122,14 @@ struct Pool<'a> {
 
 impl Pool<'_> {
     async fn work(&mut self) {
-        let mut wake_ups = self.worker.ports.bus.wake_ups();
+        // Held only while there is room: a wake-up that goes to a full worker is lost to those with free slots.
+        let mut wake_ups = Some(self.worker.ports.bus.wake_ups());
         let mut sweep = tokio::time::interval(self.worker.settings.sweep);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.drain.cancelled() => return,
-                () = wake_ups.next() => {}
+                () = woken(&mut wake_ups) => {}
                 _ = sweep.tick() => {}
                 Some(ended) = self.driving.join_next() => self.ended(ended),
             }
@@ -128,17 +137,24 @@ impl Pool<'_> {
             while let Some(ended) = self.driving.try_join_next() {
                 self.ended(ended);
             }
+            if self.free() > 0 && wake_ups.is_none() {
+                wake_ups = Some(self.worker.ports.bus.wake_ups());
+            }
             self.claim().await;
+            if self.free() == 0 {
+                wake_ups = None;
+            }
         }
+    }
+
+    fn free(&self) -> u32 {
+        let driving = u32::try_from(self.driving.len()).unwrap_or(u32::MAX);
+        self.worker.settings.slots.saturating_sub(driving)
     }
 
     async fn claim(&mut self) {
         loop {
-            let free = self
-                .worker
-                .settings
-                .slots
-                .saturating_sub(u32::try_from(self.driving.len()).unwrap_or(u32::MAX));
+            let free = self.free();
             if free == 0 || self.drain.is_cancelled() {
                 return;
             }
@@ -197,6 +213,13 @@ impl Pool<'_> {
         if tokio::time::timeout(limits::DRAIN, all).await.is_err() {
             warn!(owner = %self.owner, "some sessions did not let go in time; their leases will expire");
         }
+    }
+}
+
+async fn woken(wake_ups: &mut Option<Box<dyn WakeUps>>) {
+    match wake_ups {
+        Some(wake_ups) => wake_ups.next().await,
+        None => std::future::pending().await,
     }
 }
 
