@@ -10,7 +10,7 @@
 //! | unknown, deleted or not yours | 404 | `not_found_error` | |
 //! | body too slow | 408 | `invalid_request_error` | |
 //! | conflicts with the resource's state | 409 | `invalid_request_error` | `x-should-retry: false` |
-//! | body too large | 413 | `request_too_large` | |
+//! | body too large | 413 | `invalid_request_error` | |
 //! | idempotency key with another body | 422 | `invalid_request_error` | `x-should-retry: false` |
 //! | a handler panicked (a bug) | 500 | `api_error` | |
 //! | a store cannot answer now | 503 | `overloaded_error` | `retry-after` |
@@ -92,7 +92,7 @@ impl ApiError {
     }
 
     pub(crate) fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorType::RequestTooLarge, message)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorType::InvalidRequestError, message)
     }
 
     /// A logical conflict: official SDKs retry every 409 unless told not to.

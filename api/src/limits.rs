@@ -20,6 +20,10 @@ pub const CURSOR_BYTES: usize = 512;
 pub const EVENT_PAGE_DEFAULT: u32 = 100;
 /// How often an append with an unknown outcome is asked again under its append id (I2).
 pub const APPEND_TRIES: u32 = 3;
+/// Blobs read at once; each is in memory as a whole.
+pub const BLOBS_AT_ONCE: usize = 4;
+/// Bytes of a blob handed to a connection at once.
+pub const BLOB_PIECE_BYTES: usize = 256 * 1024;
 /// Verified keys kept in memory.
 pub const CACHED_KEYS: usize = 64;
 /// How long a verified key is trusted without asking the database again.

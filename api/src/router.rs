@@ -37,6 +37,7 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(sessions::archive_session))
         .routes(routes!(sessions::fork_session))
         .routes(routes!(sessions::read_log))
+        .routes(routes!(sessions::read_blob))
         .routes(routes!(sessions::retry_session))
         .routes(routes!(events::send_events, events::list_events))
         .routes(routes!(events::stream_events))

@@ -1,8 +1,12 @@
-//! Output of endless commands in bounded memory: the head and the tail are kept, what is between is counted.
+//! Output of endless commands in bounded memory: the head and the tail are kept, what is between is counted, and what is too
+//! long for an event goes to a file as a whole.
 
 use std::collections::VecDeque;
 
 use perennial_schema::text;
+use perennial_schema::tool::Whole;
+
+use crate::outputs::Spool;
 
 /// The kept part of a byte stream.
 #[derive(Debug)]
@@ -11,6 +15,8 @@ pub(crate) struct Capture {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     total: u64,
+    /// Where all of it goes once it is too long.
+    spool: Option<Spool>,
 }
 
 impl Capture {
@@ -21,11 +27,23 @@ impl Capture {
             head: Vec::new(),
             tail: VecDeque::new(),
             total: 0,
+            spool: None,
+        }
+    }
+
+    /// The same, and the whole goes to a file when it is longer.
+    pub(crate) fn spooled(limit: usize, spool: Spool) -> Self {
+        Self {
+            spool: Some(spool),
+            ..Self::new(limit)
         }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
+        if self.total > 2 * self.half as u64 {
+            self.spool(bytes);
+        }
         let room = (self.half - self.head.len()).min(bytes.len());
         let (head, rest) = bytes.split_at(room);
         self.head.extend_from_slice(head);
@@ -33,6 +51,23 @@ impl Capture {
         let excess = (self.tail.len() + kept.len()).saturating_sub(self.half);
         self.tail.drain(..excess);
         self.tail.extend(kept);
+    }
+
+    /// Moves what is in memory to the file first: up to here it is all there was.
+    fn spool(&mut self, bytes: &[u8]) {
+        let Some(spool) = &mut self.spool else { return };
+        if !spool.is_used() {
+            spool.push(&self.head);
+            let (front, back) = self.tail.as_slices();
+            spool.push(front);
+            spool.push(back);
+        }
+        spool.push(bytes);
+    }
+
+    /// What the file has of it, if it is too long for an event.
+    pub(crate) fn whole(&self) -> Option<Whole> {
+        self.spool.as_ref().and_then(Spool::whole)
     }
 
     /// The text so far, safe to store, never longer than the limit plus one line about what is missing. Empties the capture.
@@ -43,7 +78,13 @@ impl Capture {
         self.total = 0;
         if omitted == 0 {
             let whole = [head, tail].concat();
-            return text::head_and_tail(&text::sanitize(&whole), self.half * 2);
+            let text = text::sanitize(&whole);
+            if text.len() > self.half * 2
+                && let Some(spool) = &mut self.spool
+            {
+                spool.push(&whole);
+            }
+            return text::head_and_tail(&text, self.half * 2);
         }
         // Cut at character borders, so that a cut is not mistaken for foreign bytes. Replacement characters make text longer
         // than its bytes, hence the second cut.
@@ -91,6 +132,38 @@ mod tests {
         assert!(text.starts_with("00000é00001é") && text.ends_with("09999é"), "{text}");
         assert!(!text.contains('\u{FFFD}'), "{text}");
         assert!(text.len() < 160 && text.contains("[… 69900 bytes omitted …]"), "{text}");
+    }
+
+    #[test]
+    fn long_output_is_whole_in_a_file() {
+        let data = tempfile::tempdir().unwrap();
+        let outputs = crate::outputs::Outputs::open(data.path()).unwrap();
+        let ids = (
+            perennial_schema::SessionId::from_uuid(uuid::Uuid::nil()),
+            perennial_schema::EventId::from_uuid(uuid::Uuid::nil()),
+        );
+        let check = |bytes: &[u8], step: usize, long: bool| {
+            let mut capture = Capture::spooled(100, outputs.spool(ids.0, ids.1));
+            bytes.chunks(step).for_each(|piece| capture.push(piece));
+            let shown = capture.take();
+            let kept = capture.whole().map(|whole| whole.kept);
+            assert_eq!(kept, long.then_some(bytes.len() as u64), "{shown}");
+            assert_eq!(
+                shown.contains("omitted"),
+                long,
+                "what is not shown is kept, and nothing else is"
+            );
+            if long {
+                assert_eq!(outputs.read(ids.0, ids.1, 0).unwrap().unwrap(), bytes);
+            }
+        };
+        for step in [1, 7, 1000] {
+            check(&[b'x'; 100], step, false);
+            check(&[b'x'; 101], step, true);
+            check(&(0..=255).collect::<Vec<u8>>(), step, true);
+        }
+        // Short as bytes, long as text.
+        check(&[0xff; 90], 10, true);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod capture;
 mod copy;
 mod journal;
 pub mod limits;
+mod outputs;
 mod process;
 pub mod sandbox;
 mod serve;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::Journal;
 pub use crate::limits::Limits;
+use crate::outputs::Outputs;
 use crate::process::{JOURNAL_MARKER, Spawner, StillAlive};
 use crate::serve::House;
 use crate::shells::Shells;
@@ -116,7 +118,7 @@ impl Executor {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let data_dir = config.data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || open_store(&data_dir)).await;
-        let (journal, workspaces) = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
+        let (journal, workspaces, outputs) = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
         let (contained, uncontained_reason) = match config.sandbox {
             Sandbox::Off => (None, Some("the sandbox is switched off".to_owned())),
             Sandbox::Auto => match sandbox::probe(&config.path, &workspaces.data_dir, config.home.as_deref()).await {
@@ -131,6 +133,7 @@ impl Executor {
                 config,
                 journal,
                 workspaces,
+                outputs,
                 contained,
                 uncontained_reason,
                 spawner,
@@ -205,7 +208,7 @@ impl Drop for Executor {
     }
 }
 
-fn open_store(data_dir: &std::path::Path) -> Result<(Journal, Workspaces), OpenError> {
+fn open_store(data_dir: &std::path::Path) -> Result<(Journal, Workspaces, Outputs), OpenError> {
     private_dir(data_dir).map_err(OpenError::Journal)?;
     let journal = Journal::open(data_dir).map_err(OpenError::Journal)?;
     let killed =
@@ -218,5 +221,6 @@ fn open_store(data_dir: &std::path::Path) -> Result<(Journal, Workspaces), OpenE
     }
     let workspaces = Workspaces::open(data_dir).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);
-    Ok((journal, workspaces))
+    let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
+    Ok((journal, workspaces, outputs))
 }

@@ -46,6 +46,10 @@ pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 pub(crate) const COMMAND_BYTES: usize = 256 * 1024;
 /// Output in one outcome: what the vocabulary allows, less the notes and leftovers that may stand before it.
 pub(crate) const OUTPUT_BYTES: usize = perennial_schema::limits::TOOL_OUTPUT_BYTES - LEFTOVER_BYTES - 4096;
+/// Bytes of a long output in one frame.
+pub(crate) const PIECE_BYTES: usize = 1024 * 1024;
+/// How long a long output waits to be fetched.
+pub(crate) const OUTPUT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What background jobs printed between two commands and is still shown.
 pub(crate) const LEFTOVER_BYTES: usize = 16 * 1024;
 /// Bytes of the shell's control pipe that are looked at (a line of it is under 100).

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use perennial_schema::frame::{FromExecutor, Hello, Refusal, ToExecutor};
 use perennial_schema::{EventId, SessionId};
 use tokio::sync::{Semaphore, mpsc};
@@ -15,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::journal::Journal;
 use crate::limits::{COPIES, LINK_FRAMES, MAILBOX};
+use crate::outputs::Outputs;
 use crate::process::{JOURNAL_MARKER, Spawner};
 use crate::sandbox::{Env, Sandbox};
 use crate::session::{Request, Session};
@@ -28,6 +31,7 @@ pub(crate) struct House {
     pub(crate) config: Config,
     pub(crate) journal: Journal,
     pub(crate) workspaces: Workspaces,
+    pub(crate) outputs: Outputs,
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) uncontained_reason: Option<String>,
     pub(crate) spawner: Spawner,
@@ -48,6 +52,7 @@ impl House {
         config: Config,
         journal: Journal,
         workspaces: Workspaces,
+        outputs: Outputs,
         sandbox: Option<Sandbox>,
         uncontained_reason: Option<String>,
         spawner: Spawner,
@@ -58,6 +63,7 @@ impl House {
             config,
             journal,
             workspaces,
+            outputs,
             sandbox,
             uncontained_reason,
             spawner,
@@ -219,6 +225,16 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
         }
         ToExecutor::Forget { session } => (session, None, Request::Forget),
         ToExecutor::CopyWorkspace { from, to } => return copy_workspace(house, link, from, to),
+        ToExecutor::ReadOutput {
+            session,
+            call_id,
+            offset,
+        } => return read_output(house, link, (session, call_id), offset),
+        ToExecutor::DropOutput { session, call_id } => {
+            let outputs = house.outputs.clone();
+            house.tasks.spawn_blocking(move || outputs.remove(session, call_id));
+            return;
+        }
         ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
     };
     if house.post(session, request).is_err() {
@@ -241,5 +257,24 @@ fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionI
             }
         };
         link.send(FromExecutor::WorkspaceCopied { to, error }).await;
+    });
+}
+
+/// No business of the session's: an output is complete before anybody knows of it.
+fn read_output(house: &Arc<House>, link: &Link, (session, call_id): (SessionId, EventId), offset: u64) {
+    let (outputs, link) = (house.outputs.clone(), link.clone());
+    house.tasks.spawn(async move {
+        let read = tokio::task::spawn_blocking(move || outputs.read(session, call_id, offset)).await;
+        let piece = read.map_err(std::io::Error::other).flatten().unwrap_or_else(|error| {
+            tracing::warn!(session.id = %session, call.id = %call_id, %error, "a long output cannot be read");
+            None
+        });
+        link.send(FromExecutor::OutputPiece {
+            session,
+            call_id,
+            offset,
+            piece: piece.map(|bytes| STANDARD.encode(bytes)),
+        })
+        .await;
     });
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use perennial_schema::tool::Whole;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::capture::Capture;
 use crate::journal::Process;
-use crate::limits::{CONTROL_BYTES, DRAIN_BYTES, LEFTOVER_BYTES, OUTPUT_BYTES};
+use crate::limits::{CONTROL_BYTES, DRAIN_BYTES, LEFTOVER_BYTES};
 use crate::process::{SHELL_MARKER, Spawner, kill_tree, start_time};
 use crate::sandbox::{Env, Sandbox};
 
@@ -32,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) command: String,
     pub(crate) timeout: Duration,
     pub(crate) cancel: CancellationToken,
+    /// Takes what it prints.
+    pub(crate) output: Capture,
     pub(crate) done: oneshot::Sender<Finished>,
 }
 
@@ -42,6 +45,8 @@ pub(crate) struct Finished {
     pub(crate) earlier: String,
     /// Standard output and error, as they came.
     pub(crate) output: String,
+    /// There is more of it in a file.
+    pub(crate) whole: Option<Whole>,
     pub(crate) end: End,
 }
 
@@ -179,14 +184,16 @@ async fn run(
                 Ok(read) => earlier.push(&buffer[..read]),
             },
             job = jobs.recv() => {
-                let Some(job) = job else { break };
+                let Some(mut job) = job else { break };
                 drain(live.output.as_fd(), &mut earlier);
-                let (output, end) = live.execute(&job, &quit, &mut buffer).await;
+                let mut output = std::mem::replace(&mut job.output, Capture::new(0));
+                let end = live.execute(&job, &quit, &mut output, &mut buffer).await;
                 let alive = matches!(end, End::Exited(_));
                 if !alive {
                     live.kill().await;
                 }
-                let _ = job.done.send(Finished { earlier: earlier.take(), output, end });
+                let text = output.take();
+                let _ = job.done.send(Finished { earlier: earlier.take(), output: text, whole: output.whole(), end });
                 if !alive {
                     return;
                 }
@@ -197,19 +204,18 @@ async fn run(
 }
 
 impl Live {
-    async fn execute(&mut self, job: &Job, quit: &CancellationToken, buffer: &mut [u8]) -> (String, End) {
-        let mut capture = Capture::new(OUTPUT_BYTES);
+    async fn execute(&mut self, job: &Job, quit: &CancellationToken, capture: &mut Capture, buffer: &mut [u8]) -> End {
         let nonce = format!("{:032x}", rand::random::<u128>());
         let script = script(&job.command, &nonce);
-        let end = self.follow(&script, &nonce, job, quit, &mut capture, buffer).await;
+        let end = self.follow(&script, &nonce, job, quit, capture, buffer).await;
         // What the command wrote before its end was told is in the pipe by now.
-        drain(self.output.as_fd(), &mut capture);
+        drain(self.output.as_fd(), capture);
         if matches!(end, End::ShellExited(_)) {
             // Nothing of the shell's writes there but bubblewrap itself, when it cannot start.
             capture.push(&std::mem::take(&mut self.said));
-            drain(self.control.as_fd(), &mut capture);
+            drain(self.control.as_fd(), capture);
         }
-        (capture.take(), end)
+        end
     }
 
     async fn follow(

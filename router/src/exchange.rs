@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -261,6 +262,18 @@ impl Router for Exchange {
         self.tell_all(&ToExecutor::Cancel {
             session: key.session,
             epoch,
+            call_id,
+        })
+        .await;
+    }
+
+    async fn output(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
+        self.piece(order, offset).await
+    }
+
+    async fn drop_output(&self, key: SessionKey, call_id: EventId) {
+        self.tell_all(&ToExecutor::DropOutput {
+            session: key.session,
             call_id,
         })
         .await;

@@ -14,6 +14,7 @@ mod exchange;
 pub mod limits;
 mod link;
 pub mod mcp;
+mod output;
 mod pending;
 mod policy;
 

@@ -12,6 +12,8 @@ pub const HELLO_WAIT: Duration = Duration::from_secs(10);
 pub const ATTACH_WAIT: Duration = Duration::from_secs(5);
 /// How long the copy of a workspace folder may take.
 pub const COPY_WAIT: Duration = Duration::from_secs(300);
+/// How long one piece of a long output may take.
+pub const PIECE_WAIT: Duration = Duration::from_secs(30);
 /// Longest tool name offered to a model.
 pub const TOOL_NAME_BYTES: usize = 64;
 /// Largest request a harness may send to its MCP endpoint, in bytes.

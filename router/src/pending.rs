@@ -52,6 +52,7 @@ struct Entry {
 pub(crate) struct Pending {
     calls: HashMap<CallKey, Entry>,
     copies: HashMap<SessionId, oneshot::Sender<Option<String>>>,
+    pieces: HashMap<(CallKey, u64), oneshot::Sender<Option<String>>>,
     waiting: usize,
     closed: bool,
 }
@@ -102,6 +103,24 @@ impl Pending {
         Ok(heard)
     }
 
+    /// Waits for a piece of a long output. Who asks for the same piece again takes the place of who asked before.
+    pub(crate) fn wait_piece(
+        &mut self,
+        key: CallKey,
+        offset: u64,
+    ) -> Result<oneshot::Receiver<Option<String>>, NoPlace> {
+        if self.closed {
+            return Err(NoPlace::Gone);
+        }
+        self.pieces.retain(|_, done| !done.is_closed());
+        if self.pieces.len() >= limits::PENDING_PER_LINK {
+            return Err(NoPlace::Full);
+        }
+        let (done, heard) = oneshot::channel();
+        self.pieces.insert((key, offset), done);
+        Ok(heard)
+    }
+
     /// Hands a frame to whoever waits for it; frames nobody waits for are dropped.
     pub(crate) fn deliver(&mut self, frame: FromExecutor) {
         match frame {
@@ -135,6 +154,16 @@ impl Pending {
                     let _ = done.send(error);
                 }
             }
+            FromExecutor::OutputPiece {
+                session,
+                call_id,
+                offset,
+                piece,
+            } => {
+                if let Some(done) = self.pieces.remove(&((session, call_id), offset)) {
+                    let _ = done.send(piece);
+                }
+            }
             FromExecutor::Hello(_) | FromExecutor::Pong { .. } => {}
         }
     }
@@ -143,6 +172,7 @@ impl Pending {
     pub(crate) fn close(&mut self) {
         self.calls.clear();
         self.copies.clear();
+        self.pieces.clear();
         self.waiting = 0;
         self.closed = true;
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorType {
-    /// 400, and 409 on logical conflicts.
+    /// 400, 409 on logical conflicts, and 413: the official SDKs' union has no type of its own for that.
     InvalidRequestError,
     /// 401.
     AuthenticationError,
@@ -14,8 +14,6 @@ pub enum ErrorType {
     PermissionError,
     /// 404, also for what is not yours.
     NotFoundError,
-    /// 413.
-    RequestTooLarge,
     /// 429.
     RateLimitError,
     /// 500.
@@ -33,7 +31,6 @@ impl ErrorType {
             Self::AuthenticationError => "authentication_error",
             Self::PermissionError => "permission_error",
             Self::NotFoundError => "not_found_error",
-            Self::RequestTooLarge => "request_too_large",
             Self::RateLimitError => "rate_limit_error",
             Self::ApiError => "api_error",
             Self::OverloadedError => "overloaded_error",

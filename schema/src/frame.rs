@@ -42,6 +42,22 @@ pub enum ToExecutor {
         /// Destination.
         to: SessionId,
     },
+    /// A piece of a long output ([`crate::tool::Whole`]).
+    ReadOutput {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// From this byte on.
+        offset: u64,
+    },
+    /// A long output is stored elsewhere: the executor's copy may go.
+    DropOutput {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+    },
     /// Are you there?
     Ping {
         /// Echoed.
@@ -135,6 +151,17 @@ pub enum FromExecutor {
         to: SessionId,
         /// `None` when it worked; a reason otherwise.
         error: Option<String>,
+    },
+    /// Answer to `ReadOutput`.
+    OutputPiece {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// As asked.
+        offset: u64,
+        /// Base64 of at most 1 MiB; empty at the end, `None` when there is no such output.
+        piece: Option<String>,
     },
     /// Answer to `Ping`.
     Pong {

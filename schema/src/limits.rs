@@ -8,6 +8,8 @@ pub const JSON_DEPTH: usize = 128;
 pub const EVENTS_PER_SEND: usize = 100;
 /// Inline tool output kept in an event; larger output goes to a blob with head, tail and reference inline (I16).
 pub const TOOL_OUTPUT_BYTES: usize = 256 * 1024;
+/// Bytes kept of one tool output, from its start; what comes after them is shown as the tail and counted, but not kept (I16).
+pub const TOOL_OUTPUT_KEPT_BYTES: u64 = 100 * 1024 * 1024;
 /// Name of an agent, an environment or a session title, in characters.
 pub const NAME_CHARS: usize = 256;
 /// Description, in characters.

@@ -205,6 +205,18 @@ pub struct Outcome {
     pub content: Vec<crate::content::Block>,
     /// Whether the tool failed.
     pub is_error: bool,
+    /// There is more than `content` shows, and the executor has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+}
+
+/// An output too long for an event; the executor has its bytes until they are stored elsewhere (I16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// Bytes the tool wrote.
+    pub written: u64,
+    /// Bytes that were kept, from the first on; at most [`crate::limits::TOOL_OUTPUT_KEPT_BYTES`].
+    pub kept: u64,
 }
 
 impl Outcome {
@@ -213,6 +225,7 @@ impl Outcome {
         Self {
             content: vec![crate::content::Block::text(text)],
             is_error,
+            whole: None,
         }
     }
 }

@@ -46,8 +46,6 @@ ROUTES = [
 ]
 # Beside Anthropic's error shape; part of what we promise.
 OUR_ERROR_FIELDS = frozenset({"title", "status", "detail"})
-# Documented for the adopted API (413), but not in the SDK's union of errors.
-ERROR_TYPE_WITHOUT_MODEL = "request_too_large"
 
 
 class Strict:
@@ -85,10 +83,7 @@ class Strict:
 
     def _error(self, what: str, response: httpx2.Response) -> None:
         body = response.json()
-        text = response.text
-        if response.status_code == 413 and body["error"]["type"] == ERROR_TYPE_WITHOUT_MODEL:
-            text = text.replace(f'"{ERROR_TYPE_WITHOUT_MODEL}"', '"invalid_request_error"', 1)
-        self.validate(what, BetaErrorResponse, text, OUR_ERROR_FIELDS)
+        self.validate(what, BetaErrorResponse, response.text, OUR_ERROR_FIELDS)
         if body.get("request_id") != response.headers.get("request-id"):
             self.violations.append(f"{what}: the body's request_id is not the header's")
         if body.get("status") != response.status_code or not body.get("title") or not body.get("detail"):

@@ -91,16 +91,16 @@ async fn big_bodies_are_a_413() {
     rig.text(&path, wrap(BODY_BYTES - 1000)).await.ok();
     rig.text(&path, wrap(BODY_BYTES))
         .await
-        .refused(413, "request_too_large");
+        .refused(413, "invalid_request_error");
     // Declared too large: refused before a byte is read.
     let declared = rig.request("POST", &path).header("content-length", "99999999999");
     rig.send(declared.body(Body::empty()).unwrap())
         .await
-        .refused(413, "request_too_large");
+        .refused(413, "invalid_request_error");
     // Undeclared: cut off on the way.
     let pieces = futures_util::stream::iter((0..20).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024 * 1024])));
     let streamed = rig.request("POST", &path).body(Body::from_stream(pieces)).unwrap();
-    rig.send(streamed).await.refused(413, "request_too_large");
+    rig.send(streamed).await.refused(413, "invalid_request_error");
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ fn every_route_is_documented() {
             "POST /v1/sessions/{session_id}/archive",
             "POST /v1/sessions/{session_id}/fork",
             "GET /v1/sessions/{session_id}/log",
+            "GET /v1/sessions/{session_id}/blobs/{sha256}",
             "POST /v1/sessions/{session_id}/retry",
             "POST /v1/sessions/{session_id}/events",
             "GET /v1/sessions/{session_id}/events",

@@ -1,6 +1,7 @@
 //! The router: tool calls to places (DESIGN §8).
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Permission, Raw};
@@ -126,6 +127,14 @@ pub trait Router: Send + Sync {
 
     /// Stops a running call. Its `call` or `settle` then ends with what it got.
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId);
+
+    /// A piece of a call's long output ([`perennial_schema::tool::Whole`]) from this byte on; empty at the end.
+    async fn output(&self, _order: &Order, _offset: u64) -> Result<Bytes, String> {
+        Err("nothing keeps long outputs here".into())
+    }
+
+    /// A long output is stored elsewhere: the executor's copy may go.
+    async fn drop_output(&self, _key: SessionKey, _call_id: EventId) {}
 
     /// Copies a workspace folder for a fork. `at` is the executor that has it.
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String>;

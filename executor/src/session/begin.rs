@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Session, on_disk, unavailable};
 use crate::call::Stop;
+use crate::capture::Capture;
 use crate::journal::{Process, Started};
+use crate::limits::OUTPUT_BYTES;
 use crate::shell::{self, End, Finished, Job, Shell};
 use crate::tools::{self, Plan, bash};
 use crate::workspace::Folder;
@@ -130,6 +132,7 @@ impl Session {
             command: text,
             timeout,
             cancel,
+            output: Capture::spooled(OUTPUT_BYTES, self.house.outputs.spool(self.id, call_id)),
             done,
         };
         if let Some(shell) = &self.shell {
@@ -142,6 +145,7 @@ impl Session {
             let finished = finished.await.unwrap_or_else(|_| Finished {
                 earlier: String::new(),
                 output: String::new(),
+                whole: None,
                 end: End::Broken("it went away before the command began".into()),
             });
             let outcome = bash::outcome(

@@ -65,7 +65,10 @@ pub(crate) fn outcome(note: Option<&str>, finished: &Finished, timeout: Duration
     if text.trim().is_empty() {
         text = "[no output]".into();
     }
-    Outcome::text(text, failed(&finished.end))
+    Outcome {
+        whole: finished.whole,
+        ..Outcome::text(text, failed(&finished.end))
+    }
 }
 
 fn failed(end: &End) -> bool {
@@ -132,6 +135,7 @@ mod tests {
         let finished = |output: &str, end| Finished {
             earlier: String::new(),
             output: output.into(),
+            whole: None,
             end,
         };
         let text = |finished: Finished| outcome(None, &finished, Duration::from_millis(5), "why");

@@ -133,6 +133,7 @@ fn image(path: &str, media_type: &str, start: Vec<u8>, file: std::fs::File) -> R
     Ok(Outcome {
         content: vec![Block::Image { source }],
         is_error: false,
+        whole: None,
     })
 }
 

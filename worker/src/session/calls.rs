@@ -7,6 +7,7 @@ use perennial_schema::tool::{Effect, Outcome};
 use tracing::{debug, warn};
 
 use super::append::Terms;
+use super::output::kept;
 use super::{Flow, Session, Stop, newer};
 
 impl Session {
@@ -56,9 +57,12 @@ impl Session {
     /// Sends the calls of a step whose intents were appended with it.
     fn send(&mut self, call_id: EventId) {
         let Some(order) = self.order(call_id) else { return };
-        let router = self.ports.router.clone();
+        let ports = self.ports.clone();
         self.in_flight.insert(call_id);
-        self.running.spawn(async move { (call_id, router.call(order).await) });
+        self.running.spawn(async move {
+            let ended = ports.router.call(order.clone()).await;
+            (call_id, kept(&ports, &order, ended).await)
+        });
     }
 
     /// A dispatched call without a result: ours, just appended with its step, or an earlier attempt's. Both are asked for by
@@ -72,10 +76,12 @@ impl Session {
             return self.send(call.id);
         }
         let Some(order) = self.order(call.id) else { return };
-        let router = self.ports.router.clone();
+        let ports = self.ports.clone();
         self.in_flight.insert(call.id);
-        self.running
-            .spawn(async move { (order.call_id, settle(router.as_ref(), order).await) });
+        self.running.spawn(async move {
+            let ended = settle(ports.router.as_ref(), order.clone()).await;
+            (order.call_id, kept(&ports, &order, ended).await)
+        });
     }
 
     async fn await_result(&mut self) -> Result<Flow, Stop> {
@@ -176,6 +182,9 @@ impl Session {
             return Box::pin(self.append_results(open)).await;
         }
         fail::fail_point!("worker.result.after");
+        for (call_id, _) in open.iter().filter(|(_, outcome)| outcome.whole.is_some()) {
+            self.ports.router.drop_output(self.key, *call_id).await;
+        }
         self.own_request = self.state.request;
         Ok(Flow::Continue)
     }

@@ -7,6 +7,7 @@
 mod append;
 mod calls;
 mod load;
+mod output;
 mod rest;
 mod think;
 

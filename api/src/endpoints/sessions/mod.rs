@@ -1,6 +1,7 @@
 //! Sessions: create, find, change, end; and ours: fork, log, retry.
 
 mod archive;
+mod blob;
 mod create;
 mod delete;
 mod fork;
@@ -11,6 +12,7 @@ mod retry;
 mod update;
 
 pub(crate) use archive::*;
+pub(crate) use blob::*;
 pub(crate) use create::*;
 pub(crate) use delete::*;
 pub(crate) use fork::*;

@@ -328,6 +328,7 @@ fn outcome(content: &Raw, is_error: bool) -> Option<Outcome> {
     let outcome = Outcome {
         content: blocks,
         is_error,
+        whole: None,
     };
     mcp::carries(&outcome).then_some(outcome)
 }
