@@ -2,13 +2,14 @@
 //! sessions, so an interrupt is seen even with the bus down; a lease that is lost, or that could not be renewed for two
 //! thirds of its time to live, ends the sessions' work at once (I3).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use perennial_engine::ports::{Held, Leases, Ready, RenewError, SessionKey};
 use perennial_schema::{ExecutorId, OwnerId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -33,9 +34,9 @@ pub(crate) struct Lease {
     place: Option<ExecutorId>,
     leases: Arc<dyn Leases>,
     ttl: Duration,
-    held: Mutex<HashMap<SessionKey, Entry>>,
+    held: Mutex<BTreeMap<SessionKey, Entry>>,
     /// Rows of ours that nobody here drives, as of the last renewal.
-    strays: Mutex<HashMap<SessionKey, u64>>,
+    strays: Mutex<BTreeMap<SessionKey, u64>>,
 }
 
 impl Lease {
@@ -81,6 +82,7 @@ impl Lease {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = timer.tick() => {}
             }
@@ -119,7 +121,7 @@ impl Lease {
 
     fn compare(&self, heads: &[Held]) {
         let mut held = self.entries();
-        let rows: HashMap<SessionKey, &Held> = heads.iter().map(|row| (row.key, row)).collect();
+        let rows: BTreeMap<SessionKey, &Held> = heads.iter().map(|row| (row.key, row)).collect();
         held.retain(|key, entry| match rows.get(key) {
             Some(row) if row.epoch == entry.epoch => {
                 entry
@@ -140,7 +142,7 @@ impl Lease {
     /// A session that is leased to us but driven by nobody would wait for ever: our renewals keep its lease alive. Seen in
     /// two renewals running, it is given back (I10).
     async fn free_strays(&self, heads: &[Held]) {
-        let strays: HashMap<SessionKey, u64> = {
+        let strays: BTreeMap<SessionKey, u64> = {
             let held = self.entries();
             heads
                 .iter()
@@ -164,12 +166,13 @@ impl Lease {
     }
 
     fn evict_all(&self) {
-        for (_, entry) in self.entries().drain() {
+        let entries = std::mem::take(&mut *self.entries());
+        for entry in entries.into_values() {
             entry.lost.cancel();
         }
     }
 
-    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<SessionKey, Entry>> {
+    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionKey, Entry>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

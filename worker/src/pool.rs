@@ -104,6 +104,7 @@ impl Worker {
         while let Err(error) = self.ports.leases.register(owner, ttl_millis, self.settings.place).await {
             warn!(%owner, %error, "could not register; trying again");
             tokio::select! {
+                biased;
                 () = drain.cancelled() => return,
                 () = tokio::time::sleep(self.settings.renew) => {}
             }
@@ -128,6 +129,7 @@ impl Pool<'_> {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = self.drain.cancelled() => return,
                 () = woken(&mut wake_ups) => {}
                 _ = sweep.tick() => {}

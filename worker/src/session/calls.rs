@@ -4,7 +4,7 @@ use perennial_engine::kernel::{Call, Close, Command};
 use perennial_engine::ports::{CallError, Order, Placement, Ready, Router, Settled};
 use perennial_schema::EventId;
 use perennial_schema::tool::{Effect, Outcome};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::append::Terms;
 use super::output::kept;
@@ -86,6 +86,7 @@ impl Session {
 
     async fn await_result(&mut self) -> Result<Flow, Stop> {
         tokio::select! {
+            biased;
             () = self.watch.lost.cancelled() => return Err(Stop::Evicted),
             () = self.drain.cancelled() => return Err(Stop::Draining),
             Some(joined) = self.running.join_next() => {
@@ -108,7 +109,10 @@ impl Session {
             self.in_flight.remove(&call_id);
             match result {
                 Ok(outcome) => results.push((call_id, outcome)),
-                Err(CallError::Fenced) => return Err(Stop::Evicted),
+                Err(CallError::Fenced) => {
+                    info!(call.id = %call_id, "a stale call was refused by the executor");
+                    return Err(Stop::Evicted);
+                }
                 Err(CallError::NotStarted(reason)) => {
                     results.push((
                         call_id,

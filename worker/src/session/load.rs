@@ -68,6 +68,7 @@ impl Session {
     /// Waits, unless the lease or the process ends.
     pub(super) async fn pause(&mut self, pause: std::time::Duration) -> Result<(), Stop> {
         tokio::select! {
+            biased;
             () = self.watch.lost.cancelled() => Err(Stop::Evicted),
             () = self.drain.cancelled() => Err(Stop::Draining),
             () = tokio::time::sleep(pause) => Ok(()),

@@ -119,6 +119,7 @@ impl Session {
 
     /// Drives the session until it rests or the lease ends. Never panics outward: a panic of ours sets the session aside.
     pub(crate) async fn run(mut self) -> Ended {
+        debug!("claimed a session");
         let drive = std::panic::AssertUnwindSafe(self.drive()).catch_unwind().await;
         let outcome = match drive {
             Ok(outcome) => outcome,
@@ -229,6 +230,7 @@ impl Session {
     /// Waits until something happens that may change what is next; the tail is folded by then.
     async fn wait(&mut self) -> Result<(), Stop> {
         tokio::select! {
+            biased;
             () = self.watch.lost.cancelled() => return Err(Stop::Evicted),
             () = self.drain.cancelled() => return Err(Stop::Draining),
             seq = newer(&mut self.notices, &mut self.watch.head, self.state.seq) => debug!(seq, "the log moved"),
@@ -254,13 +256,7 @@ impl Session {
 async fn newer(notices: &mut Box<dyn Subscription>, head: &mut tokio::sync::watch::Receiver<u64>, seq: u64) -> u64 {
     loop {
         tokio::select! {
-            notice = notices.next() => match notice {
-                Some(Notice::Hint { seq: hinted }) if hinted > seq => return hinted,
-                Some(Notice::Hint { .. } | Notice::Delta(_)) => {}
-                Some(Notice::Lagged) => return seq,
-                // The bus is gone: renewals still show the head.
-                None => std::future::pending().await,
-            },
+            biased;
             changed = head.changed() => {
                 if changed.is_err() {
                     std::future::pending::<()>().await;
@@ -270,6 +266,13 @@ async fn newer(notices: &mut Box<dyn Subscription>, head: &mut tokio::sync::watc
                     return seen;
                 }
             }
+            notice = notices.next() => match notice {
+                Some(Notice::Hint { seq: hinted }) if hinted > seq => return hinted,
+                Some(Notice::Hint { .. } | Notice::Delta(_)) => {}
+                Some(Notice::Lagged) => return seq,
+                // The bus is gone: renewals still show the head.
+                None => std::future::pending().await,
+            },
         }
     }
 }

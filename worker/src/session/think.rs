@@ -97,9 +97,10 @@ impl Session {
             let mut thinking = harness.think(ask, &mut sink);
             loop {
                 tokio::select! {
-                    answer = &mut thinking => break Ok(Asked::Answered(answer)),
+                    biased;
                     () = self.watch.lost.cancelled() => break Err(Stop::Evicted),
                     () = self.drain.cancelled() => break Err(Stop::Draining),
+                    answer = &mut thinking => break Ok(Asked::Answered(answer)),
                     _ = newer(&mut self.notices, &mut self.watch.head, self.state.seq) => {
                         if let Err(stop) = self.catch_up().await {
                             break Err(stop);
@@ -195,7 +196,7 @@ impl Session {
         let retry_after = error
             .retry_after
             .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let delay = retry::model_delay_millis(attempt, retry_after, rand::random_range(0..=1000));
+        let delay = retry::model_delay_millis(attempt, retry_after, self.jitter());
         info!(attempt, delay_ms = delay, error = %error, "a model request failed; trying again");
         let detail = ErrorDetail {
             kind: error.kind,
@@ -207,6 +208,7 @@ impl Session {
         tokio::pin!(wake);
         loop {
             tokio::select! {
+                biased;
                 () = &mut wake => return Ok(self.state.interrupt.is_none()),
                 waited = self.wait() => waited?,
             }
@@ -214,6 +216,11 @@ impl Session {
                 return Ok(false);
             }
         }
+    }
+
+    /// 0 to 1000, from where the ids come from: a simulator gives both.
+    fn jitter(&self) -> u64 {
+        u64::try_from(self.ports.ids.uuid().as_u128() % 1001).unwrap_or(0)
     }
 
     async fn give_up_on(&mut self, error: ModelError, attempts: u32) -> Result<Flow, Stop> {
