@@ -1,7 +1,11 @@
 //! The real binary, end to end: `perennial up` as a child process, killed, starved and restarted.
 
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod outputs;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]

@@ -12,6 +12,7 @@
 pub mod harness;
 mod lease;
 pub mod limits;
+mod metrics;
 pub mod model;
 mod pool;
 mod ports;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::kernel::State;
-use perennial_engine::ports::{Claimed, SessionKey, WakeUps};
+use perennial_engine::ports::{Claimed, Ready, SessionKey, SessionRow, WakeUps};
+use perennial_engine::retry;
 use perennial_schema::{ExecutorId, OwnerId};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::lease::Lease;
-use crate::limits;
+use crate::lease::{Lease, Watch};
 use crate::ports::Ports;
 use crate::session::{Ended, Session};
+use crate::{limits, metrics};
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ impl Worker {
             worker: &self,
             driving: JoinSet::new(),
             warm: Warm::default(),
+            alone: Alone::default(),
         };
         pool.work().await;
         pool.wind_down().await;
@@ -119,6 +122,7 @@ struct Pool<'a> {
     worker: &'a Worker,
     driving: JoinSet<Ended>,
     warm: Warm,
+    alone: Alone,
 }
 
 impl Pool<'_> {
@@ -143,6 +147,7 @@ impl Pool<'_> {
                 wake_ups = Some(self.worker.ports.bus.wake_ups());
             }
             self.claim().await;
+            self.drive_alone();
             if self.free() == 0 {
                 wake_ups = None;
             }
@@ -150,6 +155,9 @@ impl Pool<'_> {
     }
 
     fn free(&self) -> u32 {
+        if self.alone.has_the_house() {
+            return 0;
+        }
         let driving = u32::try_from(self.driving.len()).unwrap_or(u32::MAX);
         self.worker.settings.slots.saturating_sub(driving)
     }
@@ -166,9 +174,7 @@ impl Pool<'_> {
                 Ok(claimed) => {
                     fail::fail_point!("worker.claim.after");
                     let all = claimed.len() < free as usize;
-                    for session in claimed {
-                        self.drive(session);
-                    }
+                    self.take(claimed).await;
                     if all {
                         return;
                     }
@@ -181,13 +187,50 @@ impl Pool<'_> {
         }
     }
 
-    fn drive(&mut self, claimed: Claimed) {
-        let row = claimed.row;
-        let watch = self.lease.hold(row.key, row.epoch, row.head);
+    async fn take(&mut self, claimed: Vec<Claimed>) {
+        metrics::count_claims(&claimed);
+        let (suspects, healthy): (Vec<_>, Vec<_>) = claimed
+            .into_iter()
+            .map(|claimed| claimed.row)
+            .partition(|row| Alone::concerns(row.attempts));
+        for row in healthy {
+            let watch = self.lease.hold(row.key, row.epoch, row.head);
+            self.drive(row, watch);
+        }
+        for row in suspects {
+            if self.alone.admits(self.driving.is_empty()) {
+                let watch = self.lease.hold(row.key, row.epoch, row.head);
+                self.alone.next = Some((row, watch));
+            } else {
+                let again = self.worker.ports.clock.now().plus_millis(limits::ALONE_PAUSE_MILLIS);
+                self.put_back(&row, Ready::At(again)).await;
+            }
+        }
+    }
+
+    /// Drives the session that must be alone once it is.
+    fn drive_alone(&mut self) {
+        if self.driving.is_empty()
+            && let Some((row, watch)) = self.alone.begin()
+        {
+            self.drive(row, watch);
+        }
+    }
+
+    /// Not driven after all; counts no attempt.
+    async fn put_back(&self, row: &SessionRow, ready: Ready) {
+        let leases = &self.worker.ports.leases;
+        if let Err(error) = leases.release(row.key, row.epoch, ready, row.head).await {
+            warn!(session.id = %row.key.session, %error, "could not give a session back; a renewal will");
+        }
+    }
+
+    fn drive(&mut self, row: SessionRow, watch: Watch) {
         let state = self.warm.take(row.key);
         let span = info_span!("worker.session.drive", session.id = %row.key.session, lease.epoch = row.epoch);
         let session = Session::new(self.worker.ports.clone(), row, watch, self.drain.clone(), state);
         self.driving.spawn(session.run().instrument(span));
+        metrics::driving(self.driving.len());
     }
 
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
@@ -201,10 +244,19 @@ impl Pool<'_> {
             // A panic is a bug of ours; the lease expires and the attempt counts.
             Err(error) => warn!(owner = %self.owner, %error, "a session's driver ended abnormally"),
         }
+        if self.driving.is_empty() {
+            self.alone.driving = false;
+            self.alone.put_off = None;
+        }
+        metrics::driving(self.driving.len());
     }
 
     async fn wind_down(&mut self) {
         info!(owner = %self.owner, sessions = self.driving.len(), "draining");
+        if let Some((row, _)) = self.alone.next.take() {
+            self.lease.let_go(row.key, row.epoch);
+            self.put_back(&row, Ready::Now).await;
+        }
         let all = async {
             while let Some(ended) = self.driving.join_next().await {
                 if let Ok(ended) = ended {
@@ -222,6 +274,46 @@ async fn woken(wake_ups: &mut Option<Box<dyn WakeUps>>) {
     match wake_ups {
         Some(wake_ups) => wake_ups.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Sessions whose attempts ended in process death again and again are driven while nothing else is here: if they take the
+/// process down once more, they take nobody with them (I15).
+#[derive(Default)]
+struct Alone {
+    /// Claimed, and waits for the others to end; nothing else is claimed meanwhile.
+    next: Option<(SessionRow, Watch)>,
+    /// What is driven now is such a session.
+    driving: bool,
+    /// Since when one has been put off because others were here.
+    put_off: Option<Instant>,
+}
+
+impl Alone {
+    /// A session that is about to be quarantined is not folded, so it can do no harm.
+    const fn concerns(attempts: u32) -> bool {
+        attempts >= retry::ALONE_AFTER && attempts < retry::QUARANTINE_AFTER
+    }
+
+    const fn has_the_house(&self) -> bool {
+        self.driving || self.next.is_some()
+    }
+
+    /// Whether one may be next: an empty worker takes it at once, a busy one leaves it to others for a while before it stops
+    /// claiming for its sake.
+    fn admits(&mut self, empty: bool) -> bool {
+        if self.has_the_house() {
+            return false;
+        }
+        let since = *self.put_off.get_or_insert_with(Instant::now);
+        empty || since.elapsed() >= limits::ALONE_PATIENCE
+    }
+
+    fn begin(&mut self) -> Option<(SessionRow, Watch)> {
+        let next = self.next.take()?;
+        self.driving = true;
+        self.put_off = None;
+        Some(next)
     }
 }
 

@@ -3,10 +3,10 @@
 
 use perennial_engine::ports::{Append, AppendError, Appended, Authority, Projection, Ready, StoreError};
 use perennial_schema::event::{Body, Draft};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Session, Stop, fatal};
-use crate::limits;
+use crate::{limits, metrics};
 
 /// What an append is conditional on, and what else it does.
 #[derive(Clone, Copy, Default)]
@@ -53,6 +53,7 @@ impl Session {
             Err(error) => return Err(self.given_up(error)),
         };
         fail::fail_point!("worker.append.after");
+        metrics::count_append(drafts.len());
         if appended.first_seq == self.state.seq + 1 && !appended.replayed {
             self.fold_drafts(appended.first_seq, turn, &drafts)?;
         } else {
@@ -108,7 +109,12 @@ impl Session {
             };
             let error = match self.ports.log.append(append).await {
                 Err(AppendError::Store(error @ (StoreError::Unavailable { .. } | StoreError::Unknown { .. }))) => error,
-                outcome => return outcome,
+                outcome => {
+                    if let Err(AppendError::Fenced { current }) = outcome {
+                        info!(lease.current = current, "a stale write was refused by the log");
+                    }
+                    return outcome;
+                }
             };
             warn!(%error, "could not append; trying again under the same append id");
             // The lease ends this loop when the store does not come back.
@@ -120,6 +126,9 @@ impl Session {
     }
 
     fn given_up(&self, error: AppendError) -> Stop {
+        if matches!(error, AppendError::Fenced { .. }) {
+            metrics::count_fenced();
+        }
         if self.drain.is_cancelled() {
             return Stop::Draining;
         }

@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use super::append::Terms;
 use super::output::kept;
 use super::{Flow, Session, Stop, newer};
+use crate::metrics;
 
 impl Session {
     /// Starts the calls that are not under way, then waits for one to end or for the log to move.
@@ -106,6 +107,7 @@ impl Session {
         let mut results = Vec::new();
         for joined in ended {
             let Ok((call_id, result)) = joined else { continue };
+            metrics::count_call(&result);
             self.in_flight.remove(&call_id);
             match result {
                 Ok(outcome) => results.push((call_id, outcome)),

@@ -11,6 +11,8 @@ mod output;
 mod rest;
 mod think;
 
+pub(crate) use think::Asked;
+
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt;

@@ -12,11 +12,11 @@ use tracing::info;
 use super::append::Terms;
 use super::{Flow, Session, Stop, newer};
 use crate::harness::Think;
-use crate::limits;
 use crate::sink::BusSink;
+use crate::{limits, metrics};
 
 /// How waiting for the model ended.
-enum Asked {
+pub(crate) enum Asked {
     Answered(Result<ModelStep, ModelError>),
     Interrupted,
 }
@@ -112,6 +112,7 @@ impl Session {
                 }
             }
         };
+        metrics::count_model_request(outcome.as_ref().ok());
         self.harness = Some(harness);
         outcome
     }
