@@ -19,6 +19,7 @@ mod serve;
 mod session;
 mod shell;
 mod shells;
+pub mod socket;
 mod tools;
 mod walk;
 mod workspace;
@@ -180,6 +181,12 @@ impl Executor {
                 contained: self.contained(),
             },
         }
+    }
+
+    /// Whether no call runs or waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.house.slots.available_permits() >= self.house.config.limits.calls
     }
 
     /// Answers one link until its frames end, its peer goes away or `cancel` fires. Calls go on without it.

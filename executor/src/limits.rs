@@ -87,3 +87,14 @@ pub(crate) const KILL_TIME: Duration = Duration::from_secs(5);
 pub(crate) const KILL_LOOK: Duration = Duration::from_millis(2);
 /// Time of the sandbox's probe run.
 pub(crate) const PROBE_TIME: Duration = Duration::from_secs(5);
+
+/// Links at once on the socket.
+pub(crate) const LINKS: usize = 64;
+/// Pause after a link that could not be accepted.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Looks at whether anything is still done, per time of idleness that is waited for.
+pub(crate) const IDLE_LOOKS: u32 = 8;
+/// How long the last frames to a peer may take when we close.
+pub(crate) const LAST_FRAMES: Duration = Duration::from_secs(1);
+/// Without links and running calls for this long, an executor process ends.
+pub const PROCESS_IDLE: Duration = Duration::from_secs(10 * 60);

@@ -2,6 +2,8 @@
 //!
 //! * [`Exchange`]: the engine's `Router` port over attached executors, like a telephone exchange over its lines. It knows
 //!   links, not transports: an in-memory channel, a socket and a tunnel look the same to it.
+//! * [`socket`]: the line to an executor that is a process of its own, which it starts when there is none.
+//! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
 //!
 //! Not here: running tools (executor), deciding when to call (worker), storing anything. The exchange keeps only what is in
@@ -17,5 +19,10 @@ pub mod mcp;
 mod output;
 mod pending;
 mod policy;
+mod relay;
+mod remote;
+pub mod socket;
 
 pub use exchange::{AttachError, Exchange, Settings};
+pub use relay::relay;
+pub use remote::Remote;

@@ -20,3 +20,17 @@ pub const TOOL_NAME_BYTES: usize = 64;
 pub const MCP_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Longest result a harness must take as it is, in characters: twice what an event keeps inline.
 pub const MCP_RESULT_CHARS: usize = 2 * perennial_schema::limits::TOOL_OUTPUT_BYTES;
+/// Frames that wait on the line to an executor process, each way.
+pub const LINE_FRAMES: usize = 256;
+/// Pause after the first attempt to dial an executor process; it doubles with each.
+pub const DIAL_PAUSE: Duration = Duration::from_millis(10);
+/// Longest such pause.
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long an executor process that was started may take before another one is.
+pub const START_AGAIN: Duration = Duration::from_secs(3);
+/// How often a question over the bus is asked when nobody answers.
+pub const REMOTE_TRIES: u32 = 2;
+/// How long a copy may take before its answer is that it is under way; less than a question waits.
+pub const RELAY_PATIENCE: Duration = Duration::from_secs(3);
+/// Questions answered at once, and copies remembered.
+pub const RELAYED: usize = 256;

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod id;
 pub mod limits;
 pub mod model;
+pub mod packet;
 pub mod session;
 pub mod text;
 pub mod time;

@@ -1,0 +1,115 @@
+//! The router of a process without hands (`perennial serve`): it knows what tools an agent has and what policy says of them,
+//! and what the workspaces of other hosts need is asked over the bus of whoever reaches them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use perennial_engine::ports::{Bus, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered};
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::frame::{FromExecutor, ToExecutor};
+use perennial_schema::tool::Outcome;
+use perennial_schema::{EventId, ExecutorId, SessionId};
+use tokio::time::timeout;
+
+use crate::exchange::Settings;
+use crate::policy::Reach;
+use crate::relay::Answer;
+use crate::{catalogue, limits};
+
+/// Asks others.
+pub struct Remote {
+    bus: Arc<dyn Bus>,
+    settings: Settings,
+}
+
+const NO_HANDS: &str = "this process runs no tools: a worker does";
+
+impl Remote {
+    /// A router over this bus.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, settings: Settings) -> Self {
+        Self { bus, settings }
+    }
+
+    /// One question, asked until it is answered or it is clear that nobody does.
+    async fn ask(&self, at: ExecutorId, question: &ToExecutor) -> Result<Answer, String> {
+        let body = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+        let (body, mut at) = (Bytes::from(body), at);
+        let mut tries = 0;
+        loop {
+            match self.bus.request(at, body.clone()).await {
+                Ok(answer) => match serde_json::from_slice(&answer) {
+                    // Whoever is at it knows how far it is: ask there.
+                    Ok(Answer::Working { at: desk }) => (at, tries) = (desk, 0),
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => return Err(format!("the answer cannot be read: {error}")),
+                },
+                Err(Unanswered) => tries += 1,
+            }
+            if tries >= limits::REMOTE_TRIES {
+                return Err("no worker that reaches its workspace answers".into());
+            }
+        }
+    }
+
+    async fn copy(&self, from: SessionId, to: SessionId, at: ExecutorId) -> Result<(), String> {
+        let question = ToExecutor::CopyWorkspace { from, to };
+        let answer = timeout(limits::COPY_WAIT, self.ask(at, &question)).await;
+        match answer.map_err(|_| "the copy took too long".to_owned())?? {
+            Answer::Frame(FromExecutor::WorkspaceCopied { error: None, .. }) => Ok(()),
+            Answer::Frame(FromExecutor::WorkspaceCopied { error: Some(error), .. }) => Err(error),
+            other => Err(format!("unexpected answer {other:?}")),
+        }
+    }
+}
+
+#[async_trait]
+impl Router for Remote {
+    fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
+        // Nobody here knows whether anything contains them.
+        let reach = if self.settings.allow_local {
+            Reach::Bounded
+        } else {
+            Reach::Host
+        };
+        catalogue::build(agent, environment, reach)
+    }
+
+    async fn place(&self, _key: SessionKey, _environment: &EnvironmentConfig) -> Result<Placement, String> {
+        Err(NO_HANDS.into())
+    }
+
+    async fn call(&self, _order: Order) -> Result<Outcome, CallError> {
+        Err(CallError::NotStarted(NO_HANDS.into()))
+    }
+
+    async fn settle(&self, _order: Order) -> Result<Settled, CallError> {
+        Err(CallError::Unknown(NO_HANDS.into()))
+    }
+
+    async fn cancel(&self, _key: SessionKey, _epoch: u64, _call_id: EventId) {}
+
+    async fn output(&self, _order: &Order, _offset: u64) -> Result<Bytes, String> {
+        Err(NO_HANDS.into())
+    }
+
+    async fn drop_output(&self, _key: SessionKey, _call_id: EventId) {}
+
+    /// Without a place there is no folder yet, so there is nothing to copy.
+    async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
+        match at {
+            Some(at) => self.copy(from, to, at).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
+        let Some(at) = at else { return };
+        if let Err(error) = self.ask(at, &ToExecutor::Forget { session }).await {
+            // Its shell ends with its idle time.
+            tracing::info!(session.id = %session, %error, "a deleted session's executor was not told");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Frames on a byte stream: the length as four bytes, big end first, then the frame as JSON. Lengths are checked before
+//! anything is allocated for them.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::frame::MAX_FRAME_BYTES;
+
+/// Bytes of the length that stands before a frame.
+pub const HEAD_BYTES: usize = 4;
+
+/// A frame that cannot travel, or bytes that are none. The link it is on ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Longer than [`MAX_FRAME_BYTES`].
+    #[error("a frame of {0} bytes is too long")]
+    TooLong(usize),
+    /// Not a frame of this direction.
+    #[error("a frame cannot be read")]
+    Malformed(#[source] serde_json::Error),
+}
+
+/// A frame with its length before it.
+///
+/// # Errors
+/// When it is too long.
+pub fn encode<F: Serialize>(frame: &F) -> Result<Vec<u8>, Unfit> {
+    let mut packet = vec![0; HEAD_BYTES];
+    serde_json::to_writer(&mut packet, frame).map_err(Unfit::Malformed)?;
+    let length = packet.len() - HEAD_BYTES;
+    let head = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME_BYTES);
+    packet[..HEAD_BYTES].copy_from_slice(&head.ok_or(Unfit::TooLong(length))?.to_be_bytes());
+    Ok(packet)
+}
+
+/// How many bytes follow.
+///
+/// # Errors
+/// When it is more than a frame may have.
+pub fn length(head: [u8; HEAD_BYTES]) -> Result<usize, Unfit> {
+    let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
+    if length > MAX_FRAME_BYTES {
+        return Err(Unfit::TooLong(length));
+    }
+    Ok(length)
+}
+
+/// The frame in these bytes.
+///
+/// # Errors
+/// When it is none.
+pub fn decode<F: DeserializeOwned>(body: &[u8]) -> Result<F, Unfit> {
+    serde_json::from_slice(body).map_err(Unfit::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FromExecutor, ToExecutor};
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let ping = ToExecutor::Ping { nonce: 7 };
+        let packet = encode(&ping).unwrap();
+        let (head, body) = packet.split_first_chunk::<HEAD_BYTES>().unwrap();
+        assert_eq!(length(*head).unwrap(), body.len());
+        assert_eq!(decode::<ToExecutor>(body).unwrap(), ping);
+        assert!(matches!(decode::<FromExecutor>(body), Err(Unfit::Malformed(_))));
+    }
+
+    #[test]
+    fn lengths_are_bounded_both_ways() {
+        let most = u32::try_from(MAX_FRAME_BYTES).unwrap();
+        assert_eq!(length(most.to_be_bytes()).unwrap(), MAX_FRAME_BYTES);
+        assert!(matches!(length((most + 1).to_be_bytes()), Err(Unfit::TooLong(_))));
+        assert!(matches!(length([0xff; 4]), Err(Unfit::TooLong(_))));
+        assert!(matches!(encode(&"x".repeat(MAX_FRAME_BYTES)), Err(Unfit::TooLong(_))));
+    }
+}
