@@ -78,6 +78,7 @@ impl Api {
         let tracker = TaskTracker::new();
         let hub = Hub::new(
             Arc::clone(&ports.log),
+            Arc::clone(&ports.sessions),
             Arc::clone(&ports.bus),
             tracker.clone(),
             config.limits,

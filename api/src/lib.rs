@@ -29,6 +29,7 @@ mod query;
 mod respond;
 mod router;
 mod server;
+mod sse;
 mod telemetry;
 mod wire;
 

@@ -8,6 +8,12 @@ pub const RING_EVENTS: usize = 256;
 pub const RING_BYTES: usize = 1024 * 1024;
 /// Events one catch-up read asks the log for.
 pub const CATCH_UP_EVENTS: u32 = 64;
+/// Sessions one read of a workspace's changes asks for.
+pub const FEED_PAGE: u32 = 32;
+/// First look again after a change was announced: it may not be visible yet (I12). Doubles up to the poll.
+pub const FEED_LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A client of the workspace feed without a cursor is not told of sessions deleted so long before it came.
+pub const FEED_FORGETS: Duration = Duration::from_secs(60);
 /// Finished previews a feed remembers, so that a straggling delta never follows its final event.
 pub const FINISHED_PREVIEWS: usize = 256;
 /// Previews one subscriber follows at a time.

@@ -269,6 +269,10 @@ params! {
         after: u64,
         limit: u32,
     }
+    FeedParams {
+        /// Resume behind this id of the stream; wins over `Last-Event-ID`.
+        after: String,
+    }
     StreamParams {
         /// Resume behind this event number; wins over `Last-Event-ID`.
         after: u64,

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::App;
-use crate::endpoints::{agents, environments, events, health, metrics, openapi, sessions};
+use crate::endpoints::{agents, environments, events, feed, health, metrics, openapi, sessions};
 use crate::{auth, host, respond, telemetry};
 
 /// Routes that need a key.
@@ -41,6 +41,7 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(sessions::retry_session))
         .routes(routes!(events::send_events, events::list_events))
         .routes(routes!(events::stream_events))
+        .routes(routes!(feed::follow_sessions))
         .routes(routes!(metrics::metrics))
 }
 

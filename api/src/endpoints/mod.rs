@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod environments;
 pub(crate) mod events;
+pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod openapi;

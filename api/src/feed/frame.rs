@@ -1,9 +1,13 @@
 //! SSE frames, encoded once and shared by every subscriber.
 
 use bytes::Bytes;
-use perennial_engine::ports::Delta;
-use perennial_schema::EventId;
+use perennial_engine::ports::{ChangeCursor, Delta, SessionRow};
 use perennial_schema::event::{Domain, Record, domain};
+use perennial_schema::{EventId, Timestamp};
+
+use super::workspace::Place;
+use crate::wire::Deleted;
+use crate::wire::session::Session;
 
 /// An event of the log, ready to be written.
 #[derive(Clone, Debug)]
@@ -63,6 +67,39 @@ pub(super) fn delta(delta: &Delta, after: u64) -> DeltaFrame {
         after,
         bytes: bytes.into(),
     }
+}
+
+/// A session of the workspace feed, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct SessionFrame {
+    pub cursor: ChangeCursor,
+    /// When it was deleted, if it was: then this is a tombstone.
+    pub deleted_at: Option<Timestamp>,
+    pub bytes: Bytes,
+}
+
+/// Encodes a session as it is after a change.
+pub(super) fn session(cursor: ChangeCursor, row: &SessionRow) -> Result<SessionFrame, serde_json::Error> {
+    let (name, body) = if row.deleted_at.is_some() {
+        let gone = Deleted {
+            id: row.key.session.to_string(),
+            kind: "session_deleted",
+        };
+        (gone.kind, serde_json::to_string(&gone)?)
+    } else {
+        ("session", serde_json::to_string(&Session::of(row, true))?)
+    };
+    let body = one_line(&body);
+    Ok(SessionFrame {
+        cursor,
+        deleted_at: row.deleted_at,
+        bytes: Bytes::from(format!("event: {name}\nid: {}\ndata: {body}\n\n", Place(cursor))),
+    })
+}
+
+/// Says that all there is has been told, and that what follows is news. Carries no `id:`.
+pub(super) fn live() -> Bytes {
+    Bytes::from_static(b"event: live\ndata: {\"type\":\"live\"}\n\n")
 }
 
 /// The first bytes of a stream: how long to wait before a reconnect, and proof that it is open.

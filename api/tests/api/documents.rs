@@ -43,6 +43,7 @@ fn every_route_is_documented() {
             "GET /healthz",
             "GET /readyz",
             "GET /metrics",
+            "GET /v1/feed",
             "GET /openapi.json",
             "POST /v1/agents",
             "GET /v1/agents",

@@ -3,119 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use perennial_api::Config;
 use perennial_broker::bus::{local::Local, silent::Silent};
 use perennial_engine::ports::{Delta, Ids as _};
 use perennial_schema::event::{Body as EventBody, Draft, Empty, Message};
 use perennial_schema::{EventId, Timestamp};
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
-use crate::rig::{Fresh, Rig, message, text};
-
-/// One SSE frame.
-#[derive(Debug, Clone, PartialEq)]
-struct Frame {
-    event: Option<String>,
-    id: Option<u64>,
-    data: Option<Value>,
-    comment: bool,
-    retry: Option<u64>,
-}
-
-/// A client of a stream, within one process.
-struct Client {
-    body: BodyDataStream,
-    buffer: String,
-}
-
-impl Client {
-    async fn open(rig: &Rig, session: &str, query: &str) -> Self {
-        Self::with(rig, session, query, &[]).await
-    }
-
-    async fn with(rig: &Rig, session: &str, query: &str, headers: &[(&str, &str)]) -> Self {
-        let mut request = rig.request(
-            "GET",
-            &format!("/v1/sessions/{session}/events/stream?beta=true&{query}"),
-        );
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = rig
-            .api
-            .router()
-            .oneshot(request.body(Body::empty()).unwrap())
-            .await
-            .unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut client = Self {
-            body: response.into_body().into_data_stream(),
-            buffer: String::new(),
-        };
-        let hello = client.frame().await.unwrap();
-        assert!(
-            hello.comment && hello.retry.is_some(),
-            "the first bytes come at once: {hello:?}"
-        );
-        client
-    }
-
-    /// The next frame; none at the end of the stream.
-    async fn frame(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(end) = self.buffer.find("\n\n") {
-                let frame = self.buffer[..end].to_owned();
-                self.buffer.drain(..end + 2);
-                return Some(parse(&frame));
-            }
-            let piece = tokio::time::timeout(Duration::from_secs(10), self.body.next())
-                .await
-                .expect("a frame in time");
-            match piece {
-                Some(bytes) => self.buffer.push_str(&text(&bytes.unwrap())),
-                None => return None,
-            }
-        }
-    }
-
-    /// The next frame that is no comment.
-    async fn event(&mut self) -> Option<Frame> {
-        loop {
-            match self.frame().await {
-                Some(frame) if frame.comment => {}
-                other => return other,
-            }
-        }
-    }
-
-    async fn events(&mut self, count: usize) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        for _ in 0..count {
-            frames.push(self.event().await.expect("the stream goes on"));
-        }
-        frames
-    }
-
-    async fn ids(&mut self, count: usize) -> Vec<u64> {
-        self.events(count).await.iter().filter_map(|frame| frame.id).collect()
-    }
-}
-
-fn parse(text: &str) -> Frame {
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-    Frame {
-        event: field("event").map(str::to_owned),
-        id: field("id").map(|id| id.parse().unwrap()),
-        data: field("data").map(|data| serde_json::from_str(data).unwrap()),
-        comment: text.lines().any(|line| line.starts_with(':')),
-        retry: field("retry").map(|millis| millis.parse().unwrap()),
-    }
-}
+use crate::client::Client;
+use crate::rig::{Fresh, Rig, message};
 
 async fn fill(rig: &Rig, session: &str, count: usize) {
     let one = message("x")["events"][0].clone();
@@ -136,7 +34,7 @@ async fn a_stream_without_a_cursor_begins_now_and_frames_are_named() {
     let mut client = Client::open(&rig, &session, "").await;
     let sent = rig.say(&session, "hello\nworld").await;
     let frame = client.event().await.unwrap();
-    assert_eq!((frame.event.as_deref(), frame.id), (Some("user.message"), Some(4)));
+    assert_eq!((frame.event.as_deref(), frame.seq()), (Some("user.message"), Some(4)));
     assert_eq!(frame.data.unwrap(), sent["data"][0], "the same bytes as everywhere");
 }
 
@@ -376,7 +274,7 @@ async fn previews_are_a_contiguous_prefix_and_only_for_who_asked() {
         .unwrap();
     for client in [&mut asked, &mut plain, &mut late] {
         let frame = client.event().await.unwrap();
-        assert_eq!((frame.event.as_deref(), frame.id), (Some("agent.message"), Some(2)));
+        assert_eq!((frame.event.as_deref(), frame.seq()), (Some("agent.message"), Some(2)));
         assert_eq!(frame.data.unwrap()["id"], whole.to_string());
     }
     assert_eq!(thinking.event().await.unwrap().event.as_deref(), Some("event_start"));

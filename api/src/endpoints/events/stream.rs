@@ -1,14 +1,11 @@
 //! `GET /v1/sessions/{id}/events/stream`: server-sent events, live and resumable.
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::stream;
 use perennial_schema::session::Status;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::App;
 use crate::auth::Principal;
@@ -18,6 +15,7 @@ use crate::openapi as doc;
 use crate::path::Id;
 use crate::query::Query;
 use crate::server::Shutdown;
+use crate::sse;
 
 /// Event types that have previews.
 const PREVIEWS: [&str; 2] = ["agent.message", "agent.thinking"];
@@ -39,7 +37,7 @@ pub(crate) async fn stream_events(
         extensions: query.extensions()?,
         previews: previews(&query)?,
     };
-    let cursor = cursor(&query, &headers)?;
+    let cursor: Option<u64> = sse::resume(&query, &headers, "an event number of this stream")?;
     let key = app.session(&principal, &id).await?.key;
     // Joined before the head is read, and both before the response begins: no event falls in between.
     let feed = app.hub.join(key);
@@ -52,38 +50,11 @@ pub(crate) async fn stream_events(
     }
     let over_at = (row.status == Status::Terminated).then_some(row.head);
     let after = cursor.unwrap_or(row.head);
-    let shutdown = shutdown.map_or_else(CancellationToken::new, |Extension(Shutdown(token))| token);
-    let subscriber = Subscriber::new(feed, row.head, after, over_at, selection, shutdown);
-    let frames = stream::unfold(subscriber, |mut subscriber| async move {
+    let subscriber = Subscriber::new(feed, row.head, after, over_at, selection, sse::closing(shutdown));
+    Ok(sse::answer(stream::unfold(subscriber, |mut subscriber| async move {
         let frame = subscriber.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(frame), subscriber))
-    });
-    let mut response = Response::new(Body::from_stream(frames));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Proxies that would collect frames into blocks.
-    headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
-    Ok(response)
-}
-
-/// `?after=` wins over `Last-Event-ID`: who can set it meant it.
-fn cursor(query: &Query, headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
-    if let Some(after) = query.parsed("after", "an event number")? {
-        return Ok(Some(after));
-    }
-    let Some(value) = headers.get("last-event-id") else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or("?").trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let refuse = || ApiError::field("Last-Event-ID", "not an id of this stream: they are whole numbers");
-    text.parse().map(Some).map_err(|_| refuse())
+        Some((frame, subscriber))
+    })))
 }
 
 fn previews(query: &Query) -> Result<Vec<&'static str>, ApiError> {

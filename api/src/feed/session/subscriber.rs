@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{self, DeltaFrame, EventFrame};
+use super::Feed;
 use super::ring::Item;
-use super::{Feed, jittered};
+use crate::feed::frame::{self, DeltaFrame, EventFrame};
+use crate::feed::{Counted, retry_millis};
 use crate::limits::{CATCH_UP_EVENTS, OPEN_PREVIEWS, RING_BYTES};
 
 /// What a client asked to see.
@@ -42,6 +43,7 @@ pub(crate) struct Subscriber {
     over: bool,
     over_at: Option<u64>,
     beat: Instant,
+    _counted: Counted,
 }
 
 impl Subscriber {
@@ -59,8 +61,7 @@ impl Subscriber {
         let changed = feed.changed.subscribe();
         let position = feed.ring().end();
         let beat = Instant::now() + feed.limits.heartbeat;
-        let retry = u64::try_from(jittered(feed.limits.poll * 2).as_millis()).unwrap_or(1000);
-        metrics::gauge!("event_streams_open").increment(1.0);
+        let retry = retry_millis(&feed.limits);
         Self {
             feed,
             changed,
@@ -73,6 +74,7 @@ impl Subscriber {
             over: over_at.is_some_and(|end| after >= end),
             over_at,
             beat,
+            _counted: Counted::new(),
         }
     }
 
@@ -216,11 +218,5 @@ impl Subscriber {
     fn rejoin(&mut self) {
         let ring = self.feed.ring();
         self.position = ring.event_after(self.last, self.position).unwrap_or_else(|| ring.end());
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        metrics::gauge!("event_streams_open").decrement(1.0);
     }
 }
