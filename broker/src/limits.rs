@@ -92,3 +92,20 @@ pub(crate) const POLL: Duration = Duration::from_millis(200);
 
 /// Sessions whose heads are asked for at once.
 pub(crate) const POLL_SESSIONS: usize = 1000;
+
+/// How long the making of a database connection may take.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// How long one statement may take before its connection is given up; longer than the server's own bound (4 s).
+pub const STATEMENT_WAIT: Duration = Duration::from_secs(5);
+/// How long a writer tries to get a job done, and to learn what became of a commit whose answer was lost.
+pub const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+/// After which a pooled connection is made anew.
+pub const CONNECTION_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Writers of one process on a shared database: more cost processor time and tail latency.
+pub const WRITERS: usize = 2;
+/// Connections that claim.
+pub const CLAIMERS: u32 = 2;
+/// Connections that renew.
+pub const HEARTBEATS: u32 = 2;
+/// Rows a writer remembers, so that an append need not read them.
+pub const KNOWN_SESSIONS: usize = 4096;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use perennial_broker::log::memory::Memory;
+use perennial_broker::log::postgres::{self, Postgres};
 use perennial_broker::log::sqlite::{Settings, Sqlite};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Claimed, Clock, EventFilter, Guard, Idempotency, Leases, Log, NewSession,
@@ -79,6 +80,18 @@ impl Rig {
             workspace: workspace(),
             _dir: Some(Arc::new(dir)),
         }
+    }
+
+    /// `None` where Postgres is not installed.
+    pub(crate) async fn postgres() -> Option<Self> {
+        let url = database().await?;
+        let clock = Hand::new();
+        let settings = postgres::Settings {
+            clock: Some(Arc::<Hand>::clone(&clock)),
+            schema: None,
+        };
+        let store = Postgres::open(&url, settings).await.unwrap();
+        Some(Self::over(Arc::new(store), clock))
     }
 
     /// A rig over a store the test opened itself.
@@ -274,6 +287,22 @@ impl Rig {
             ..holder(key, epoch, events)
         }
     }
+}
+
+/// A database of its own for one test, with our schema; `None` where Postgres is not installed.
+pub(crate) async fn database() -> Option<String> {
+    static TEMPLATE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let Some(server) = perennial_tests::postgres::Shared::get().unwrap() else {
+        perennial_tests::not_run("Postgres is not installed").unwrap();
+        return None;
+    };
+    let migrated = async {
+        let url = server.database("migrated", None).await.unwrap();
+        postgres::migrate(&url, None).await.unwrap();
+    };
+    TEMPLATE.get_or_init(|| migrated).await;
+    let name = format!("t{}", Uuid::now_v7().simple());
+    Some(server.database(&name, Some("migrated")).await.unwrap())
 }
 
 /// Opens a SQLite store in a directory.

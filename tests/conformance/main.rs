@@ -22,6 +22,14 @@ macro_rules! on_every_store {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() { super::$case(crate::fixture::Rig::sqlite().await).await; })*
         }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(rig) = crate::fixture::Rig::postgres().await {
+                    super::$case(rig).await;
+                }
+            })*
+        }
     };
 }
 #[cfg(test)]

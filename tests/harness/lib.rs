@@ -2,6 +2,7 @@
 
 pub mod models;
 pub mod nats;
+pub mod postgres;
 
 pub use perennial_proof::oracle;
 pub use perennial_proof::rig::{child, client, server, sse};

@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod memory;
+pub mod postgres;
 
 use sha2::{Digest as _, Sha256};
 

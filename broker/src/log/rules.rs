@@ -9,6 +9,7 @@ use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{EventId, ExecutorId, OwnerId, SessionId, Timestamp};
 
+use super::sabotage;
 use crate::limits;
 
 /// The columns of a session that appends and leases change.
@@ -78,11 +79,13 @@ impl Head {
 
     /// A lease that was given back or taken away is as dead as an older epoch: its holder must not write any more.
     fn admit_holder(&self, epoch: u64, only_at_head: Option<u64>) -> Result<(), AppendError> {
-        if self.owner.is_none() || self.epoch != epoch {
+        if (self.owner.is_none() || self.epoch != epoch) && !sabotage::fence() {
             return Err(AppendError::Fenced { current: self.epoch });
         }
         match only_at_head {
-            Some(expected) if expected != self.head => Err(AppendError::Moved { head: self.head }),
+            Some(expected) if expected != self.head && !sabotage::conditional_release() => {
+                Err(AppendError::Moved { head: self.head })
+            }
             _ => Ok(()),
         }
     }
@@ -167,21 +170,31 @@ impl Head {
 
     /// Moves the time from which the session may be claimed.
     fn ready(&mut self, ready: Ready, now: Timestamp) {
-        match ready {
-            Ready::Keep => {}
-            Ready::Now | Ready::UnlessParked if self.quarantined => {}
-            Ready::UnlessParked if matches!(self.stop_reason, Some(StopReason::RequiresAction { .. })) => {}
+        match self.wake(ready) {
+            Wake::Keep => {}
             // An earlier time stays: who waits longest is served first.
-            Ready::Now | Ready::UnlessParked => self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now))),
-            Ready::At(at) => self.ready_at = Some(at),
-            Ready::Never => self.ready_at = None,
+            Wake::Now => self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now))),
+            Wake::At(at) => self.ready_at = Some(at),
+            Wake::Never => self.ready_at = None,
+        }
+    }
+
+    /// What that comes to for this row, as far as it can be said without a clock.
+    pub(crate) fn wake(&self, ready: Ready) -> Wake {
+        match ready {
+            Ready::Keep => Wake::Keep,
+            Ready::Now | Ready::UnlessParked if self.quarantined => Wake::Keep,
+            Ready::UnlessParked if matches!(self.stop_reason, Some(StopReason::RequiresAction { .. })) => Wake::Keep,
+            Ready::Now | Ready::UnlessParked => Wake::Now,
+            Ready::At(at) => Wake::At(at),
+            Ready::Never => Wake::Never,
         }
     }
 
     /// Gives a lease back without an event.
     pub(crate) fn release(&mut self, ready: Ready, only_at_head: u64, now: Timestamp) {
         self.owner = None;
-        if self.head == only_at_head {
+        if self.head == only_at_head || sabotage::conditional_release() {
             self.ready(ready, now);
         } else {
             self.ready_at = self.ready_at.or(Some(now));
@@ -208,6 +221,19 @@ impl Head {
         self.ready(Ready::Now, now);
         true
     }
+}
+
+/// Where the time of the next claim goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// Stays.
+    Keep,
+    /// Now, or earlier when it was.
+    Now,
+    /// There.
+    At(Timestamp),
+    /// Nowhere.
+    Never,
 }
 
 /// What an append came to; stored under its id.
@@ -260,7 +286,7 @@ impl ToolUse {
         if !waits {
             return Err(AppendError::NotAwaited(id));
         }
-        if self.resulted || (awaits == Awaits::Confirmation && self.confirmed) {
+        if (self.resulted || (awaits == Awaits::Confirmation && self.confirmed)) && !sabotage::dedupe() {
             return Err(AppendError::AlreadyAnswered(id));
         }
         Ok(())
@@ -342,7 +368,9 @@ pub(crate) fn recall(
     target: Option<SessionId>,
     now: Timestamp,
 ) -> Result<Option<Appended>, AppendError> {
-    let Some(stored) = stored else { return Ok(None) };
+    let Some(stored) = stored.filter(|_| !sabotage::dedupe()) else {
+        return Ok(None);
+    };
     let same = stored.body_hash == asked.body_hash && target.is_none_or(|target| target == stored.session);
     let recent = now <= stored.outcome.at.plus_millis(limits::SDK_RETRY_MILLIS);
     match asked.mode {

@@ -1,0 +1,236 @@
+//! Claims, fair across tenants: each tenant's longest waiting session first, tenants in the order in which they were last
+//! served. A tenant with ten thousand ready sessions delays the others by one. Claimers pass by what another is taking.
+
+use std::time::Duration;
+
+use perennial_engine::ports::{Claimed, SessionRow, StoreError};
+use perennial_schema::OwnerId;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::ask::Desk;
+use super::clock::{ALIVE, Time};
+use super::failure::{self, Kind};
+use super::rows::{self, Cells};
+use super::script::Script;
+
+/// The condition of the index `sessions_ready`, word for word.
+macro_rules! claimable {
+    () => {
+        "ready_at IS NOT NULL AND owner IS NULL AND NOT quarantined AND archived_at IS NULL AND deleted_at IS NULL"
+    };
+}
+
+/// Walks from tenant to tenant in the index instead of reading every ready row: of each at most so many are looked at as one
+/// claim may take, and some more, because others claim at the same moment.
+const CHOOSE: &str = concat!(
+    ", living AS MATERIALIZED (SELECT o.owner, o.place FROM owners o, clock c, wanted w WHERE o.owner = w.owner
+        AND o.expires_at > c.now),
+     waiting AS (
+        SELECT (SELECT min_of.workspace_id FROM (SELECT workspace_id FROM sessions WHERE ",
+    claimable!(),
+    "       ORDER BY workspace_id LIMIT 1) AS min_of) AS workspace_id
+        UNION ALL
+        SELECT (SELECT s.workspace_id FROM sessions s WHERE ",
+    claimable!(),
+    "       AND s.workspace_id > waiting.workspace_id ORDER BY s.workspace_id LIMIT 1)
+        FROM waiting WHERE waiting.workspace_id IS NOT NULL),
+     candidates AS MATERIALIZED (
+        SELECT s.number, s.workspace_id, s.ready_at,
+            row_number() OVER (PARTITION BY s.workspace_id ORDER BY s.ready_at, s.number) AS turn
+        FROM waiting, clock c, wanted w, living l, LATERAL (
+            SELECT number, workspace_id, ready_at FROM sessions WHERE ",
+    claimable!(),
+    "       AND workspace_id = waiting.workspace_id AND ready_at <= c.now AND (place IS NULL OR place = l.place)
+            ORDER BY ready_at, number LIMIT w.most * 2 + 8) s),
+     locked AS MATERIALIZED (
+        SELECT s.number, n.turn, coalesce(t.served, 0) AS served, s.ready_at
+        FROM candidates n JOIN sessions s ON s.number = n.number LEFT JOIN claim_turns t ON t.workspace_id = n.workspace_id
+        WHERE s.ready_at IS NOT NULL AND s.owner IS NULL AND NOT s.quarantined AND s.archived_at IS NULL
+            AND s.deleted_at IS NULL
+        ORDER BY n.turn, coalesce(t.served, 0), n.ready_at, n.number
+        LIMIT (SELECT most FROM wanted) FOR UPDATE OF s SKIP LOCKED),
+     taken AS (
+        UPDATE sessions s SET owner = w.owner, claim_id = w.claim_id, epoch = s.epoch + 1, revision = s.revision + 1
+        FROM locked k, wanted w WHERE s.number = k.number
+        RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
+     SELECT "
+);
+
+fn take(time: &Time, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
+    let mut script = time.script();
+    script
+        .sql(", wanted AS MATERIALIZED (SELECT ")
+        .bind(owner.uuid())
+        .sql(" AS owner, ")
+        .bind(claim)
+        .sql(" AS claim_id, ")
+        .bind(i64::from(limit))
+        .sql(" AS most)")
+        .sql(CHOOSE)
+        .sql(&rows::session_columns())
+        .sql(
+            ", n.candidates FROM (SELECT count(*) AS candidates FROM candidates) n CROSS JOIN clock c
+             LEFT JOIN (taken s JOIN session_details d ON d.session = s.number) ON true
+             ORDER BY s.claim_turn, s.claim_served, s.claim_ready, s.number",
+        );
+    script
+}
+
+/// What a claim took whose answer was lost.
+fn taken(time: &Time, owner: OwnerId, claim: Uuid) -> Script {
+    let mut script = time.script();
+    script
+        .sql(" SELECT ")
+        .sql(&rows::session_columns())
+        .sql(" FROM clock c CROSS JOIN sessions s JOIN session_details d ON d.session = s.number WHERE s.owner = ")
+        .bind(owner.uuid())
+        .sql(" AND s.claim_id = ")
+        .bind(claim)
+        .sql(" ORDER BY s.ready_at, s.number");
+    script
+}
+
+/// Notes that these tenants were served, in this order. Unlogged, so it waits for no disk.
+fn serve(workspaces: &[Uuid]) -> Script {
+    let mut script = Script::new(
+        "INSERT INTO claim_turns (workspace_id, served)
+         SELECT w.id, w.n + (SELECT coalesce(max(served), 0) FROM claim_turns) FROM unnest(",
+    );
+    script.bind(workspaces.to_vec()).sql(
+        ") WITH ORDINALITY AS w (id, n) ORDER BY w.id
+         ON CONFLICT (workspace_id) DO UPDATE SET served = excluded.served",
+    );
+    script
+}
+
+/// Frees the sessions of owners that are gone or dead; each counts one attempt (I15). A row that does not parse is freed too.
+fn free_dead(time: &Time) -> Script {
+    let mut script = time.script();
+    script
+        .sql(
+            ", dead AS MATERIALIZED (SELECT s.number FROM sessions s CROSS JOIN clock c
+                WHERE s.owner IS NOT NULL AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = s.owner AND ",
+        )
+        .sql(ALIVE)
+        .sql(") ORDER BY s.number FOR UPDATE OF s),")
+        .sql(&freed("dead"))
+        .sql(", gone AS (DELETE FROM owners WHERE owner IN (SELECT o.owner FROM owners o, clock c WHERE NOT ")
+        .sql(ALIVE)
+        .sql(" AND NOT EXISTS (SELECT FROM sessions s WHERE s.owner = o.owner AND s.number NOT IN (SELECT number FROM dead))))")
+        .sql(" SELECT count(*) AS freed FROM freed");
+    script
+}
+
+/// `freed`: what `rules::Head::free_after_death` does, for the locked rows of a list of numbers, beside `clock`.
+pub(super) fn freed(numbers: &str) -> String {
+    use perennial_engine::retry;
+    use std::fmt::Write as _;
+    let mut delays = String::new();
+    for attempts in retry::ALONE_AFTER..retry::QUARANTINE_AFTER {
+        let _ = write!(
+            delays,
+            " WHEN {attempts} THEN {}",
+            retry::attempt_delay_millis(attempts)
+        );
+    }
+    format!(
+        " freed AS (UPDATE sessions s SET owner = NULL, attempts = s.attempts + 1, revision = s.revision + 1,
+            ready_at = CASE WHEN s.ready_at IS NULL THEN NULL ELSE greatest(s.ready_at,
+                c.now + (CASE s.attempts + 1{delays} END) * interval '1 millisecond') END
+         FROM clock c, {numbers} n WHERE s.number = n.number AND s.owner IS NOT NULL RETURNING s.number)"
+    )
+}
+
+/// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
+pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    let time = desk.site.time.clone();
+    if desk.site.may_judge() {
+        let free = || free_dead(&time);
+        desk.until_answered(&free)
+            .await
+            .map_err(|error| failure::nothing_written(&error))?;
+    }
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let rows = take_some(&desk, owner, limit).await?;
+    let claimed = healthy(&desk, &rows).await?;
+    let mut workspaces: Vec<Uuid> = Vec::new();
+    for row in &claimed {
+        let workspace = row.key.workspace.uuid();
+        if !workspaces.contains(&workspace) {
+            workspaces.push(workspace);
+        }
+    }
+    if !workspaces.is_empty()
+        && let Err(error) = desk.until_answered(&|| serve(&workspaces)).await
+    {
+        tracing::warn!(%error, "which tenants were served is not noted");
+    }
+    Ok(claimed.into_iter().map(|row| Claimed { row }).collect())
+}
+
+/// Takes up to `limit`. Where rows were passed by only because somebody was writing to them, another look soon finds them.
+async fn take_some(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, StoreError> {
+    let time = &desk.site.time;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let id = Uuid::now_v7();
+        let rows = match desk.once(take(time, owner, limit, id)).await {
+            Ok(rows) => rows,
+            Err(error) if failure::kind(&error) == Kind::Refused => return Err(failure::nothing_written(&error)),
+            // It may have happened: what was taken under this id is ours.
+            Err(_) => {
+                let taken = || taken(time, owner, id);
+                let rows = desk.until_answered(&taken).await;
+                return rows.map_err(|error| failure::nothing_written(&error));
+            }
+        };
+        let candidates = rows
+            .first()
+            .and_then(|row| row.try_get("candidates").ok())
+            .unwrap_or(0i64);
+        let took = |row: &PgRow| matches!(row.try_get::<Option<i64>, _>("number"), Ok(Some(_)));
+        let rows: Vec<PgRow> = rows.into_iter().filter(took).collect();
+        if !rows.is_empty() || candidates == 0 || pause > Duration::from_millis(8) {
+            return Ok(rows);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// The rows that parse. One that does not is set aside, so that it cannot keep its neighbours from being claimed; reading it
+/// says what is wrong with it.
+async fn healthy(desk: &Desk, rows: &[PgRow]) -> Result<Vec<SessionRow>, StoreError> {
+    let mut healthy = Vec::with_capacity(rows.len());
+    for row in rows {
+        let error = match rows::session(row) {
+            Ok(session) => {
+                healthy.push(session);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let cells = Cells {
+            row,
+            table: "sessions",
+            key: String::from("claimed"),
+        };
+        let number: i64 = cells.get("number")?;
+        tracing::error!(session.number = number, %error, "a session is set aside: its row does not parse");
+        let aside = || {
+            let mut script = Script::new(
+                "UPDATE sessions SET quarantined = true, owner = NULL, revision = revision + 1 WHERE number = ",
+            );
+            script.bind(number);
+            script
+        };
+        desk.until_answered(&aside)
+            .await
+            .map_err(|error| failure::nothing_written(&error))?;
+    }
+    Ok(healthy)
+}

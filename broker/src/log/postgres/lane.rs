@@ -1,0 +1,200 @@
+//! A writer: one connection, and whoever waits for it. A caller that finds it free leads, with no hop in between; what has
+//! come in the meantime then travels together, one entry per session, in one statement. Nothing waits for a timer.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use perennial_engine::ports::{AppendError, StoreError};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use super::attempt::{self, Done, Job};
+use super::link::Link;
+use super::site::Site;
+use super::{batch, failure};
+use crate::limits;
+
+/// A job that waits, and who waits for it.
+pub(super) struct Waiting {
+    pub(super) job: Job,
+    pub(super) until: Instant,
+    pub(super) answer: oneshot::Sender<Result<Done, AppendError>>,
+}
+
+/// A writer. Each session belongs to one of a process' writers, so that its appends follow one another.
+pub(super) struct Lane {
+    state: Mutex<State>,
+    room: Semaphore,
+    runtime: Handle,
+}
+
+struct State {
+    /// At rest when nobody leads.
+    link: Option<Link>,
+    waiting: VecDeque<Waiting>,
+    closed: bool,
+}
+
+impl Lane {
+    pub(super) fn new(site: Arc<Site>, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                link: Some(Link::new(site)),
+                waiting: VecDeque::new(),
+                closed: false,
+            }),
+            room: Semaphore::new(limits::WRITER_QUEUE),
+            runtime,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does a job. Dropping this future leaves nothing half-done: a leader's connection is dropped with it, and the others
+    /// are led on.
+    pub(super) async fn ask(self: &Arc<Self>, job: Job) -> Result<Done, AppendError> {
+        let until = Instant::now() + limits::RESOLVE_WAIT;
+        let room = tokio::time::timeout(limits::QUEUE_WAIT, self.room.acquire()).await;
+        let Ok(Ok(_room)) = room else {
+            return Err(failure::unavailable("too many appends are waiting: try again").into());
+        };
+        match self.join(job, until)? {
+            Joined::Leads(mut lead, job) => {
+                let done = attempt::run(&mut lead.link, &job, false, until).await;
+                lead.finish();
+                done
+            }
+            Joined::Waits(told) => told.await.unwrap_or_else(|_| {
+                let message = String::from("the writer failed");
+                Err(StoreError::Unknown { message }.into())
+            }),
+        }
+    }
+
+    fn join(self: &Arc<Self>, job: Job, until: Instant) -> Result<Joined, AppendError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(failure::unavailable("the store is shut down").into());
+        }
+        if let Some(link) = state.link.take() {
+            return Ok(Joined::Leads(Box::new(Lead::new(self, link)), job));
+        }
+        let (answer, told) = oneshot::channel();
+        state.waiting.push_back(Waiting { job, until, answer });
+        Ok(Joined::Waits(told))
+    }
+
+    /// Refuses whatever comes from now on, and ends the connection once nobody leads.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.link = None;
+    }
+
+    /// The leader is done: the next one leads what waits.
+    fn hand_over(self: &Arc<Self>, link: Link) {
+        let mut state = self.state();
+        if state.waiting.is_empty() {
+            state.link = Some(link).filter(|_| !state.closed);
+            return;
+        }
+        drop(state);
+        let lead = Lead::new(self, link);
+        self.runtime.spawn(drain(lead));
+    }
+
+    /// What travels next: in order of arrival, at most one entry per session.
+    fn next_batch(&self) -> Vec<Waiting> {
+        let mut state = self.state();
+        let mut sessions = HashSet::new();
+        let (mut batch, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+        while let Some(waiting) = state.waiting.pop_front() {
+            if waiting.answer.is_closed() {
+                continue;
+            }
+            let size = waiting.job.bytes();
+            let full = batch.len() >= limits::BATCH || (bytes + size > limits::BATCH_BYTES && !batch.is_empty());
+            if full || !sessions.insert(waiting.job.key()) {
+                left.push_back(waiting);
+                if full {
+                    left.append(&mut state.waiting);
+                }
+                continue;
+            }
+            bytes += size;
+            batch.push(waiting);
+        }
+        state.waiting = left;
+        batch
+    }
+
+    /// Nobody is left to lead: who waits hears it.
+    fn give_up(&self, link: Link) {
+        let mut state = self.state();
+        state.link = Some(link).filter(|_| !state.closed);
+        // Dropping their senders tells them.
+        state.waiting.clear();
+    }
+}
+
+enum Joined {
+    Leads(Box<Lead>, Job),
+    Waits(oneshot::Receiver<Result<Done, AppendError>>),
+}
+
+/// Whoever has the connection. Dropped without `finish`, its work was cut short.
+struct Lead {
+    lane: Arc<Lane>,
+    link: Link,
+    finished: bool,
+    drains: bool,
+}
+
+impl Lead {
+    fn new(lane: &Arc<Lane>, link: Link) -> Self {
+        Self {
+            lane: Arc::clone(lane),
+            link,
+            finished: false,
+            drains: false,
+        }
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        let site = Arc::clone(&self.link.site);
+        let mut link = std::mem::replace(&mut self.link, Link::new(site));
+        if self.finished {
+            self.lane.hand_over(link);
+            return;
+        }
+        link.abandon();
+        if self.drains {
+            // The runtime is going down, or a bug: spawning again might end the same way.
+            self.lane.give_up(link);
+        } else {
+            self.lane.hand_over(link);
+        }
+    }
+}
+
+/// Leads until nothing waits.
+async fn drain(mut lead: Lead) {
+    lead.drains = true;
+    loop {
+        let batch = lead.lane.next_batch();
+        if batch.is_empty() {
+            break;
+        }
+        batch::together(&mut lead.link, batch).await;
+    }
+    lead.finish();
+}

@@ -1,0 +1,100 @@
+//! A writer's own connection: made when needed, dropped at the first doubt, never waited on for ever.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use perennial_engine::ports::SessionKey;
+use sqlx::postgres::PgRow;
+use sqlx::{ConnectOptions as _, PgConnection};
+
+use super::failure;
+use super::rows::Known;
+use super::script::Script;
+use super::site::Site;
+use crate::limits;
+
+/// The connection, and the rows as this writer last saw them. What it saw may be old; the statement finds out.
+pub(super) struct Link {
+    pub(super) site: Arc<Site>,
+    connection: Option<PgConnection>,
+    known: HashMap<SessionKey, Known>,
+}
+
+impl Link {
+    pub(super) fn new(site: Arc<Site>) -> Self {
+        Self {
+            site,
+            connection: None,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Runs one statement that writes; sets `sent` when nobody can say what became of it.
+    pub(super) async fn commit(&mut self, script: Script, sent: &mut bool) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.connect().await?;
+        fail::fail_point!("broker.commit.before");
+        let done = self.rows(script).await;
+        fail::fail_point!("broker.commit.after");
+        if let Err(error) = &done
+            && failure::kind(error) == failure::Kind::Lost
+        {
+            *sent = true;
+        }
+        done
+    }
+
+    /// Runs one statement, on a new connection if there is none. A connection that fails or stays silent is dropped, so that
+    /// no answer of an old statement is ever taken for a new one's.
+    pub(super) async fn rows(&mut self, script: Script) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.connect().await?;
+        // Taken out while in use: a caller that is dropped half-way drops the connection with it.
+        let Some(mut connection) = self.connection.take() else {
+            return Err(failure::silent());
+        };
+        let done = in_time(limits::STATEMENT_WAIT, script.rows(&mut connection)).await;
+        match &done {
+            Err(error) if failure::kind(error) == failure::Kind::Lost => self.site.failed(),
+            _ => self.connection = Some(connection),
+        }
+        done
+    }
+
+    async fn connect(&mut self) -> Result<(), sqlx::Error> {
+        if self.connection.is_none() {
+            let made = in_time(limits::CONNECT_WAIT, self.site.options.connect()).await;
+            self.connection = Some(made.inspect_err(|_| self.site.failed())?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn known(&self, key: SessionKey) -> Option<&Known> {
+        self.known.get(&key)
+    }
+
+    pub(super) fn learn(&mut self, key: SessionKey, known: Known) {
+        if self.known.len() >= limits::KNOWN_SESSIONS {
+            self.known.clear();
+        }
+        self.known.insert(key, known);
+    }
+
+    pub(super) fn forget(&mut self, key: SessionKey) {
+        self.known.remove(&key);
+    }
+
+    /// After a caller vanished in the middle of something.
+    pub(super) fn abandon(&mut self) {
+        self.connection = None;
+        self.known.clear();
+    }
+}
+
+async fn in_time<T>(
+    wait: std::time::Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(wait, work)
+        .await
+        .unwrap_or_else(|_| Err(failure::silent()))
+}

@@ -1,0 +1,221 @@
+//! The shared log: Postgres (15 or newer), for any number of processes.
+//!
+//! * `attempt` gets one job done by `append`, `create` or `row`: look, one autocommitted statement, and when in doubt look
+//!   again. The rules (`log::rules`) judge the row a writer saw; `shift` and `write` make the statement that applies what
+//!   they say only where the row still has that revision.
+//! * `lane` is a writer: a caller that finds it free goes straight to its connection, what waits travels as one `batch`.
+//! * `claim` and `leases` are single statements, too, by the database's clock (`clock`).
+//! * `read` and `find` only read. `ask` runs every question over a pool in a task of its own.
+//! * `connect` and `migrate` refuse a server or a schema that cannot be trusted with a log.
+//!
+//! **Architecture invariant:** no transaction is ever open between two statements, and nothing a caller can drop holds a
+//! pooled connection.
+
+mod append;
+mod ask;
+mod attempt;
+mod batch;
+mod claim;
+mod clock;
+mod connect;
+mod create;
+mod failure;
+mod find;
+mod heads;
+mod lane;
+mod leases;
+mod link;
+mod look;
+mod migrate;
+mod open;
+mod read;
+mod row;
+mod rows;
+mod script;
+mod shift;
+mod site;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use perennial_engine::ports::{
+    Append, AppendError, Appended, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
+    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+};
+use perennial_schema::event::Record;
+use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
+use sqlx::PgPool;
+
+pub(crate) use ask::Desk;
+use attempt::{Done, Job};
+use lane::Lane;
+pub use migrate::{drop_schema, migrate};
+pub use open::{OpenError, Settings};
+pub(crate) use script::Script;
+use site::Site;
+
+/// The shared store. Cheap to clone; all clones share writers and pools.
+#[derive(Clone)]
+pub struct Postgres {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    site: Arc<Site>,
+    lanes: Vec<Arc<Lane>>,
+    /// Whole logs, for turns and streams.
+    logs: Desk,
+    /// Everything else clients ask for.
+    clients: Desk,
+    /// Claims.
+    claims: Desk,
+    /// Renewals: nothing else, so that no crowd can cost a lease (I3).
+    heartbeat: Desk,
+    accounts: PgPool,
+}
+
+impl Postgres {
+    /// A small pool on the same database and schema for the accounts' tables.
+    #[must_use]
+    pub fn pool_for_accounts(&self) -> PgPool {
+        self.inner.accounts.clone()
+    }
+
+    /// The blobs' table.
+    #[must_use]
+    pub fn blobs(&self) -> crate::blobs::postgres::Postgres {
+        crate::blobs::postgres::Postgres::new(self.inner.clients.clone())
+    }
+
+    /// How many commits whose answer was lost were found to have happened, since the start.
+    #[must_use]
+    pub fn resolved_ambiguous(&self) -> u64 {
+        self.inner.site.resolved_ambiguous()
+    }
+
+    /// Refuses what comes from now on and ends the connections. Later calls answer `Unavailable`.
+    pub async fn shutdown(&self) {
+        for lane in &self.inner.lanes {
+            lane.close();
+        }
+        self.inner.accounts.close().await;
+        for desk in [
+            &self.inner.logs,
+            &self.inner.clients,
+            &self.inner.claims,
+            &self.inner.heartbeat,
+        ] {
+            desk.pool.close().await;
+        }
+    }
+
+    /// Each session belongs to one of this process' writers.
+    async fn ask(&self, job: Job) -> Result<Done, AppendError> {
+        let lanes = &self.inner.lanes;
+        let (_, last) = job.key().session.uuid().as_u64_pair();
+        let index = usize::try_from(last % lanes.len().max(1) as u64).unwrap_or(0);
+        match lanes.get(index) {
+            Some(lane) => lane.ask(job).await,
+            None => Err(failure::unavailable("no writer").into()),
+        }
+    }
+
+    async fn appended(&self, job: Job) -> Result<Appended, AppendError> {
+        match self.ask(job).await? {
+            Done::Appended(appended) => Ok(appended),
+            Done::Row(_) => Err(failure::unavailable("the writer answered something else").into()),
+        }
+    }
+
+    async fn changed(&self, job: Job) -> Result<bool, StoreError> {
+        match self.ask(job).await {
+            Ok(Done::Row(changed)) => Ok(changed),
+            Ok(Done::Appended(_)) => Err(failure::unavailable("the writer answered something else")),
+            Err(AppendError::Store(error)) => Err(error),
+            Err(refusal) => Err(failure::unavailable(refusal.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl Log for Postgres {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.appended(Job::Append(Box::new(append))).await
+    }
+
+    async fn read(&self, key: SessionKey, from: ReadFrom) -> Result<Vec<Record>, StoreError> {
+        read::tail(&self.inner.logs, key, from).await
+    }
+
+    async fn event(&self, key: SessionKey, id: EventId) -> Result<Option<Record>, StoreError> {
+        read::one(&self.inner.logs, key, id).await
+    }
+
+    async fn list(&self, key: SessionKey, filter: EventFilter) -> Result<Vec<Record>, StoreError> {
+        read::list(&self.inner.clients, key, filter).await
+    }
+}
+
+#[async_trait]
+impl Sessions for Postgres {
+    async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
+        self.appended(Job::Create(Box::new(create::Create { new, fork }))).await
+    }
+
+    async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
+        find::one(&self.inner.clients, key).await
+    }
+
+    async fn find(&self, workspace: WorkspaceId, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
+        find::many(&self.inner.clients, workspace, filter).await
+    }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
+        find::changed(&self.inner.clients, workspace, after, limit).await
+    }
+}
+
+#[async_trait]
+impl Leases for Postgres {
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
+        leases::register(&self.inner.heartbeat, owner, ttl_millis, place).await
+    }
+
+    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+        // A task of its own: dropped half-way, nobody would know what was claimed.
+        let claimed = tokio::spawn(claim::claim(self.inner.claims.clone(), owner, limit)).await;
+        claimed.unwrap_or_else(|error| Err(failure::unavailable(format!("a claim failed: {error}"))))
+    }
+
+    async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {
+        leases::renew(&self.inner.heartbeat, owner, ttl_millis).await
+    }
+
+    async fn release(&self, key: SessionKey, epoch: u64, ready: Ready, only_at_head: u64) -> Result<(), StoreError> {
+        let job = Job::Release {
+            key,
+            epoch,
+            ready,
+            only_at_head,
+        };
+        self.changed(job).await.map(|_| ())
+    }
+
+    async fn unregister(&self, owner: OwnerId) -> Result<(), StoreError> {
+        leases::unregister(&self.inner.claims, owner).await
+    }
+
+    async fn ready(&self) -> Result<ReadyCount, StoreError> {
+        leases::ready(&self.inner.claims).await
+    }
+
+    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
+        self.changed(Job::Retry(key)).await
+    }
+}

@@ -1,0 +1,165 @@
+//! What a statement does to a session's row. The rules compute it from the row a writer saw; the statement applies it only
+//! where the row still has that revision. So the rules stand in one place, and SQL knows none of them.
+
+use perennial_engine::ports::{Append, Ready, SessionPatch};
+use perennial_schema::{ExecutorId, Timestamp};
+
+use super::rows::{self, Known, integer};
+use super::script::Script;
+use crate::log::rules::{Head, Outcome, Wake};
+
+/// A row's move from a revision to the next. Times are the database's: here stand only the wishes.
+#[derive(Clone, Debug)]
+pub(super) struct Shift {
+    pub(super) before: Known,
+    pub(super) after: Head,
+    wake: Wake,
+    touched: bool,
+    archived: bool,
+    deleted: bool,
+    news: bool,
+}
+
+impl Shift {
+    /// An admitted append. The outcome's time is not known yet.
+    pub(super) fn append(before: Known, append: &Append) -> (Self, Outcome) {
+        let mut after = before.head.clone();
+        let outcome = after.advance(append, anytime());
+        let patch = &append.projection.patch;
+        let patched = *patch != SessionPatch::default();
+        let shift = Self {
+            wake: if patch.delete {
+                Wake::Never
+            } else {
+                after.wake(append.projection.ready)
+            },
+            touched: !append.events.is_empty() || patched,
+            archived: patch.archive,
+            deleted: patch.delete,
+            news: patched || after.is_news(&before.head),
+            before,
+            after,
+        };
+        (shift, outcome)
+    }
+
+    /// A lease given back.
+    pub(super) fn release(before: Known, ready: Ready, only_at_head: u64) -> Self {
+        let mut after = before.head.clone();
+        after.release(ready, only_at_head, anytime());
+        let wake = if before.head.head == only_at_head || crate::log::sabotage::conditional_release() {
+            before.head.wake(ready)
+        } else if before.head.ready_at.is_none() {
+            Wake::Now
+        } else {
+            Wake::Keep
+        };
+        Self::lease(before, after, wake)
+    }
+
+    /// A quarantine lifted; none when there is none.
+    pub(super) fn lift_quarantine(before: Known) -> Option<Self> {
+        let mut after = before.head.clone();
+        let lifted = after.lift_quarantine(anytime());
+        let wake = after.wake(Ready::Now);
+        lifted.then(|| Self::lease(before, after, wake))
+    }
+
+    fn lease(before: Known, after: Head, wake: Wake) -> Self {
+        Self {
+            news: after.is_news(&before.head),
+            wake,
+            touched: false,
+            archived: false,
+            deleted: false,
+            before,
+            after,
+        }
+    }
+}
+
+/// Stands for the commit's time while the rules compute; the statement puts the real one where `Shift` says so.
+fn anytime() -> Timestamp {
+    Timestamp::from_micros(0)
+}
+
+/// Adds `bumped`: the rows that still had their revision, moved. `more` adds to the SET list.
+pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mut Script)) {
+    script.sql(
+        ", bumped AS (UPDATE sessions s SET revision = s.revision + 1, head = m.head, status = m.status,
+            stop_reason = m.stop_reason, turn = m.turn, attempts = m.attempts, quarantined = m.quarantined,
+            input_tokens = m.input_tokens, output_tokens = m.output_tokens,
+            cache_creation_input_tokens = m.cache_creation_input_tokens,
+            cache_read_input_tokens = m.cache_read_input_tokens,
+            place = m.place, owner = CASE WHEN m.held THEN s.owner END,
+            ready_at = CASE m.wake WHEN 'keep' THEN s.ready_at WHEN 'now' THEN least(s.ready_at, c.now) ELSE m.wake_at END,
+            updated_at = CASE WHEN m.touched THEN c.now ELSE s.updated_at END,
+            archived_at = CASE WHEN m.archived THEN coalesce(s.archived_at, c.now) ELSE s.archived_at END,
+            deleted_at = CASE WHEN m.deleted THEN c.now ELSE s.deleted_at END,
+            changed = CASE WHEN m.news THEN pg_current_xact_id() ELSE s.changed END",
+    );
+    more(script);
+    script.sql(" FROM unnest(");
+    columns(script, shifts);
+    script.sql(
+        ") AS m (number, revision, head, status, stop_reason, turn, attempts, quarantined, input_tokens, output_tokens,
+            cache_creation_input_tokens, cache_read_input_tokens, place, held, wake, wake_at, touched, archived, deleted, news),
+            clock c
+         WHERE s.number = m.number AND s.revision = m.revision
+         RETURNING s.number, s.ready_at, s.updated_at, s.archived_at, s.deleted_at)",
+    );
+}
+
+fn columns(script: &mut Script, shifts: &[&Shift]) {
+    fn each<V>(shifts: &[&Shift], value: impl Fn(&Shift) -> V) -> Vec<V> {
+        shifts.iter().map(|shift| value(shift)).collect()
+    }
+    script
+        .bind(each(shifts, |s| s.before.number))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| s.before.revision))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| integer(s.after.head)))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| s.after.status.as_str()))
+        .sql("::text[]")
+        .comma(each(shifts, |s| s.after.stop_reason.as_ref().map(rows::text)))
+        .sql("::text[]")
+        .comma(each(shifts, |s| integer(s.after.turn)))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| i32::try_from(s.after.attempts).unwrap_or(i32::MAX)))
+        .sql("::integer[]")
+        .comma(each(shifts, |s| s.after.quarantined))
+        .sql("::boolean[]")
+        .comma(each(shifts, |s| integer(s.after.usage.input_tokens)))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| integer(s.after.usage.output_tokens)))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| integer(s.after.usage.cache_creation_input_tokens)))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| integer(s.after.usage.cache_read_input_tokens)))
+        .sql("::bigint[]")
+        .comma(each(shifts, |s| s.after.place.map(ExecutorId::uuid)))
+        .sql("::uuid[]")
+        .comma(each(shifts, |s| s.after.owner.is_some()))
+        .sql("::boolean[]")
+        .comma(each(shifts, |s| match s.wake {
+            Wake::Keep => "keep",
+            Wake::Now => "now",
+            Wake::At(_) | Wake::Never => "set",
+        }))
+        .sql("::text[]")
+        .comma(each(shifts, |s| match s.wake {
+            Wake::At(at) => Some(at.datetime()),
+            Wake::Keep | Wake::Now | Wake::Never => None,
+        }))
+        .sql("::timestamptz[]")
+        .comma(each(shifts, |s| s.touched))
+        .sql("::boolean[]")
+        .comma(each(shifts, |s| s.archived))
+        .sql("::boolean[]")
+        .comma(each(shifts, |s| s.deleted))
+        .sql("::boolean[]")
+        .comma(each(shifts, |s| s.news))
+        .sql("::boolean[]");
+}

@@ -1,0 +1,58 @@
+//! What every part of the store shares: where the database is, whose clock counts, and what was seen of its health.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::clock::Time;
+
+/// Shared by writers, pools and the watch.
+pub(super) struct Site {
+    pub(super) options: PgConnectOptions,
+    pub(super) time: Time,
+    resolved: AtomicU64,
+    ttl_millis: AtomicU64,
+    failed: Mutex<Option<Instant>>,
+}
+
+impl Site {
+    pub(super) fn new(options: PgConnectOptions, time: Time) -> Self {
+        Self {
+            options,
+            time,
+            resolved: AtomicU64::new(0),
+            ttl_millis: AtomicU64::new(15_000),
+            failed: Mutex::new(None),
+        }
+    }
+
+    /// A connection of ours broke: what we believe about others' death is worth nothing for one time to live.
+    pub(super) fn failed(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Notes the time to live that owners of this process have.
+    pub(super) fn lives(&self, ttl_millis: u64) {
+        self.ttl_millis.store(ttl_millis, Ordering::Relaxed);
+    }
+
+    /// Whether this process may call others dead.
+    pub(super) fn may_judge(&self) -> bool {
+        let ttl = Duration::from_millis(self.ttl_millis.load(Ordering::Relaxed));
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_none_or(|at| at.elapsed() > ttl)
+    }
+
+    /// An ambiguous commit was found to have happened.
+    pub(super) fn resolved(&self) {
+        self.resolved.fetch_add(1, Ordering::Relaxed);
+        tracing::info!("an ambiguous commit was resolved: it had happened");
+    }
+
+    /// How many ambiguous commits were found to have happened.
+    pub(super) fn resolved_ambiguous(&self) -> u64 {
+        self.resolved.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,335 @@
+//! The one statement of an append: the heads that still are what their writers saw move on, and what goes with them is
+//! written. It commits by itself, and it is the whole commit.
+
+use perennial_engine::ports::{Append, Authority, Idempotency, IdempotencyMode, SessionKey, SessionPatch};
+use perennial_schema::event::Draft;
+use perennial_schema::{AppendId, EventId, Timestamp};
+use uuid::Uuid;
+
+use super::clock::Time;
+use super::rows::{integer, text};
+use super::script::Script;
+use super::shift::{self, Shift};
+use crate::log::rules::{self, Outcome};
+
+/// Which session is written.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) key: SessionKey,
+    pub(super) number: i64,
+}
+
+/// What one append or creation puts into the log.
+pub(super) struct Entry<'a> {
+    pub(super) place: Place,
+    pub(super) append_id: AppendId,
+    pub(super) events: &'a [Draft],
+    pub(super) processed: &'a [EventId],
+    pub(super) idempotency: Option<&'a Idempotency>,
+    pub(super) outcome: Outcome,
+    /// Remember the append's id beside the events instead of on the first.
+    pub(super) apart: bool,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn of(append: &'a Append, number: i64, outcome: Outcome) -> Self {
+        Self {
+            place: Place {
+                key: append.key,
+                number,
+            },
+            append_id: append.append_id,
+            events: &append.events,
+            processed: &append.projection.processed,
+            idempotency: match &append.authority {
+                Authority::Client { idempotency, .. } => idempotency.as_ref(),
+                Authority::Holder { .. } => None,
+            },
+            outcome,
+            apart: append.events.is_empty(),
+        }
+    }
+}
+
+/// Appends to several sessions. Sorted by session, so that two writers lock the rows they share in the same order.
+pub(super) fn appends(time: &Time, shifts: &[&Shift], entries: &[Entry<'_>]) -> Script {
+    let mut script = time.script();
+    shift::bump(&mut script, shifts, |_| {});
+    self::entries(&mut script, entries);
+    answer(&mut script);
+    script
+}
+
+/// An append that also sets columns clients own.
+pub(super) fn patching(time: &Time, shift: &Shift, entry: &Entry<'_>, patch: &SessionPatch) -> Script {
+    let mut script = time.script();
+    shift::bump(&mut script, &[shift], |script| {
+        if let Some(agent) = &patch.agent {
+            script
+                .sql(", agent_id = ")
+                .bind(agent.id.uuid())
+                .sql(", agent_version = ")
+                .bind(integer(agent.version));
+        }
+    });
+    details(&mut script, patch);
+    entries(&mut script, std::slice::from_ref(entry));
+    answer(&mut script);
+    script
+}
+
+/// A row changed without an append.
+pub(super) fn only_row(time: &Time, shift: &Shift) -> Script {
+    let mut script = time.script();
+    shift::bump(&mut script, &[shift], |_| {});
+    answer(&mut script);
+    script
+}
+
+pub(super) fn answer(script: &mut Script) {
+    script.sql(" SELECT b.number, b.ready_at, b.updated_at, b.archived_at, b.deleted_at, c.now FROM bumped b, clock c");
+}
+
+fn details(script: &mut Script, patch: &SessionPatch) {
+    if patch.title.is_none() && patch.metadata.is_none() && patch.agent.is_none() {
+        return;
+    }
+    script.sql(", detailed AS (UPDATE session_details d SET workspace_id = d.workspace_id");
+    if let Some(title) = &patch.title {
+        script.sql(", title = ").bind(title.as_ref().map(text));
+    }
+    if let Some(metadata) = &patch.metadata {
+        script.sql(", metadata = ").bind(text(metadata));
+    }
+    if let Some(agent) = &patch.agent {
+        script.sql(", agent = ").bind(text(agent));
+    }
+    script.sql(" FROM bumped b WHERE d.session = b.number)");
+}
+
+/// What follows `bumped` (columns: number): the log's rows of those sessions.
+pub(super) fn entries(script: &mut Script, entries: &[Entry<'_>]) {
+    events(script, entries);
+    answers(script, entries);
+    processed(script, entries);
+    outcomes(script, entries);
+    remembered(script, entries);
+}
+
+/// Rows of entries whose session was not bumped stay out; `IS TRUE` keeps this a hash look-up.
+const OF_BUMPED: &str = " WHERE (r.session IN (SELECT number FROM bumped)) IS TRUE";
+
+/// The events, numbered from each outcome's first seq.
+fn events(script: &mut Script, entries: &[Entry<'_>]) {
+    let rows: Vec<(&Entry<'_>, usize, &Draft)> = entries
+        .iter()
+        .flat_map(|entry| entry.events.iter().enumerate().map(move |(n, event)| (entry, n, event)))
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    fn each<'a, 'b, V>(
+        rows: &[(&'a Entry<'b>, usize, &'a Draft)],
+        value: impl Fn(&'a Entry<'b>, usize, &'a Draft) -> V,
+    ) -> Vec<V> {
+        rows.iter().map(|(entry, n, event)| value(entry, *n, event)).collect()
+    }
+    let carries = |entry: &Entry<'_>, n: usize| n == 0 && !entry.apart;
+    let count = |entry: &Entry<'_>| i32::try_from(entry.events.len()).unwrap_or(i32::MAX);
+    script
+        .sql(
+            ", written AS (INSERT INTO events (session, seq, turn, created_at, processed_at, appended, id, workspace_id,
+                append_id, kind, actor, awaits, payload, private)
+             SELECT r.session, r.seq, r.turn, c.now, r.processed_at, r.appended, r.id, r.workspace_id, r.append_id, r.kind,
+                r.actor, r.awaits, r.payload, r.private FROM unnest(",
+        )
+        .bind(each(&rows, |entry, _, _| entry.place.number))
+        .sql("::bigint[]")
+        .comma(each(&rows, |entry, n, _| integer(entry.outcome.first_seq + n as u64)))
+        .sql("::bigint[]")
+        .comma(each(&rows, |entry, _, _| integer(entry.outcome.turn)))
+        .sql("::bigint[]")
+        .comma(each(&rows, |_, _, event| {
+            rules::processed_at(&event.payload).map(Timestamp::datetime)
+        }))
+        .sql("::timestamptz[]")
+        .comma(each(&rows, |entry, n, _| carries(entry, n).then(|| count(entry))))
+        .sql("::integer[]")
+        .comma(each(&rows, |_, _, event| event.id.uuid()))
+        .sql("::uuid[]")
+        .comma(each(&rows, |entry, _, _| entry.place.key.workspace.uuid()))
+        .sql("::uuid[]")
+        .comma(each(&rows, |entry, n, _| {
+            carries(entry, n).then(|| entry.append_id.uuid())
+        }))
+        .sql("::uuid[]")
+        .comma(each(&rows, |_, _, event| event.body.kind()))
+        .sql("::text[]")
+        .comma(each(&rows, |_, _, event| event.actor.as_ref().map(text)))
+        .sql("::text[]")
+        .comma(each(&rows, |_, _, event| rules::awaits(event)))
+        .sql("::text[]")
+        .comma(each(&rows, |_, _, event| event.payload.as_bytes()))
+        .sql("::bytea[]")
+        .comma(each(&rows, |_, _, event| event.private.as_deref().map(str::as_bytes)))
+        .sql(
+            "::bytea[]) AS r (session, seq, turn, processed_at, appended, id, workspace_id, append_id, kind, actor, awaits,
+                payload, private), clock c",
+        )
+        .sql(OF_BUMPED)
+        .sql(")");
+}
+
+/// Which tool uses these events answer. A holder closes what is still open and skips what a client answered first; that a
+/// client's answer is the first was checked on the revision this statement names.
+fn answers(script: &mut Script, entries: &[Entry<'_>]) {
+    let (mut sessions, mut seqs, mut ids, mut workspaces, mut ways) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for entry in entries {
+        for (seq, event) in (entry.outcome.first_seq..).zip(entry.events) {
+            if let Some((id, way)) = event.body.answers() {
+                sessions.push(entry.place.number);
+                seqs.push(integer(seq));
+                ids.push(id.uuid());
+                workspaces.push(entry.place.key.workspace.uuid());
+                ways.push(way.as_str());
+            }
+        }
+    }
+    if sessions.is_empty() {
+        return;
+    }
+    script
+        .sql(", answered AS (INSERT INTO answers (session, seq, event_id, workspace_id, way) SELECT * FROM unnest(")
+        .bind(sessions)
+        .sql("::bigint[]")
+        .comma(seqs)
+        .sql("::bigint[]")
+        .comma(ids)
+        .sql("::uuid[]")
+        .comma(workspaces)
+        .sql("::uuid[]")
+        .comma(ways)
+        .sql("::text[]) AS r (session, seq, event_id, workspace_id, way)")
+        .sql(OF_BUMPED)
+        .sql(" ON CONFLICT DO NOTHING)");
+}
+
+/// Stamps inputs as processed; the first stamp stays.
+fn processed(script: &mut Script, entries: &[Entry<'_>]) {
+    let (mut sessions, mut seqs, mut ids, mut workspaces) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for entry in entries {
+        for input in entry.processed {
+            sessions.push(entry.place.number);
+            seqs.push(integer(rules::processed_by(entry.events, entry.outcome, *input)));
+            ids.push(input.uuid());
+            workspaces.push(entry.place.key.workspace.uuid());
+        }
+    }
+    if sessions.is_empty() {
+        return;
+    }
+    script
+        .sql(
+            ", stamped AS (INSERT INTO processed (session, by_seq, at, event_id, workspace_id)
+             SELECT r.session, r.by_seq, c.now, r.event_id, r.workspace_id FROM unnest(",
+        )
+        .bind(sessions)
+        .sql("::bigint[]")
+        .comma(seqs)
+        .sql("::bigint[]")
+        .comma(ids)
+        .sql("::uuid[]")
+        .comma(workspaces)
+        .sql("::uuid[]) AS r (session, by_seq, event_id, workspace_id), clock c")
+        .sql(OF_BUMPED)
+        .sql(" ON CONFLICT DO NOTHING)");
+}
+
+/// What an append came to, where no event carries its id.
+fn outcomes(script: &mut Script, entries: &[Entry<'_>]) {
+    let apart: Vec<&Entry<'_>> = entries.iter().filter(|entry| entry.apart).collect();
+    if apart.is_empty() {
+        return;
+    }
+    script.sql(
+        ", noted AS (INSERT INTO appends (session, first_seq, last_seq, turn, at, append_id, workspace_id)
+         SELECT r.session, r.first_seq, r.last_seq, r.turn, c.now, r.append_id, r.workspace_id FROM unnest(",
+    );
+    bind_outcomes(script, &apart);
+    script
+        .comma(apart.iter().map(|entry| entry.append_id.uuid()).collect::<Vec<Uuid>>())
+        .sql("::uuid[]) AS r (session, first_seq, last_seq, turn, workspace_id, append_id), clock c")
+        .sql(OF_BUMPED)
+        .sql(")");
+}
+
+fn bind_outcomes(script: &mut Script, entries: &[&Entry<'_>]) {
+    let each = |value: fn(&Entry<'_>) -> i64| entries.iter().map(|entry| value(entry)).collect::<Vec<i64>>();
+    let workspaces: Vec<Uuid> = entries.iter().map(|entry| entry.place.key.workspace.uuid()).collect();
+    script
+        .bind(each(|entry| entry.place.number))
+        .sql("::bigint[]")
+        .comma(each(|entry| integer(entry.outcome.first_seq)))
+        .sql("::bigint[]")
+        .comma(each(|entry| integer(entry.outcome.last_seq)))
+        .sql("::bigint[]")
+        .comma(each(|entry| integer(entry.outcome.turn)))
+        .sql("::bigint[]")
+        .comma(workspaces)
+        .sql("::uuid[]");
+}
+
+/// Requests that may be repeated, beside their effect (I19). A client's key is taken once; what an SDK's first try left is
+/// replaced.
+fn remembered(script: &mut Script, entries: &[Entry<'_>]) {
+    let keyed = |mode: fn(IdempotencyMode) -> bool| -> Vec<&Entry<'_>> {
+        entries
+            .iter()
+            .filter(|entry| entry.idempotency.is_some_and(|asked| mode(asked.mode)))
+            .collect()
+    };
+    let once = keyed(|mode| mode == IdempotencyMode::Key && !crate::log::sabotage::dedupe());
+    let replacing = keyed(|mode| mode != IdempotencyMode::Key || crate::log::sabotage::dedupe());
+    remember(script, "kept", &once, "");
+    remember(
+        script,
+        "replaced",
+        &replacing,
+        " ON CONFLICT (workspace_id, scope, key) DO UPDATE SET first_seq = excluded.first_seq, last_seq = excluded.last_seq,
+            turn = excluded.turn, at = excluded.at, session_id = excluded.session_id, body_hash = excluded.body_hash",
+    );
+}
+
+fn remember(script: &mut Script, name: &str, entries: &[&Entry<'_>], conflict: &str) {
+    if entries.is_empty() {
+        return;
+    }
+    let each = |value: fn(&Idempotency) -> &str| -> Vec<&str> {
+        entries
+            .iter()
+            .filter_map(|entry| entry.idempotency)
+            .map(value)
+            .collect()
+    };
+    let sessions: Vec<Uuid> = entries.iter().map(|entry| entry.place.key.session.uuid()).collect();
+    script.sql(", ").sql(name).sql(
+        " AS (INSERT INTO idempotency (first_seq, last_seq, turn, at, workspace_id, session_id, scope, key, body_hash)
+         SELECT r.first_seq, r.last_seq, r.turn, c.now, r.workspace_id, r.session_id, r.scope, r.key, r.body_hash FROM unnest(",
+    );
+    bind_outcomes(script, entries);
+    script
+        .comma(sessions)
+        .sql("::uuid[]")
+        .comma(each(|asked| asked.scope.as_str()))
+        .sql("::text[]")
+        .comma(each(|asked| asked.key.as_str()))
+        .sql("::text[]")
+        .comma(each(|asked| asked.body_hash.as_str()))
+        .sql(
+            "::text[]) AS r (session, first_seq, last_seq, turn, workspace_id, session_id, scope, key, body_hash), clock c",
+        )
+        .sql(OF_BUMPED)
+        .sql(conflict)
+        .sql(")");
+}
