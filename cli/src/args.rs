@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::exit;
+use crate::servers::executor::ExecutorArgs;
+use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
-use crate::verbs::{agent, approve, attach, completions, deny, doctor, env, migrate, run, send, session};
+use crate::servers::worker::WorkerArgs;
+use crate::verbs::{agent, approve, attach, completions, deny, doctor, env, migrate, prove, run, send, session};
 
 /// Durable agent sessions: a session survives the process that runs it.
 #[derive(Debug, Parser)]
@@ -117,6 +120,9 @@ impl ClusterArgs {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Up(UpArgs),
+    Serve(ServeArgs),
+    Worker(WorkerArgs),
+    Executor(ExecutorArgs),
     Run(run::RunArgs),
     Attach(attach::AttachArgs),
     Send(send::SendArgs),
@@ -135,6 +141,7 @@ pub enum Verb {
     Env(env::EnvVerb),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
+    Prove(prove::ProveArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version
     Version,
@@ -151,6 +158,8 @@ impl Cli {
         };
         let (front, work, cluster) = match &self.verb {
             Verb::Up(up) => (Some(&up.front), Some(&up.work), Some(&up.cluster)),
+            Verb::Serve(serve) => (Some(&serve.front), None, Some(&serve.cluster)),
+            Verb::Worker(worker) => (None, Some(&worker.work), Some(&worker.cluster)),
             Verb::Migrate(migrate) => (None, None, Some(&migrate.cluster)),
             Verb::Doctor(doctor) => (None, None, Some(&doctor.cluster)),
             _ => (None, None, None),

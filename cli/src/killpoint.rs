@@ -3,12 +3,14 @@
 //! Sabotage: `PERENNIAL_SABOTAGE="fence,journal"` takes safeguards away, to show that the proof notices.
 //!
 //! Crash points of the kill rig: `PERENNIAL_KILL_AT="worker.append.before=3"` ends this process by SIGKILL at the third hit
-//! of that failpoint.
+//! of that failpoint. Stalls: `PERENNIAL_STALL_AT="worker.append.before=5%sleep(800)"` makes a failpoint take its time (actions
+//! of the `fail` crate), so that what may be overtaken is.
 
 use crate::config::{ConfigError, Environment};
 
 const VARIABLE: &str = "PERENNIAL_KILL_AT";
 const SABOTAGE: &str = "PERENNIAL_SABOTAGE";
+const STALL: &str = "PERENNIAL_STALL_AT";
 /// What can be taken away.
 const SAFEGUARDS: [&str; 4] = ["fence", "journal", "conditional_release", "dedupe"];
 
@@ -16,6 +18,12 @@ const SAFEGUARDS: [&str; 4] = ["fence", "journal", "conditional_release", "dedup
 pub fn install(environment: &Environment) -> Result<(), ConfigError> {
     if let Some(list) = environment.get(VARIABLE) {
         arm(&parse(list)?)?;
+    }
+    for entry in environment.get(STALL).into_iter().flat_map(|list| list.split(',')) {
+        let (name, actions) = entry
+            .split_once('=')
+            .ok_or_else(|| refused(STALL, entry, "name=actions[,name=actions]"))?;
+        stall(name, actions)?;
     }
     for name in environment.get(SABOTAGE).into_iter().flat_map(|list| list.split(',')) {
         if !SAFEGUARDS.contains(&name) {
@@ -67,6 +75,11 @@ fn arm(points: &[(String, u64)]) -> Result<(), ConfigError> {
 }
 
 #[cfg(feature = "failpoints")]
+fn stall(name: &str, actions: &str) -> Result<(), ConfigError> {
+    fail::cfg(name, actions).map_err(|reason| refused(STALL, name, &reason))
+}
+
+#[cfg(feature = "failpoints")]
 fn disarm(safeguard: &str) -> Result<(), ConfigError> {
     fail::cfg(format!("sabotage.{safeguard}"), "return").map_err(|reason| refused(SABOTAGE, safeguard, &reason))
 }
@@ -77,6 +90,15 @@ fn arm(_points: &[(String, u64)]) -> Result<(), ConfigError> {
         VARIABLE,
         "",
         "a build with `--features failpoints`; this one has no crash points",
+    ))
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn stall(name: &str, _actions: &str) -> Result<(), ConfigError> {
+    Err(refused(
+        STALL,
+        name,
+        "a build with `--features failpoints`; this one has no places to stall at",
     ))
 }
 

@@ -1,11 +1,14 @@
-//! Where tool calls go.
+//! Where tool calls go: an executor in this process, or the one of the data directory beside it. Both speak the same frames,
+//! here over a channel, there over a unix socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use perennial_engine::ports::Router;
-use perennial_executor::Executor;
-use perennial_router::Exchange;
+use perennial_engine::ports::{Bus, Router};
+use perennial_executor::{Executor, socket};
+use perennial_router::socket::{Line, Starter};
+use perennial_router::{Exchange, relay};
 use perennial_schema::ExecutorId;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,21 +19,42 @@ use crate::config::Settings;
 
 /// Frames in flight between router and executor, each way.
 const FRAMES: usize = 256;
+/// Longest an executor beside us may take to start and answer.
+const REACH: Duration = Duration::from_secs(30);
+/// What an executor process inherits from the worker that starts it: nothing that is secret.
+const INHERITED: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "PERENNIAL_LOG",
+    "PERENNIAL_LOG_JSON",
+    "PERENNIAL_KILL_AT",
+    "PERENNIAL_STALL_AT",
+    "PERENNIAL_SABOTAGE",
+];
 
-/// An executor in this process, joined to the router by a channel that carries the frames a tunnel will.
+/// A router and the executor it reaches.
 pub struct Hands {
-    executor: Arc<Executor>,
     exchange: Arc<Exchange>,
-    link: JoinHandle<()>,
+    place: ExecutorId,
+    uncontained_reason: Option<String>,
     stop: CancellationToken,
+    executor: At,
+    relay: Option<JoinHandle<()>>,
+}
+
+/// Where the executor is.
+enum At {
+    Here(Arc<Executor>, JoinHandle<()>),
+    Beside(Line),
 }
 
 impl Hands {
-    /// Opens the executor of the data directory.
+    /// Opens the executor of the data directory in this process.
     pub async fn here(settings: &Settings) -> Result<Self> {
         let config = perennial_executor::Config::new(&settings.data_dir.value);
         let executor = Arc::new(Executor::open(config).await?);
-        let exchange = Arc::new(Exchange::new(router_settings(settings)));
+        let exchange = exchange(settings);
         let stop = CancellationToken::new();
         let (to_executor, at_executor) = mpsc::channel(FRAMES);
         let (from_executor, at_router) = mpsc::channel(FRAMES);
@@ -43,11 +67,45 @@ impl Hands {
             .await
             .context("the executor of this process did not attach")?;
         Ok(Self {
-            executor,
             exchange,
-            link,
+            place: executor.executor_id(),
+            uncontained_reason: executor.uncontained_reason().map(str::to_owned),
             stop,
+            executor: At::Here(executor, link),
+            relay: None,
         })
+    }
+
+    /// Reaches the executor process of the data directory; starts it when there is none.
+    pub async fn beside(settings: &Settings) -> Result<Self> {
+        let data_dir = &settings.data_dir.value;
+        let exchange = exchange(settings);
+        let stop = CancellationToken::new();
+        let starter = starter(settings).context("cannot tell which program this is")?;
+        let line = Line::keep(exchange.clone(), socket::path(data_dir), Some(starter), stop.clone());
+        let place = tokio::time::timeout(REACH, line.executor_id()).await.ok().flatten();
+        let place = place.with_context(|| {
+            format!(
+                "no executor answers at {}: see {}",
+                socket::path(data_dir).display(),
+                executor_log(settings).display()
+            )
+        })?;
+        Ok(Self {
+            exchange,
+            place,
+            uncontained_reason: None,
+            stop,
+            executor: At::Beside(line),
+            relay: None,
+        })
+    }
+
+    /// Answers what other processes ask of the executor over the bus.
+    pub fn answer(&mut self, bus: Arc<dyn Bus>) {
+        let desk = ExecutorId::from_uuid(uuid::Uuid::now_v7());
+        let answering = relay(self.router(), bus, self.place, desk, self.stop.clone());
+        self.relay = Some(tokio::spawn(answering));
     }
 
     /// The router.
@@ -56,30 +114,61 @@ impl Hands {
     }
 
     /// Whose workspaces are in reach.
-    pub fn place(&self) -> ExecutorId {
-        self.executor.executor_id()
+    pub const fn place(&self) -> ExecutorId {
+        self.place
     }
 
     /// Why tools are not contained, if they are not.
     pub fn uncontained_reason(&self) -> Option<&str> {
-        self.executor.uncontained_reason()
+        self.uncontained_reason.as_deref()
     }
 
-    /// Stops calls that still run, and the journal says so: a known end is better than a doubt.
+    /// Lets go. An executor of this process stops calls that still run, and its journal says so: a known end is better than a
+    /// doubt. One beside it goes on.
     pub async fn close(self) {
-        self.executor.close().await;
+        if let At::Here(executor, _) = &self.executor {
+            executor.close().await;
+        }
         self.stop.cancel();
         self.exchange.close().await;
-        if let Err(error) = self.link.await {
-            warn!(%error, "the executor's link ended abnormally");
+        match self.executor {
+            At::Here(_, link) => ended(link.await),
+            At::Beside(line) => line.closed().await,
+        }
+        if let Some(relay) = self.relay {
+            ended(relay.await);
         }
     }
 }
 
+fn ended(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        warn!(%error, "a task of the executor's line ended abnormally");
+    }
+}
+
+fn exchange(settings: &Settings) -> Arc<Exchange> {
+    Arc::new(Exchange::new(router_settings(settings)))
+}
+
 /// What whoever starts the router decides.
-fn router_settings(settings: &Settings) -> perennial_router::Settings {
+pub fn router_settings(settings: &Settings) -> perennial_router::Settings {
     perennial_router::Settings {
         allow_local: settings.allow_local.value,
         ..Default::default()
     }
+}
+
+fn executor_log(settings: &Settings) -> std::path::PathBuf {
+    settings.data_dir.value.join("executor.log")
+}
+
+fn starter(settings: &Settings) -> std::io::Result<Starter> {
+    let data_dir = settings.data_dir.value.as_os_str().to_owned();
+    let args = ["executor".into(), "--data-dir".into(), data_dir];
+    let starter = Starter::new(std::env::current_exe()?, args, executor_log(settings));
+    let known = INHERITED
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    Ok(known.fold(starter, |starter, (name, value)| starter.env(name, value)))
 }

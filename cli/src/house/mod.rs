@@ -14,7 +14,7 @@ use perennial_engine::ports::Ids;
 pub use brains::Brains;
 pub use bus::BusKind;
 pub use front::Front;
-pub use hands::Hands;
+pub use hands::{Hands, router_settings};
 pub use signals::Signals;
 pub use store::Store;
 

@@ -1,19 +1,24 @@
-//! Where sessions and accounts are kept: the embedded database of the data directory, or a cluster's.
+//! Where sessions and accounts are kept, and what carries hints about them: the embedded database of the data directory with
+//! a bus of this process, or a cluster's Postgres with a NATS.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use perennial_api::accounts::Accounts;
+use perennial_api::accounts::postgres::PostgresAccounts;
 use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_broker::Hinted;
 use perennial_broker::blobs::files::Files;
 use perennial_broker::clock::System;
+use perennial_broker::log::postgres::{self, Postgres};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_engine::ports::{Blobs, Bus, Clock, Leases, Log, Sessions};
+use perennial_schema::ExecutorId;
+use secrecy::ExposeSecret;
 
-use super::BusKind;
-use crate::config::Settings;
+use super::bus::{self, BusKind, Shared};
+use crate::config::{Database, Settings};
+use crate::error::Error;
 
 /// The store, told to a bus.
 pub struct Store {
@@ -37,27 +42,58 @@ pub struct Store {
 /// What is beneath.
 enum Base {
     Embedded(Sqlite),
+    Cluster(Postgres, Shared),
 }
 
 impl Store {
-    /// The store the settings name, and its bus.
-    pub async fn open(settings: &Settings, bus: BusKind) -> Result<Self> {
-        Self::embedded(&settings.data_dir.value, bus).await
+    /// The cluster's store and bus. `place` is the executor whose workspaces this process reaches.
+    pub async fn of_cluster(settings: &Settings, place: Option<ExecutorId>) -> Result<Self> {
+        let database = settings.database.as_ref().ok_or_else(|| {
+            Error::Usage(
+                "a cluster needs a database: --database-url, PERENNIAL_DATABASE_URL or database.url_file \
+                 (`perennial up` does without one)"
+                    .to_owned(),
+            )
+        })?;
+        Self::cluster(settings, database, place).await
     }
 
     /// The embedded database. Its lock keeps a second server out of the data directory.
-    async fn embedded(data_dir: &Path, bus: BusKind) -> Result<Self> {
+    pub async fn embedded(settings: &Settings, bus: BusKind) -> Result<Self> {
+        let data_dir = &settings.data_dir.value;
         let clock: Arc<dyn Clock> = Arc::new(System);
         let sqlite = Sqlite::open(data_dir, sqlite::Settings { clock: clock.clone() }).await?;
         let blobs = Files::open(&data_dir.join("blobs")).context("cannot open the blobs folder")?;
         let accounts = SqliteAccounts::new(sqlite.pool_for_accounts());
+        let base = Base::Embedded(sqlite.clone());
         Ok(Self::join(
-            sqlite.clone(),
+            sqlite,
             bus.here(),
             Arc::new(blobs),
             Arc::new(accounts),
-            clock,
-            Base::Embedded(sqlite),
+            base,
+        ))
+    }
+
+    async fn cluster(settings: &Settings, database: &Database, place: Option<ExecutorId>) -> Result<Self> {
+        let postgres = Postgres::open(
+            database.url.value.expose_secret(),
+            postgres::Settings {
+                clock: None,
+                schema: database.schema.value.clone(),
+            },
+        )
+        .await?;
+        let shared = bus::open(settings.nats.as_ref(), place, Arc::new(postgres.clone())).await?;
+        let blobs = postgres.blobs();
+        let accounts = PostgresAccounts::new(postgres.pool_for_accounts());
+        let base = Base::Cluster(postgres.clone(), shared.clone());
+        Ok(Self::join(
+            postgres,
+            shared.bus(),
+            Arc::new(blobs),
+            Arc::new(accounts),
+            base,
         ))
     }
 
@@ -66,7 +102,6 @@ impl Store {
         bus: Arc<dyn Bus>,
         blobs: Arc<dyn Blobs>,
         accounts: Arc<dyn Accounts>,
-        clock: Arc<dyn Clock>,
         base: Base,
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
@@ -77,7 +112,7 @@ impl Store {
             blobs,
             accounts,
             bus,
-            clock,
+            clock: Arc::new(System),
             base,
         }
     }
@@ -86,6 +121,10 @@ impl Store {
     pub async fn close(self) {
         match self.base {
             Base::Embedded(sqlite) => sqlite.shutdown().await,
+            Base::Cluster(postgres, shared) => {
+                shared.close().await;
+                postgres.shutdown().await;
+            }
         }
     }
 }

@@ -15,6 +15,31 @@ pub(super) fn print(front: &Front, hands: &Hands, settings: &Settings) {
     eprintln!("  try     perennial run '/tool bash {{\"command\":\"uname -a\"}}'");
 }
 
+/// What an operator sees when a node of a cluster serves.
+pub(super) fn serving(front: &Front, settings: &Settings) {
+    println!("{}", front.url);
+    eprintln!("perennial {} serves at {}", env!("CARGO_PKG_VERSION"), front.url);
+    key(front, settings);
+    eprintln!("  bus     {}", bus(settings));
+    eprintln!("  work    is done by `perennial worker` processes on the same database");
+}
+
+/// What an operator sees when a worker works.
+pub(super) fn working(hands: &Hands, settings: &Settings) {
+    eprintln!("perennial {} works", env!("CARGO_PKG_VERSION"));
+    eprintln!("  slots   {}", settings.slots.value);
+    eprintln!("  bus     {}", bus(settings));
+    eprintln!("  hands   {} in {}", hands.place(), settings.data_dir.value.display());
+}
+
+fn bus(settings: &Settings) -> &'static str {
+    if settings.nats.is_some() {
+        "NATS"
+    } else {
+        "none: the database is looked at every 200 ms (--nats-url makes it faster)"
+    }
+}
+
 fn key(front: &Front, settings: &Settings) {
     eprintln!(
         "  key     {}",

@@ -1,7 +1,10 @@
 //! The verbs that stay: each joins some parts of the house and runs them until it is told to stop.
 
 mod banner;
+pub mod executor;
+pub mod serve;
 pub mod up;
+pub mod worker;
 
 use crate::args::Verb;
 use crate::config::Settings;
@@ -9,13 +12,16 @@ use crate::exit::Exit;
 
 /// Whether a verb stays; the others talk to one that does.
 pub const fn stays(verb: &Verb) -> bool {
-    matches!(verb, Verb::Up(_))
+    matches!(verb, Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_))
 }
 
 /// Runs a verb that stays; gives the others back.
 pub async fn run(verb: Verb, settings: &Settings) -> Result<anyhow::Result<Exit>, Verb> {
     Ok(match verb {
         Verb::Up(args) => up::run(args, settings).await,
+        Verb::Serve(args) => serve::run(args, settings).await,
+        Verb::Worker(args) => worker::run(args, settings).await,
+        Verb::Executor(args) => executor::run(args, settings).await,
         other => return Err(other),
     })
 }

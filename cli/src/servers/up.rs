@@ -31,9 +31,16 @@ pub struct UpArgs {
 pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
-    // First of all: its lock keeps a second server out.
-    let store = Store::open(settings, args.bus).await?;
-    let hands = Hands::here(settings).await?;
+    let (store, hands) = match &settings.database {
+        // The store first: its lock keeps a second server out of the data directory.
+        None => (Store::embedded(settings, args.bus).await?, Hands::here(settings).await?),
+        Some(_) => {
+            let mut hands = Hands::here(settings).await?;
+            let store = Store::of_cluster(settings, Some(hands.place())).await?;
+            hands.answer(store.bus.clone());
+            (store, hands)
+        }
+    };
     let front = Front::build(settings, &store, hands.router()).await?;
     let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
     // The address is in the data directory before anybody can read it from stdout.

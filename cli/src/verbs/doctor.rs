@@ -5,6 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
+use perennial_broker::bus::nats;
+use perennial_broker::log::postgres::{self, Postgres};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
 use tokio::process::Command;
@@ -12,7 +15,7 @@ use tokio::process::Command;
 use super::Context;
 use crate::args::ClusterArgs;
 use crate::client::Client;
-use crate::config::{Setting, environment};
+use crate::config::{self, Setting, Settings, environment};
 use crate::error::{Error, chain};
 use crate::exit::Exit;
 use crate::output;
@@ -56,6 +59,7 @@ pub async fn run(context: &Context) -> Result<Exit, Error> {
     let settings = effective(context);
     let mut checks = vec![data_dir(context)];
     checks.push(server(context).await);
+    checks.extend(cluster(&context.settings).await);
     checks.push(bubblewrap().await);
     checks.push(providers(context));
     checks.push(claude(context).await);
@@ -106,6 +110,12 @@ fn effective(context: &Context) -> Vec<Line> {
             from: from.to_string(),
         }
     }
+    fn shared(setting: &'static str, from: Option<&config::Origin>) -> Line {
+        match from {
+            Some(from) => text(setting, "(set)", from),
+            None => text(setting, "(none)", &""),
+        }
+    }
     let settings = &context.settings;
     let file = settings
         .file
@@ -122,6 +132,11 @@ fn effective(context: &Context) -> Vec<Line> {
             settings.data_dir.value.display().to_string(),
             &settings.data_dir.from,
         ),
+        shared(
+            "database",
+            settings.database.as_ref().map(|database| &database.url.from),
+        ),
+        shared("nats", settings.nats.as_ref().map(|nats| &nats.url.from)),
         line("listen", &settings.listen),
         line("allow local", &settings.allow_local),
         line("slots", &settings.slots),
@@ -194,6 +209,69 @@ async fn reach(context: &Context) -> Result<String, Error> {
     client.get("/readyz", &[]).await?;
     client.get("/v1/sessions", &[("limit", "1".to_owned())]).await?;
     Ok(format!("{base} is ready and takes the key"))
+}
+
+/// What a cluster shares; nothing when this is none.
+async fn cluster(settings: &Settings) -> Vec<Check> {
+    let Some(shared) = &settings.database else {
+        return Vec::new();
+    };
+    let url = shared.url.value.expose_secret();
+    let opened = postgres::Settings {
+        clock: None,
+        schema: shared.schema.value.clone(),
+    };
+    let database = match Postgres::open(url, opened).await {
+        Ok(store) => {
+            store.shutdown().await;
+            (
+                Verdict::Ok,
+                "answers; its schema and its durability are right".to_owned(),
+            )
+        }
+        Err(error) => (Verdict::Bad, chain(&error)),
+    };
+    let (verdict, detail) = match &settings.nats {
+        Some(nats) => bus(nats).await,
+        None => (
+            Verdict::Note,
+            "no NATS: every process looks at the database every 200 ms instead, other nodes' previews are not seen, and a \
+             fork on another host begins with an empty workspace (--nats-url)"
+                .to_owned(),
+        ),
+    };
+    vec![
+        Check {
+            check: "database",
+            verdict: database.0,
+            detail: database.1,
+        },
+        Check {
+            check: "bus",
+            verdict,
+            detail,
+        },
+    ]
+}
+
+async fn bus(settings: &config::Nats) -> (Verdict, String) {
+    let mut asked = nats::Settings::new(settings.url.value.expose_secret());
+    asked.prefix.clone_from(&settings.prefix.value);
+    let bus = match nats::Nats::open(asked).await {
+        Ok(bus) => bus,
+        Err(error) => return (Verdict::Bad, chain(&error)),
+    };
+    let connected = bus.connected(PROBE).await;
+    bus.close().await;
+    if connected {
+        (Verdict::Ok, "NATS answers".to_owned())
+    } else {
+        // Everything goes on without it, only slower.
+        (
+            Verdict::Bad,
+            "NATS does not answer: nothing is lost without it, and everything is slower".to_owned(),
+        )
+    }
 }
 
 async fn bubblewrap() -> Check {

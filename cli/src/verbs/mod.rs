@@ -8,6 +8,7 @@ pub mod deny;
 pub mod doctor;
 pub mod env;
 pub mod migrate;
+pub mod prove;
 pub mod run;
 pub mod send;
 pub mod session;
@@ -47,7 +48,9 @@ impl Context {
 /// Runs a client verb.
 pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
     match verb {
-        Verb::Up(_) => Err(Error::Usage("not a client verb".to_owned())),
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) => {
+            Err(Error::Usage("not a client verb".to_owned()))
+        }
         Verb::Run(args) => run::run(context, args).await,
         Verb::Attach(args) => attach::run(context, args).await,
         Verb::Send(args) => send::run(context, args).await,
@@ -59,6 +62,7 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Env(verb) => env::run(context, verb).await,
         Verb::Migrate(_) => migrate::run(context).await,
         Verb::Doctor(_) => doctor::run(context).await,
+        Verb::Prove(args) => prove::run(context, args).await,
         Verb::Completions(args) => completions::run(&args),
         Verb::Version => version::run(context),
     }

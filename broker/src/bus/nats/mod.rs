@@ -192,6 +192,13 @@ impl Nats {
         self.node.line.borrow().up
     }
 
+    /// Waits until the server is there, for so long.
+    pub async fn connected(&self, patience: Duration) -> bool {
+        let mut line = self.node.line.clone();
+        let there = line.wait_for(|line| line.up);
+        timeout(patience, there).await.is_ok_and(|there| there.is_ok())
+    }
+
     /// What went wrong so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

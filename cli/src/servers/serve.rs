@@ -1,0 +1,46 @@
+//! `perennial serve` = the API of a cluster, without workers and without hands.
+
+use std::sync::Arc;
+
+use clap::Args;
+use perennial_router::Remote;
+use tokio_util::sync::CancellationToken;
+
+use super::banner;
+use crate::args::{ClusterArgs, FrontArgs};
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::house::{Front, Signals, Store, files, router_settings};
+
+/// Serve the API of a cluster; any number of them on any number of hosts.
+///
+/// Sessions live in the cluster's Postgres, and `perennial worker` processes drive them. The key this node made, if it made
+/// one, is left in its data directory.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub front: FrontArgs,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Serves until it is told to stop (SIGINT, SIGTERM): then no new connections, streams are closed with a word to resume.
+pub async fn run(_args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    files::data_dir(&settings.data_dir.value)?;
+    let store = Store::of_cluster(settings, None).await?;
+    let router = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
+    let front = Front::build(settings, &store, router).await?;
+    front.announce()?;
+    banner::serving(&front, settings);
+
+    let closing = CancellationToken::new();
+    let serving = front.start(closing.clone());
+    signals.stop().await;
+    tracing::info!("stopping");
+    serving.retract();
+    closing.cancel();
+    serving.ended().await?;
+    store.close().await;
+    Ok(Exit::Done)
+}

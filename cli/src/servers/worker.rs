@@ -1,0 +1,44 @@
+//! `perennial worker` = the brains of a cluster: claims sessions and drives them. Its hands are the executor of its data
+//! directory, a process of its own that outlives it.
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::banner;
+use crate::args::{ClusterArgs, WorkArgs};
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::house::{Brains, Hands, Signals, Store, files};
+
+/// Drive sessions of a cluster; any number of them on any number of hosts.
+///
+/// Tools run in the executor of the data directory, which is started when none serves it and goes on when this worker ends.
+/// Sessions whose workspace is on another host are left to the workers of that host.
+#[derive(Debug, Default, Args)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub work: WorkArgs,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Works until it is told to stop (SIGINT, SIGTERM): then no new claims, sessions are given back, calls go on at the executor.
+pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    files::data_dir(&settings.data_dir.value)?;
+    let mut hands = Hands::beside(settings).await?;
+    let store = Store::of_cluster(settings, Some(hands.place())).await?;
+    hands.answer(store.bus.clone());
+    let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
+    banner::working(&hands, settings);
+
+    let closing = CancellationToken::new();
+    let thinking = brains.start(closing.clone());
+    signals.stop().await;
+    tracing::info!("stopping");
+    closing.cancel();
+    thinking.ended().await;
+    hands.close().await;
+    store.close().await;
+    Ok(Exit::Done)
+}

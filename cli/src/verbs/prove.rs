@@ -1,0 +1,145 @@
+//! `perennial prove`
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use perennial_proof::prove::{House, Plan, Progress, Until, Verdict};
+
+use super::Context;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output;
+
+/// Sessions at work at the same time.
+const SESSIONS: usize = 8;
+/// Time between two lines of progress where nobody watches.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// Kill, freeze and cut a private copy of this install while it works, and check everything it promised.
+///
+/// Starts its own servers on a data directory of its own; nothing of yours is touched. Prints what was tried, what was
+/// looked at and every promise that was broken; exit code 1 if there is one.
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// How long faults are injected
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    pub minutes: f64,
+    /// Choose faults and work as an earlier run did
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Take a protection away and see that it is missed: no-fence, no-journal, no-conditional-release, no-dedupe
+    #[cfg(feature = "failpoints")]
+    #[arg(long, value_name = "WHICH", hide = true, value_parser = sabotage)]
+    pub sabotage: Option<perennial_proof::prove::Sabotage>,
+}
+
+#[cfg(feature = "failpoints")]
+fn sabotage(name: &str) -> Result<perennial_proof::prove::Sabotage, String> {
+    perennial_proof::prove::Sabotage::by_name(name).ok_or_else(|| "no such protection".to_owned())
+}
+
+/// Proves, and says what came of it.
+pub async fn run(context: &Context, args: ProveArgs) -> Result<Exit, Error> {
+    let plan = plan(&args);
+    let folder = std::env::temp_dir().join(format!("perennial-prove-{}-{}", plan.seed, std::process::id()));
+    output::note(&format!("perennial prove: seed {}, in {}", plan.seed, folder.display()));
+    let proving = prove(&plan, &folder);
+    let verdict = tokio::select! {
+        verdict = proving => verdict,
+        _ = tokio::signal::ctrl_c() => {
+            std::fs::remove_dir_all(&folder).ok();
+            return Ok(Exit::Interrupted);
+        }
+    };
+    let verdict =
+        verdict.map_err(|error| Error::Failed(format!("{error:#}\nits files are in {}", folder.display())))?;
+    if context.json {
+        let json = serde_json::to_string(&verdict).map_err(|error| Error::Failed(error.to_string()))?;
+        output::line(&json)?;
+    } else {
+        output::raw(&verdict.table())?;
+    }
+    if verdict.is_clean() {
+        std::fs::remove_dir_all(&folder).ok();
+        return Ok(Exit::Done);
+    }
+    output::note(&format!("logs and data are kept in {}", folder.display()));
+    Ok(Exit::Failed)
+}
+
+fn plan(args: &ProveArgs) -> Plan {
+    Plan {
+        seed: args
+            .seed
+            .unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0)),
+        sessions: SESSIONS,
+        until: Until::Elapsed(Duration::from_secs_f64(args.minutes.clamp(0.05, 100_000.0) * 60.0)),
+        #[cfg(feature = "failpoints")]
+        sabotage: args.sabotage,
+        #[cfg(not(feature = "failpoints"))]
+        sabotage: None,
+    }
+}
+
+async fn prove(plan: &Plan, folder: &Path) -> anyhow::Result<Verdict> {
+    std::fs::create_dir_all(folder)?;
+    let data_dir: PathBuf = folder.join("data");
+    let house = House::embedded(&data_dir, &environment(plan)).await?;
+    let reporter = Reporter::default();
+    let verdict = perennial_proof::prove::run(plan, house, &|progress| reporter.report(progress)).await;
+    reporter.end();
+    verdict
+}
+
+/// What the processes under test are told beside their flags.
+#[cfg(feature = "failpoints")]
+fn environment(plan: &Plan) -> Vec<(String, String)> {
+    let mut environment: Vec<(String, String)> = plan
+        .sabotage
+        .map(perennial_proof::prove::sabotaged)
+        .into_iter()
+        .collect();
+    environment.push(perennial_proof::prove::stalled());
+    environment
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn environment(_plan: &Plan) -> Vec<(String, String)> {
+    Vec::new()
+}
+
+/// Says how far it is: in place on a terminal, now and then elsewhere.
+#[derive(Default)]
+struct Reporter {
+    last: std::sync::Mutex<Option<Duration>>,
+}
+
+impl Reporter {
+    fn report(&self, progress: &Progress) {
+        let struck: u64 = progress.struck.values().sum();
+        let seconds = progress.elapsed.as_secs();
+        let line = format!(
+            "{:02}:{:02}  {struck} faults  {}",
+            seconds / 60,
+            seconds % 60,
+            progress.doing
+        );
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{line}");
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.is_none_or(|last| progress.elapsed >= last + REPORT) {
+            *last = Some(progress.elapsed);
+            output::note(&line);
+        }
+    }
+
+    fn end(&self) {
+        if std::io::stderr().is_terminal() {
+            eprintln!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! A private copy of the install, and what is done to it: one process on an embedded database, or nodes and workers on servers
+//! of a cluster, reached through fault proxies so that nobody else on those servers notices.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use chrono::Utc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::time::sleep;
+
+use super::trace::{FILTER, Trace};
+use super::{Fault, Loss, Sabotage};
+use crate::proxy::{self, Cut, Faults, Proxy};
+use crate::rig::client::Client;
+use crate::rig::process::{Process, Program, beside, free_port};
+use crate::rig::server::SHORT_LEASES;
+use crate::rig::visitor::Doors;
+
+/// The lease of [`SHORT_LEASES`].
+const LEASE: Duration = Duration::from_secs(1);
+/// Longest wait for a process that was told to wind down.
+const DRAIN: Duration = Duration::from_secs(25);
+/// Longest wait for a write to cut off from its writer.
+const WRITE: Duration = Duration::from_secs(5);
+/// A statement with this writes events.
+const WRITES: &str = "INSERT INTO events";
+
+/// Servers of a cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `postgres://…`
+    pub database_url: String,
+    /// The schema that is made for this run, and is ours alone.
+    pub schema: String,
+    /// `nats://…`
+    pub nats_url: Option<String>,
+    /// What our subjects begin with.
+    pub nats_prefix: String,
+    /// Processes that serve the API.
+    pub nodes: usize,
+    /// Processes that work.
+    pub workers: usize,
+}
+
+/// What only who started the cluster's servers can do to them.
+#[async_trait]
+pub trait Outages: Send {
+    /// Stops the database without a checkpoint, and starts it again.
+    async fn crash_database(&mut self) -> Result<()>;
+    /// Kills the bus, and starts it again.
+    async fn crash_bus(&mut self) -> Result<()>;
+}
+
+struct Member {
+    program: Program,
+    process: Process,
+}
+
+struct Node {
+    member: Member,
+    url: String,
+    /// Between clients' streams and the node.
+    streams: Proxy,
+}
+
+/// A private install that works.
+pub struct House {
+    data_dir: PathBuf,
+    key: String,
+    nodes: Vec<Node>,
+    workers: Vec<Member>,
+    database: Option<Proxy>,
+    bus: Option<Proxy>,
+    outages: Option<Box<dyn Outages>>,
+}
+
+impl House {
+    /// One process on an embedded database.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn embedded(data_dir: &Path, env: &[(String, String)]) -> Result<Self> {
+        let mut house = Self::empty(data_dir);
+        let node = Node::start(house.program("up", "up", env, &[])).await?;
+        house.nodes.push(node);
+        house.read_key()?;
+        Ok(house)
+    }
+
+    /// Nodes and workers on a cluster's servers.
+    ///
+    /// # Errors
+    /// When they do not start.
+    pub async fn cluster(data_dir: &Path, cluster: &Cluster, env: &[(String, String)]) -> Result<Self> {
+        let mut house = Self::empty(data_dir);
+        let (database, database_url) = proxied(&cluster.database_url, 5432, Some(WRITES)).await?;
+        let mut args = vec![
+            ("--database-url", database_url),
+            ("--database-schema", cluster.schema.clone()),
+        ];
+        house.database = Some(database);
+        if let Some(nats_url) = &cluster.nats_url {
+            let (bus, nats_url) = proxied(nats_url, 4222, None).await?;
+            args.extend([("--nats-url", nats_url), ("--nats-prefix", cluster.nats_prefix.clone())]);
+            house.bus = Some(bus);
+        }
+        let args: Vec<String> = args
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value])
+            .collect();
+        for index in 0..cluster.nodes {
+            let node = Node::start(house.program("serve", &format!("serve-{index}"), env, &args)).await?;
+            house.nodes.push(node);
+        }
+        for index in 0..cluster.workers {
+            let member = Member::start(house.program("worker", &format!("worker-{index}"), env, &args))?;
+            house.workers.push(member);
+        }
+        house.read_key()?;
+        Ok(house)
+    }
+
+    fn empty(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            key: String::new(),
+            nodes: Vec::new(),
+            workers: Vec::new(),
+            database: None,
+            bus: None,
+            outages: None,
+        }
+    }
+
+    /// With somebody who can stop the cluster's servers.
+    #[must_use]
+    pub fn with_outages(mut self, outages: Box<dyn Outages>) -> Self {
+        self.outages = Some(outages);
+        self
+    }
+
+    fn program(&self, verb: &'static str, name: &str, env: &[(String, String)], args: &[String]) -> Program {
+        let mut args = args.to_vec();
+        if verb != "serve" {
+            args.extend(SHORT_LEASES.map(str::to_owned));
+            args.push("--allow-local".to_owned());
+        }
+        let mut program = Program {
+            verb,
+            data_dir: self.data_dir.clone(),
+            log_file: beside(&self.data_dir, &format!("-{name}.log")),
+            env: env.to_vec(),
+            args,
+        };
+        program.env.push(("PERENNIAL_LOG".to_owned(), FILTER.to_owned()));
+        program
+    }
+
+    fn read_key(&mut self) -> Result<()> {
+        let path = self.data_dir.join("key");
+        let key = std::fs::read_to_string(&path).with_context(|| format!("no key in {}", path.display()))?;
+        key.trim().clone_into(&mut self.key);
+        Ok(())
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Ways in: requests go straight to the nodes, streams through a proxy.
+    #[must_use]
+    pub fn doors(&self) -> Doors {
+        let client = |url: &str| Client::new(url, &self.key).ok();
+        let through = |node: &Node| client(&format!("http://{}", node.streams.address()));
+        Doors {
+            requests: self.nodes.iter().filter_map(|node| client(&node.url)).collect(),
+            streams: self.nodes.iter().filter_map(through).collect(),
+        }
+    }
+
+    /// The proxy before the database, for tests that cut on their own.
+    #[must_use]
+    pub fn database(&self) -> Option<&Proxy> {
+        self.database.as_ref()
+    }
+
+    /// What this install can suffer.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        let possible = |fault: &Fault| match fault {
+            Fault::KillServer | Fault::Freeze | Fault::Drain | Fault::CutStreams => true,
+            Fault::KillWorker | Fault::KillExecutor => !self.workers.is_empty(),
+            Fault::CutDatabase | Fault::CutCommit | Fault::SilenceDatabase | Fault::SlowDatabase => {
+                self.database.is_some()
+            }
+            Fault::CutBus | Fault::SilenceBus => self.bus.is_some(),
+            Fault::CrashDatabase | Fault::CrashBus => self.outages.is_some(),
+        };
+        Fault::ALL.into_iter().filter(possible).collect()
+    }
+
+    /// Does it, and heals it. Returns the process that lost its sessions by it, if one did.
+    ///
+    /// # Errors
+    /// When what was taken down does not come back.
+    pub async fn strike(&mut self, fault: Fault, rng: &mut StdRng) -> Result<Option<Loss>> {
+        match fault {
+            Fault::KillServer => self.kill_node(rng).await,
+            Fault::KillWorker => self.kill_worker(rng).await.map(Some),
+            Fault::KillExecutor => self.kill_executor().map(|()| None),
+            Fault::Freeze => self.freeze(rng).await.map(|()| None),
+            Fault::Drain => self.drain(rng).await.map(|()| None),
+            Fault::CutStreams => self.cut_streams(rng).await,
+            Fault::CutDatabase => Ok(self.with_database(|proxy| async { proxy.drop_connections() }).await),
+            Fault::CutCommit => Ok(self.with_database(cut_commit).await),
+            Fault::SilenceDatabase => Ok(self.with_database(silence).await),
+            Fault::SlowDatabase => Ok(self.with_database(slow).await),
+            Fault::CutBus => Ok(with(self.bus.as_ref(), |proxy| async { proxy.drop_connections() }).await),
+            Fault::SilenceBus => Ok(with(self.bus.as_ref(), silence).await),
+            Fault::CrashDatabase => match &mut self.outages {
+                Some(outages) => outages.crash_database().await.map(|()| None),
+                None => Ok(None),
+            },
+            Fault::CrashBus => match &mut self.outages {
+                Some(outages) => outages.crash_bus().await.map(|()| None),
+                None => Ok(None),
+            },
+        }
+    }
+
+    async fn with_database<'a, F: Future<Output = ()>>(&'a self, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {
+        with(self.database.as_ref(), act).await
+    }
+
+    async fn kill_node(&mut self, rng: &mut StdRng) -> Result<Option<Loss>> {
+        // In the embedded form the server is the worker.
+        let works = self.workers.is_empty();
+        let index = rng.random_range(0..self.nodes.len());
+        let node = &mut self.nodes[index];
+        node.member.process.kill().await?;
+        let loss = Loss {
+            at: Utc::now(),
+            log: None,
+        };
+        node.restart().await?;
+        Ok(works.then_some(loss))
+    }
+
+    async fn kill_worker(&mut self, rng: &mut StdRng) -> Result<Loss> {
+        let index = rng.random_range(0..self.workers.len());
+        let worker = &mut self.workers[index];
+        worker.process.kill().await?;
+        let loss = Loss {
+            at: Utc::now(),
+            log: Some(worker.program.log_file.clone()),
+        };
+        worker.process = worker.program.start()?;
+        Ok(loss)
+    }
+
+    /// The executor is nobody's child that we know of; it is found by its command line, which names our folder.
+    fn kill_executor(&self) -> Result<()> {
+        for pid in executors(&self.data_dir) {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
+        Ok(())
+    }
+
+    async fn freeze(&mut self, rng: &mut StdRng) -> Result<()> {
+        let members = self.nodes.iter_mut().map(|node| &mut node.member);
+        let member = if self.workers.is_empty() {
+            members.into_iter().next()
+        } else {
+            let index = rng.random_range(0..self.workers.len());
+            self.workers.get_mut(index)
+        };
+        let member = member.context("nobody to freeze")?;
+        member.process.freeze()?;
+        sleep(LEASE.mul_f64(rng.random_range(1.2..2.0))).await;
+        member.process.thaw()
+    }
+
+    async fn drain(&mut self, rng: &mut StdRng) -> Result<()> {
+        let index = rng.random_range(0..self.nodes.len() + self.workers.len());
+        let ended = match self.nodes.get_mut(index) {
+            Some(node) => {
+                let ended = node.member.process.stop(DRAIN).await;
+                node.restart().await?;
+                ended
+            }
+            None => {
+                let index = index - self.nodes.len();
+                let worker = &mut self.workers[index];
+                let ended = worker.process.stop(DRAIN).await;
+                worker.process = worker.program.start()?;
+                ended
+            }
+        };
+        ended.context("a process did not wind down")?;
+        Ok(())
+    }
+
+    async fn cut_streams(&mut self, rng: &mut StdRng) -> Result<Option<Loss>> {
+        for node in &self.nodes {
+            node.streams.cut(Cut::Answer {
+                bytes: rng.random_range(1..20_000),
+            });
+        }
+        sleep(Duration::from_millis(rng.random_range(0..200))).await;
+        for node in &self.nodes {
+            node.streams.drop_connections();
+        }
+        Ok(None)
+    }
+
+    /// Everything is well again: every process runs, every connection carries.
+    ///
+    /// # Errors
+    /// When a process does not start.
+    pub async fn heal(&mut self) -> Result<()> {
+        let proxies = self.nodes.iter().map(|node| &node.streams);
+        for proxy in proxies.chain(&self.database).chain(&self.bus) {
+            proxy.heal();
+        }
+        for node in &mut self.nodes {
+            if node.member.process.is_gone() {
+                node.restart().await?;
+            }
+        }
+        for worker in &mut self.workers {
+            if worker.process.is_gone() {
+                worker.process = worker.program.start()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the processes said of themselves.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        let nodes = self.nodes.iter().map(|node| &node.member);
+        Trace::read(
+            nodes
+                .chain(&self.workers)
+                .map(|member| member.program.log_file.as_path()),
+        )
+    }
+
+    /// What the network was made to do.
+    #[must_use]
+    pub fn network(&self) -> BTreeMap<&'static str, proxy::Counters> {
+        let mut network = BTreeMap::new();
+        if let Some(node) = self.nodes.first() {
+            network.insert("streams", node.streams.counters());
+        }
+        network.extend(self.database.as_ref().map(|proxy| ("database", proxy.counters())));
+        network.extend(self.bus.as_ref().map(|proxy| ("bus", proxy.counters())));
+        network
+    }
+
+    /// Ends every process.
+    pub async fn close(mut self) {
+        for worker in &mut self.workers {
+            worker.process.kill().await.ok();
+        }
+        for node in &mut self.nodes {
+            node.member.process.kill().await.ok();
+        }
+        self.kill_executor().ok();
+    }
+}
+
+impl Drop for House {
+    /// Processes die with their handles; the executor is nobody's child.
+    fn drop(&mut self) {
+        self.kill_executor().ok();
+    }
+}
+
+impl Member {
+    fn start(program: Program) -> Result<Self> {
+        let process = program.start()?;
+        Ok(Self { program, process })
+    }
+}
+
+impl Node {
+    /// Starts it on a port that stays its own.
+    async fn start(mut program: Program) -> Result<Self> {
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        program.args.extend(["--listen".to_owned(), listen.clone()]);
+        let (process, url) = program.start_listening().await?;
+        Ok(Self {
+            member: Member { program, process },
+            url,
+            streams: Proxy::before(&listen).await?,
+        })
+    }
+
+    async fn restart(&mut self) -> Result<()> {
+        (self.member.process, self.url) = self.member.program.start_listening().await?;
+        Ok(())
+    }
+}
+
+/// What a process must be started with for a sabotage to be in force.
+#[must_use]
+pub fn sabotaged(sabotage: Sabotage) -> (String, String) {
+    ("PERENNIAL_SABOTAGE".to_owned(), sabotage.hook().to_owned())
+}
+
+/// What makes processes of a build with failpoints slow where they may be overtaken: between reading and writing.
+#[must_use]
+pub fn stalled() -> (String, String) {
+    let stalls = "worker.append.before=4%sleep(1700),worker.rest.before=30%sleep(30)";
+    ("PERENNIAL_STALL_AT".to_owned(), stalls.to_owned())
+}
+
+async fn with<'a, F: Future<Output = ()>>(proxy: Option<&'a Proxy>, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {
+    if let Some(proxy) = proxy {
+        act(proxy).await;
+    }
+    None
+}
+
+async fn cut_commit(proxy: &Proxy) {
+    proxy.cut(Cut::Commit);
+    let waiting = async {
+        while proxy.is_armed() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(WRITE, waiting).await.ok();
+}
+
+async fn silence(proxy: &Proxy) {
+    proxy.set(Faults {
+        swallow_requests: true,
+        swallow_answers: true,
+        ..Faults::default()
+    });
+    sleep(LEASE.mul_f64(1.5)).await;
+    // What was swallowed is gone: the connections cannot be used any more.
+    proxy.drop_connections();
+    proxy.heal();
+}
+
+async fn slow(proxy: &Proxy) {
+    proxy.set(Faults {
+        latency: Duration::from_millis(40),
+        ..Faults::default()
+    });
+    sleep(LEASE).await;
+    proxy.heal();
+}
+
+/// A proxy before the host of a URL, and the URL through it.
+async fn proxied(url: &str, port: u16, writes: Option<&'static str>) -> Result<(Proxy, String)> {
+    let mut url = reqwest::Url::parse(url).context("the server's URL")?;
+    let host = url.host_str().context("a URL without a host")?.to_owned();
+    let upstream = format!("{host}:{}", url.port().unwrap_or(port));
+    let proxy = match writes {
+        Some(writes) => Proxy::before_postgres(&upstream, writes).await?,
+        None => Proxy::before(&upstream).await?,
+    };
+    let here = proxy.address();
+    let moved = url.set_host(Some(&here.ip().to_string())).is_ok() && url.set_port(Some(here.port())).is_ok();
+    anyhow::ensure!(moved, "{url} cannot be reached through a proxy");
+    Ok((proxy, url.into()))
+}
+
+/// Executors of a data directory.
+fn executors(data_dir: &Path) -> Vec<i32> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let ours = data_dir.as_os_str().as_encoded_bytes();
+    let is_ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        words.next() == Some(b"executor") && words.any(|word| word == ours)
+    };
+    pids.filter(is_ours).collect()
+}
