@@ -5,6 +5,7 @@ pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod health;
+mod listing;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod sessions;

@@ -2,17 +2,14 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use perennial_schema::limits::{PAGE_DEFAULT, PAGE_MAX};
 
-use crate::accounts::Listing;
 use crate::api::App;
 use crate::auth::Principal;
+use crate::endpoints::listing::newest_first;
 use crate::error::ApiError;
 use crate::openapi as doc;
-use crate::page::{Binding, cut, time_and_id};
+use crate::page::Binding;
 use crate::query::Query;
-use crate::respond::json;
-use crate::wire::Page;
 
 #[utoipa::path(get, path = "/v1/environments", tag = "environments", params(doc::PageParams, doc::ArchivedParams),
     responses((status = 200, description = "Newest first", body = doc::EnvironmentPage),
@@ -22,20 +19,7 @@ pub(crate) async fn list_environments(
     principal: Principal,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let limit = query.limit(PAGE_DEFAULT, PAGE_MAX)?;
     let binding = Binding::new("environments", principal.workspace, false);
-    let cursor = binding.read(&query)?;
-    let listing = Listing {
-        created: query.bounds("created_at")?,
-        include_archived: query.flag("include_archived")?,
-        cursor: cursor.map(|position| time_and_id(&position)).transpose()?,
-        limit: limit + 1,
-    };
-    let mut data = app.ports.accounts.environments(principal.workspace, listing).await?;
-    let more = cut(&mut data, limit);
-    let next_page = data
-        .last()
-        .filter(|_| more)
-        .map(|last| binding.write(&format!("{} {}", last.created_at.micros(), last.id)));
-    Ok(json(&Page { data, next_page }))
+    let ask = |listing| app.ports.accounts.environments(principal.workspace, listing);
+    newest_first(&query, &binding, ask, |environment| (environment.created_at, environment.id)).await
 }
