@@ -2,6 +2,8 @@
 //! is one more line in [`on_every_store`].
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod blobs;
 #[cfg(test)]
 mod bus;

@@ -1,0 +1,71 @@
+//! The first workspace and the first key.
+
+use perennial_api::accounts::{Accounts as _, Secret};
+
+use super::fixture::{Books, at};
+use super::on_every_database;
+
+on_every_database![
+    servers_that_start_together_make_one_workspace_and_one_key,
+    a_known_key_is_found_and_a_foreign_one_is_not,
+    a_lost_key_is_replaced_where_one_server_owns_the_database,
+    only_the_hash_of_a_key_is_kept,
+];
+
+async fn servers_that_start_together_make_one_workspace_and_one_key(books: Books) {
+    let starts: Vec<_> = (0..8)
+        .map(|_| {
+            let accounts = books.accounts.clone();
+            tokio::spawn(async move { accounts.ensure_first_key(None, at(1)).await })
+        })
+        .collect();
+    let mut ensured = Vec::new();
+    for start in starts {
+        ensured.push(start.await.unwrap().unwrap());
+    }
+    let fresh: Vec<_> = ensured.iter().filter_map(|one| one.fresh.as_ref()).collect();
+    assert_eq!(fresh.len(), 1, "one of eight is told the key");
+    assert!(ensured.iter().all(|one| one.workspace == ensured[0].workspace));
+    let again = books.accounts.ensure_first_key(None, at(2)).await.unwrap();
+    assert!(again.fresh.is_none() && !again.known);
+}
+
+async fn a_known_key_is_found_and_a_foreign_one_is_not(books: Books) {
+    let first = books.accounts.ensure_first_key(None, at(1)).await.unwrap();
+    let key = first.fresh.unwrap();
+    let stored = books.accounts.key(key.id).await.unwrap().unwrap();
+    assert!(stored.hash.matches(&key) && stored.workspace == first.workspace);
+    let again = books.accounts.ensure_first_key(Some(&key), at(2)).await.unwrap();
+    assert!(again.known && again.fresh.is_none() && again.workspace == first.workspace);
+    let foreign = Secret::generate().unwrap();
+    assert!(books.accounts.key(foreign.id).await.unwrap().is_none());
+    let refused = books.accounts.ensure_first_key(Some(&foreign), at(3)).await.unwrap();
+    assert!(!refused.known && refused.fresh.is_none());
+}
+
+async fn a_lost_key_is_replaced_where_one_server_owns_the_database(books: Books) {
+    let first = books.accounts.ensure_workspace_and_key(None, at(1)).await.unwrap();
+    let second = books.accounts.ensure_workspace_and_key(None, at(2)).await.unwrap();
+    assert_eq!(first.workspace, second.workspace);
+    let (first, second) = (first.fresh.unwrap(), second.fresh.unwrap());
+    assert_ne!(first.id, second.id);
+    let known = books
+        .accounts
+        .ensure_workspace_and_key(Some(&second), at(3))
+        .await
+        .unwrap();
+    assert!(known.known && known.fresh.is_none());
+}
+
+async fn only_the_hash_of_a_key_is_kept(books: Books) {
+    let first = books.accounts.ensure_first_key(None, at(1)).await.unwrap();
+    let key = first.fresh.unwrap();
+    let secret = key.expose().rsplit_once('_').unwrap().1;
+    let stored = books
+        .texts("SELECT CAST(name AS TEXT) || ' ' || id || ' ' || workspace_id FROM api_keys")
+        .await;
+    assert_eq!(stored.len(), 1);
+    assert!(!stored[0].contains(secret));
+    let hash = books.accounts.key(key.id).await.unwrap().unwrap().hash;
+    assert_ne!(&hash.0[..], key.expose().as_bytes());
+}
