@@ -142,6 +142,9 @@ impl Bus for Local {
     }
 
     async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered> {
+        if body.len() > limits::REQUEST_BYTES {
+            return Err(Unanswered);
+        }
         let (reply, answer) = oneshot::channel();
         let request = Request {
             body,
