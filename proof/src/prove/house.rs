@@ -420,8 +420,12 @@ pub fn sabotaged(sabotage: Sabotage) -> (String, String) {
 /// What makes processes of a build with failpoints slow where they may be overtaken: between reading and writing.
 #[must_use]
 pub fn stalled() -> (String, String) {
-    let stalls = "worker.append.before=4%sleep(1700),worker.rest.before=30%sleep(30)";
-    ("PERENNIAL_STALL_AT".to_owned(), stalls.to_owned())
+    let stalls = [
+        "worker.append.before=2%sleep(1700)",
+        "worker.dispatch.before=8%sleep(1700)",
+        "worker.rest.before=30%sleep(150)",
+    ];
+    ("PERENNIAL_STALL_AT".to_owned(), stalls.join(","))
 }
 
 async fn with<'a, F: Future<Output = ()>>(proxy: Option<&'a Proxy>, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {

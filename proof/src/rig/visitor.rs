@@ -21,8 +21,8 @@ use crate::oracle::{Evidence, Post, View};
 const PAUSE: Duration = Duration::from_millis(20);
 /// Longest wait for an answer to one request; then it is sent again, under the same key.
 const ANSWER: Duration = Duration::from_secs(5);
-/// A turn that takes longer, or a request nobody takes for so long, is left to the oracle.
-const TURN: Duration = Duration::from_secs(60);
+/// A request nobody takes for so long is given up; nothing is claimed of it.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Ways to the same sessions: nodes, directly or through a proxy.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Visitor {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Talks, one turn after the other, until told to stop; what was begun is finished.
+    /// Talks, one turn after the other, until told to stop; a request that was begun is finished.
     pub async fn talk(&self, closing: CancellationToken) {
         let mut rng = StdRng::seed_from_u64(self.seed);
         for turn in 0u32.. {
@@ -101,7 +101,10 @@ impl Visitor {
                 let said = script::turn(&mut rng, &name);
                 self.say(&mut rng, &name, &said).await;
             }
-            tokio::time::timeout(TURN, self.rested()).await.ok();
+            tokio::select! {
+                () = self.rested() => {}
+                () = closing.cancelled() => return,
+            }
         }
     }
 
@@ -124,7 +127,7 @@ impl Visitor {
         let body = message(text);
         let begun = Instant::now();
         for attempt in first.. {
-            if begun.elapsed() > TURN {
+            if begun.elapsed() > GIVE_UP {
                 return;
             }
             if attempt > first {
@@ -209,10 +212,10 @@ impl Visitor {
     }
 
     /// Waits until the stream has shown everything up to `head`.
-    pub async fn has_seen(&self, head: u64, patience: Duration) {
+    pub async fn has_seen(&self, head: u64, deadline: Instant) {
         let mut seen = self.head.subscribe();
         let caught_up = seen.wait_for(|seen| *seen >= head);
-        tokio::time::timeout(patience, caught_up).await.ok();
+        tokio::time::timeout_at(deadline.into(), caught_up).await.ok();
     }
 
     /// What is known of the session now that it was given time; `folder` is where its tools worked.
@@ -244,27 +247,25 @@ impl Visitor {
     }
 
     /// Whether the server says that the session rests, and has nothing that the stream has not shown.
-    async fn is_at_rest(&self, door: &Client) -> Result<Option<u64>> {
+    async fn is_at_rest(&self, door: &Client) -> Result<bool> {
         let row = door.get(&format!("/v1/sessions/{}", self.session)).await?.ok()?;
-        if row["status"] != "idle" || !self.is_resting() {
-            return Ok(None);
-        }
-        Ok(Some(*self.head.borrow()))
+        Ok(row["status"] == "idle" && self.is_resting())
     }
 
     /// Waits for rest after all faults are healed; whether it came.
-    pub async fn comes_to_rest(&self, patience: Duration) -> bool {
-        let begun = Instant::now();
+    pub async fn comes_to_rest(&self, deadline: Instant) -> bool {
         let Some(door) = self.doors.requests.first() else {
             return false;
         };
-        while begun.elapsed() < patience {
-            if let Ok(Some(_)) = self.is_at_rest(door).await {
+        loop {
+            if let Ok(true) = self.is_at_rest(door).await {
                 return true;
+            }
+            if Instant::now() > deadline {
+                return false;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        false
     }
 }
 
@@ -310,16 +311,17 @@ impl Crowd {
     pub async fn finish(&mut self, patience: Duration) -> Vec<String> {
         self.closing.cancel();
         while self.talking.join_next().await.is_some() {}
+        let deadline = Instant::now() + patience;
         let mut restless = Vec::new();
         for visitor in &self.visitors {
-            if !visitor.comes_to_rest(patience).await {
+            if !visitor.comes_to_rest(deadline).await {
                 restless.push(visitor.session.clone());
             }
             if let Some(door) = visitor.doors.requests.first()
                 && let Ok(log) = door.log(&visitor.session).await
             {
                 let head = log.last().and_then(|event| event["seq"].as_u64()).unwrap_or(0);
-                visitor.has_seen(head, patience).await;
+                visitor.has_seen(head, deadline).await;
             }
         }
         self.leaving.cancel();
