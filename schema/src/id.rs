@@ -110,6 +110,8 @@ ids! {
     RequestId = "req";
     /// A mail message.
     MessageId = "msg";
+    /// An outcome a client defined.
+    OutcomeId = "outc";
 }
 
 #[cfg(test)]

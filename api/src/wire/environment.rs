@@ -44,7 +44,7 @@ impl Create {
     /// # Errors
     /// 400 naming the field.
     pub(crate) fn into_environment(self, id: EnvironmentId, at: Timestamp) -> Result<Environment, ApiError> {
-        no_scope(self.scope.as_ref())?;
+        scope(self.scope.as_ref())?;
         let metadata = self.metadata.unwrap_or_default();
         metadata::check(&metadata)?;
         let environment = Environment {
@@ -69,7 +69,7 @@ impl Update {
     /// # Errors
     /// 400 naming the field.
     pub(crate) fn apply(self, mut environment: Environment, at: Timestamp) -> Result<Environment, ApiError> {
-        no_scope(self.scope.as_ref())?;
+        scope(self.scope.as_ref())?;
         environment.name = self.name.unwrap_or(environment.name);
         if let Some(description) = self.description {
             environment.description = description.unwrap_or_default();
@@ -105,10 +105,15 @@ const fn kind(config: &EnvironmentConfig) -> &'static str {
     }
 }
 
-fn no_scope(given: Option<&Value>) -> Result<(), ApiError> {
+/// Every key of the workspace sees every environment of it.
+fn scope(given: Option<&Value>) -> Result<(), ApiError> {
     match given {
         None | Some(Value::Null) => Ok(()),
-        Some(_) => Err(ApiError::not_yet("scope")),
+        Some(Value::String(scope)) if scope == "organization" => Ok(()),
+        Some(_) => Err(ApiError::field(
+            "scope",
+            "only \"organization\" is supported by this server: environments are seen by all keys of a workspace",
+        )),
     }
 }
 

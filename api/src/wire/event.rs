@@ -9,7 +9,7 @@ use perennial_schema::content::{Block, Source};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Answer, Awaits, Body, Domain, Draft, KINDS, Raw, domain};
 use perennial_schema::limits::EVENTS_PER_SEND;
-use perennial_schema::{EventId, Timestamp};
+use perennial_schema::{EventId, OutcomeId, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +20,9 @@ use crate::query::kind_of;
 
 /// Blocks of one message.
 const BLOCKS: usize = 1000;
+/// Revisions of an outcome: when the client does not say, and the most.
+const ITERATIONS_DEFAULT: u32 = 3;
+const ITERATIONS_MAX: u32 = 20;
 
 /// What makes drafts of what a client sent.
 pub(crate) struct Reader<'a> {
@@ -59,7 +62,9 @@ impl Reader<'_> {
         let value: Value = event.parse().map_err(|error| ApiError::field(path, error))?;
         let kind = self.kind(path, &value)?;
         self.check(path, kind, &value)?;
-        let draft = Draft::input(self.ids.event(), kind, event.text(), self.at, Some(self.actor.clone()));
+        let outcome = (kind == "user.define_outcome").then(|| self.with_outcome_id(&value));
+        let text = outcome.as_deref().unwrap_or(event.text());
+        let draft = Draft::input(self.ids.event(), kind, text, self.at, Some(self.actor.clone()));
         draft.map_err(|error| ApiError::field(path, error))
     }
 
@@ -74,12 +79,6 @@ impl Reader<'_> {
         let kind = value.get("type").and_then(Value::as_str);
         let kind = kind.ok_or_else(|| ApiError::field(&path, format!("missing; expected one of {}", self.known())))?;
         let shown: String = kind.chars().take(60).collect();
-        if kind == "user.define_outcome" {
-            return Err(ApiError::field(
-                path,
-                "user.define_outcome is not supported yet by this server",
-            ));
-        }
         let allowed = self.only.is_none_or(|only| only.contains(&kind));
         if domain(kind) != Domain::Input || !allowed {
             return Err(ApiError::field(
@@ -94,6 +93,16 @@ impl Reader<'_> {
             ));
         }
         Ok(kind)
+    }
+
+    /// The id and the default are ours, as the adopted API echoes them.
+    fn with_outcome_id(&self, event: &Value) -> String {
+        let mut event = event.clone();
+        event["outcome_id"] = Value::String(OutcomeId::from_uuid(self.ids.uuid()).to_string());
+        if event.get("max_iterations").is_none_or(Value::is_null) {
+            event["max_iterations"] = Value::from(ITERATIONS_DEFAULT);
+        }
+        event.to_string()
     }
 
     fn known(&self) -> String {
@@ -111,9 +120,13 @@ impl Reader<'_> {
         match kind {
             "user.message" => content(path, value, Allowed::MESSAGE),
             "system.message" => content(path, value, Allowed::TEXT),
+            "user.define_outcome" => outcome(path, value),
             "user.interrupt" => match value.get("session_thread_id") {
                 None | Some(Value::Null) => Ok(()),
-                Some(_) => Err(ApiError::not_yet(format!("{path}.session_thread_id"))),
+                Some(_) => Err(ApiError::field(
+                    format!("{path}.session_thread_id"),
+                    "this session has its primary thread only; leave it out",
+                )),
             },
             "user.tool_confirmation" => part::<ConfirmationShape>(value, path).map(|_| ()),
             "user.custom_tool_result" => {
@@ -140,6 +153,49 @@ pub(crate) fn guards(drafts: &[Draft]) -> Vec<Guard> {
         Some(Guard::Unanswered { tool_use_id, awaits })
     };
     drafts.iter().filter_map(guard).collect()
+}
+
+#[derive(Deserialize)]
+struct OutcomeShape {
+    description: String,
+    rubric: RubricShape,
+    max_iterations: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum RubricShape {
+    Text { content: String },
+    File {},
+}
+
+fn outcome(path: &str, event: &Value) -> Result<(), ApiError> {
+    let shape = part::<OutcomeShape>(event, path)?;
+    if shape.description.trim().is_empty() {
+        return Err(ApiError::field(format!("{path}.description"), "must not be empty"));
+    }
+    match shape.rubric {
+        RubricShape::Text { content } if content.trim().is_empty() => {
+            return Err(ApiError::field(format!("{path}.rubric.content"), "must not be empty"));
+        }
+        RubricShape::Text { .. } => {}
+        RubricShape::File {} => {
+            return Err(ApiError::field(
+                format!("{path}.rubric.type"),
+                "files are not supported yet by this server; send {\"type\": \"text\", \"content\": …}",
+            ));
+        }
+    }
+    if shape
+        .max_iterations
+        .is_some_and(|most| !(1..=ITERATIONS_MAX).contains(&most))
+    {
+        return Err(ApiError::field(
+            format!("{path}.max_iterations"),
+            format!("expected 1 to {ITERATIONS_MAX}"),
+        ));
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

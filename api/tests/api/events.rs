@@ -241,6 +241,45 @@ async fn unknown_stored_types_pass_through_as_extensions() {
 }
 
 #[tokio::test]
+async fn an_outcome_is_echoed_with_its_id_and_starts_the_session() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let path = format!("/v1/sessions/{session}/events");
+    let rubric = json!({"type": "text", "content": "- it compiles"});
+    let outcome = json!({"type": "user.define_outcome", "description": "a program", "rubric": rubric});
+    let sent = rig.post(&path, &json!({"events": [outcome]})).await.ok();
+    let event = &sent["data"][0];
+    assert!(event["outcome_id"].as_str().unwrap().starts_with("outc_"), "{event}");
+    assert!(event["processed_at"].is_string(), "processed on receipt: {event}");
+    assert_eq!((&event["rubric"], &event["max_iterations"]), (&rubric, &json!(3)));
+    assert_eq!(rig.get(&path).await.ok()["data"], sent["data"]);
+    assert_eq!(
+        rig.get(&format!("/v1/sessions/{session}")).await.ok()["status"],
+        "running"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupt_of_a_session_at_rest_does_not_make_it_run() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let path = format!("/v1/sessions/{session}/events");
+    let interrupt = json!({"events": [{"type": "user.interrupt"}]});
+    let once = [("idempotency-key", "once")];
+    let sent = rig.post_with(&path, &interrupt, &once).await.ok();
+    assert_eq!(sent["data"].as_array().unwrap().len(), 1);
+    assert_eq!(rig.get(&format!("/v1/sessions/{session}")).await.ok()["status"], "idle");
+    assert_eq!(rig.post_with(&path, &interrupt, &once).await.ok(), sent, "replayed");
+    let listed = rig.get(&path).await.ok();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    assert!(listed["data"][0]["processed_at"].is_string(), "{listed}");
+    // Whatever may run is interrupted by its worker.
+    rig.say(&session, "work").await;
+    rig.post(&path, &interrupt).await.ok();
+    assert!(rig.get(&path).await.ok()["data"][2]["processed_at"].is_null());
+}
+
+#[tokio::test]
 async fn bad_events_are_refused_by_field_and_nothing_is_stored() {
     let rig = Rig::new().await;
     let session = rig.session().await;
@@ -255,9 +294,23 @@ async fn bad_events_are_refused_by_field_and_nothing_is_stored() {
         (json!({"type": "user.massage"}), "user.message"),
         (json!({"type": "agent.message", "content": []}), "events[0].type"),
         (json!({"type": "input.processed", "event_ids": []}), "events[0].type"),
+        (json!({"type": "user.define_outcome", "description": "x"}), "events[0]"),
         (
-            json!({"type": "user.define_outcome", "description": "x"}),
-            "not supported yet",
+            json!({"type": "user.define_outcome", "description": " ", "rubric": {"type": "text", "content": "x"}}),
+            "events[0].description",
+        ),
+        (
+            json!({"type": "user.define_outcome", "description": "x", "rubric": {"type": "file", "file_id": "file_1"}}),
+            "events[0].rubric.type",
+        ),
+        (
+            json!({"type": "user.define_outcome", "description": "x", "rubric": {"type": "text", "content": "y"},
+                "max_iterations": 21}),
+            "events[0].max_iterations",
+        ),
+        (
+            json!({"type": "user.interrupt", "session_thread_id": "sthr_1"}),
+            "primary thread",
         ),
         (json!({"type": "user.message"}), "events[0].content"),
         (said(json!(null)), "events[0].content"),

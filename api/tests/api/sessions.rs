@@ -259,7 +259,7 @@ async fn bad_sessions_are_refused_by_field() {
         (with("vault_ids", json!(["vlt_x"])), "vault_ids"),
         (with("titel", json!("x")), "titel"),
         (
-            with("initial_events", json!([{"type": "user.define_outcome"}])),
+            with("initial_events", json!([{"type": "user.interrupt"}])),
             "initial_events[0].type",
         ),
         (

@@ -12,7 +12,7 @@ pub fn admit(drafts: &[Draft]) -> Projection {
     let message = |draft: &Draft| {
         matches!(
             draft.body,
-            Body::UserMessage(_) | Body::SystemMessage(_) | Body::MailReceived(_)
+            Body::UserMessage(_) | Body::SystemMessage(_) | Body::UserDefineOutcome(_) | Body::MailReceived(_)
         )
     };
     let ready = if drafts.iter().all(message) {

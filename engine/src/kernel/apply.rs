@@ -1,7 +1,8 @@
 //! `apply`: one event more. Total and infallible: every prefix of every log folds, whatever wrote it (I8).
 
 use perennial_schema::EventId;
-use perennial_schema::event::{Body, ContextCompacted, Event, Message, Permission, Private, Raw};
+use perennial_schema::content::Block;
+use perennial_schema::event::{Body, ContextCompacted, DefineOutcome, Event, Message, Permission, Private, Raw};
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
 
@@ -26,6 +27,11 @@ impl State {
         match &event.body {
             Body::UserMessage(message) => self.enqueue(id, message, Speaker::User),
             Body::SystemMessage(message) => self.enqueue(id, message, Speaker::System),
+            Body::UserDefineOutcome(outcome) => self.queue.push_back(Queued {
+                id,
+                content: content_of(outcome),
+                from: Speaker::Outcome,
+            }),
             Body::MailReceived(mail) => {
                 let from = Speaker::Mail {
                     from: mail.from.clone(),
@@ -256,4 +262,17 @@ impl State {
             place.entry = place.entry + 1 - covered;
         }
     }
+}
+
+/// An outcome as a model is told of it.
+fn content_of(outcome: &DefineOutcome) -> Raw {
+    #[derive(serde::Deserialize)]
+    struct Rubric {
+        content: String,
+    }
+    let mut blocks = vec![Block::text(outcome.description.as_str())];
+    if let Ok(rubric) = outcome.rubric.parse::<Rubric>() {
+        blocks.push(Block::text(format!("It will be judged by:\n{}", rubric.content)));
+    }
+    Raw::of(&blocks)
 }

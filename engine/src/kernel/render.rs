@@ -77,6 +77,12 @@ impl Messages {
                     MessagePart::Text("The operator of this session says:".into()),
                 );
             }
+            Speaker::Outcome => {
+                self.push(
+                    Role::User,
+                    MessagePart::Text("Work until this outcome is reached:".into()),
+                );
+            }
             Speaker::Mail { from, subject } => {
                 let subject = subject
                     .as_ref()

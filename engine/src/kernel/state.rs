@@ -90,6 +90,7 @@ pub(super) enum Entry {
 pub(super) enum Speaker {
     User,
     System,
+    Outcome,
     Mail { from: String, subject: Option<String> },
 }
 

@@ -9,7 +9,7 @@ use perennial_schema::event::*;
 use perennial_schema::model::Usage;
 use perennial_schema::session::StopReason;
 use perennial_schema::tool::{Effect, Outcome};
-use perennial_schema::{EventId, ExecutorId, JournalId, SessionId, Timestamp};
+use perennial_schema::{EventId, ExecutorId, JournalId, OutcomeId, SessionId, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -278,6 +278,12 @@ fn soup(seq: u64, kind: u8, id: u128, other: u128, flag: bool) -> Event {
     };
     let body = match kind {
         0 => Body::UserMessage(Message { content }),
+        1 if flag => Body::UserDefineOutcome(DefineOutcome {
+            outcome_id: OutcomeId::from_uuid(Uuid::nil()),
+            description: "text".into(),
+            rubric: Raw::of(&serde_json::json!({"type": "text", "content": "text"})),
+            max_iterations: None,
+        }),
         1 => Body::SystemMessage(Message { content }),
         2 => Body::UserInterrupt(Interrupt::default()),
         3 => {

@@ -6,7 +6,7 @@ use super::Raw;
 use crate::model::Usage;
 use crate::session::StopReason;
 use crate::tool::Effect;
-use crate::{EventId, ExecutorId, JournalId, MessageId, SessionId};
+use crate::{EventId, ExecutorId, JournalId, MessageId, OutcomeId, SessionId};
 
 macro_rules! bodies {
     ($($(#[$doc:meta])* $variant:ident($body:ty) = $kind:literal, $domain:ident;)*) => {
@@ -74,6 +74,8 @@ bodies! {
     UserMessage(Message) = "user.message", Input;
     /// Instructions from the operator in mid-conversation.
     SystemMessage(Message) = "system.message", Input;
+    /// What the work is to come to, and by what it is judged.
+    UserDefineOutcome(DefineOutcome) = "user.define_outcome", Input;
     /// Stop at the next safe point.
     UserInterrupt(Interrupt) = "user.interrupt", Input;
     /// Answer to a tool use that asked.
@@ -249,6 +251,20 @@ pub struct Empty {}
 pub struct Message {
     /// A JSON array of content blocks.
     pub content: Raw,
+}
+
+/// `user.define_outcome`. Processed on receipt as far as clients see; enters the context like a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DefineOutcome {
+    /// Made by the server.
+    pub outcome_id: OutcomeId,
+    /// What is wanted.
+    pub description: String,
+    /// By what it is judged: `{"type": "text", "content": …}`.
+    pub rubric: Raw,
+    /// Revisions a grader may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_iterations: Option<u32>,
 }
 
 /// `user.interrupt`.

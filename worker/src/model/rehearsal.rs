@@ -4,6 +4,8 @@
 //! * **The script** is the newest thing the user said, whether or not it holds commands: a message that arrives while a
 //!   script is being played takes its place (that is what steering means). Messages that enter the context together are
 //!   one script. The grammar is in [`script`].
+//! * **An interrupt** is not shown to a model. A script that was cut off before the model said anything stands unanswered
+//!   before the next message, and the two are one script: the old lines are played first, as any model would read them.
 //! * **The step** is the number of model steps after that message, so the same conversation always gets the same answer:
 //!   a process that was killed goes on where the log says.
 //! * **Failures** (`/fail`) leave no trace in a conversation. They are counted in memory by session and step, and forgotten

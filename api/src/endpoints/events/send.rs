@@ -3,9 +3,12 @@
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::kernel::admit;
-use perennial_engine::ports::{Append, Appended, Authority, ReadFrom, SessionKey};
-use perennial_schema::event::{Draft, Raw};
+use perennial_engine::ports::{
+    Append, AppendError, Appended, Authority, Guard, Idempotency, Projection, ReadFrom, SessionKey, SessionRow,
+};
+use perennial_schema::event::{Body, Domain, Draft, InputProcessed, Raw, domain};
 use perennial_schema::limits::EVENTS_PER_SEND;
+use perennial_schema::session::{Status, StopReason};
 use serde::Deserialize;
 
 use crate::api::App;
@@ -49,19 +52,24 @@ pub(crate) async fn send_events(
         only: None,
     };
     let drafts = reader.drafts("events", &input.events)?;
-    let projection = admit(&drafts);
+    let idempotency = repeatable.with(&body);
     fail::fail_point!("api.send.before");
-    let order = Append {
-        key: row.key,
-        append_id: app.ports.ids.append(),
-        authority: Authority::Client {
-            guards: guards(&drafts),
-            idempotency: repeatable.with(&body),
-        },
-        events: drafts.clone(),
-        projection,
+    let appended = match idle_interrupt(&app, &row, &drafts, idempotency.clone()).await? {
+        Some(appended) => appended,
+        None => {
+            let order = Append {
+                key: row.key,
+                append_id: app.ports.ids.append(),
+                authority: Authority::Client {
+                    guards: guards(&drafts),
+                    idempotency,
+                },
+                projection: admit(&drafts),
+                events: drafts.clone(),
+            };
+            append(&app, order).await?
+        }
     };
-    let appended = append(&app, order).await?;
     fail::fail_point!("api.send.after");
     let payloads = if appended.replayed {
         stored(&app, row.key, &appended).await?
@@ -71,13 +79,48 @@ pub(crate) async fn send_events(
     Ok(json_text(format!("{{\"data\":[{}]}}", payloads.join(","))))
 }
 
-/// The events an earlier request under the same key appended.
+/// Interrupts of a session at rest are processed on receipt: there is nothing to stop, so it does not seem to run meanwhile.
+/// None when there is something else to it, or the session has begun to run.
+async fn idle_interrupt(
+    app: &App,
+    row: &SessionRow,
+    drafts: &[Draft],
+    idempotency: Option<Idempotency>,
+) -> Result<Option<Appended>, ApiError> {
+    let interrupts = drafts.iter().all(|draft| matches!(draft.body, Body::UserInterrupt(_)));
+    let parked = matches!(row.stop_reason, Some(StopReason::RequiresAction { .. }));
+    if !interrupts || parked || row.held || row.served_status() != Status::Idle {
+        return Ok(None);
+    }
+    let named = Body::InputProcessed(InputProcessed {
+        event_ids: drafts.iter().map(|draft| draft.id).collect(),
+    });
+    let mut events = drafts.to_vec();
+    events.push(Draft::new(app.ports.ids.event(), named, app.ports.clock.now()));
+    let order = Append {
+        key: row.key,
+        append_id: app.ports.ids.append(),
+        authority: Authority::Client {
+            guards: vec![Guard::NotRunning],
+            idempotency,
+        },
+        projection: Projection::of(&events),
+        events,
+    };
+    match append(app, order).await {
+        Err(AppendError::Running) => Ok(None),
+        appended => Ok(Some(appended?)),
+    }
+}
+
+/// The inputs an earlier request under the same key appended.
 async fn stored(app: &App, key: SessionKey, appended: &Appended) -> Result<Vec<String>, ApiError> {
     let from = ReadFrom {
         after: appended.first_seq.saturating_sub(1),
-        limit: u32::try_from(EVENTS_PER_SEND).unwrap_or(u32::MAX),
+        // One more for what names them.
+        limit: u32::try_from(EVENTS_PER_SEND).map_or(u32::MAX, |most| most + 1),
     };
     let mut records = app.ports.log.read(key, from).await?;
-    records.retain(|record| record.seq <= appended.last_seq);
+    records.retain(|record| record.seq <= appended.last_seq && domain(&record.kind) == Domain::Input);
     Ok(records.into_iter().map(|record| record.payload).collect())
 }

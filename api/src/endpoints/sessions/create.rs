@@ -76,7 +76,7 @@ pub(crate) async fn create_session(
         at: app.ports.clock.now(),
         actor: principal.key.to_string(),
         environment: &environment.config,
-        only: Some(&["user.message"]),
+        only: Some(&["user.message", "user.define_outcome"]),
     };
     let events = reader.drafts("initial_events", &input.initial_events.unwrap_or_default())?;
     let projection = Projection {
