@@ -10,7 +10,8 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::ask::Desk;
-use super::clock::{ALIVE, Time};
+use super::clock::Time;
+use super::death;
 use super::failure::{self, Kind};
 use super::rows::{self, Cells};
 use super::script::Script;
@@ -105,49 +106,11 @@ fn serve(workspaces: &[Uuid]) -> Script {
     script
 }
 
-/// Frees the sessions of owners that are gone or dead; each counts one attempt (I15). A row that does not parse is freed too.
-fn free_dead(time: &Time) -> Script {
-    let mut script = time.script();
-    script
-        .sql(
-            ", dead AS MATERIALIZED (SELECT s.number FROM sessions s CROSS JOIN clock c
-                WHERE s.owner IS NOT NULL AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = s.owner AND ",
-        )
-        .sql(ALIVE)
-        .sql(") ORDER BY s.number FOR UPDATE OF s),")
-        .sql(&freed("dead"))
-        .sql(", gone AS (DELETE FROM owners WHERE owner IN (SELECT o.owner FROM owners o, clock c WHERE NOT ")
-        .sql(ALIVE)
-        .sql(" AND NOT EXISTS (SELECT FROM sessions s WHERE s.owner = o.owner AND s.number NOT IN (SELECT number FROM dead))))")
-        .sql(" SELECT count(*) AS freed FROM freed");
-    script
-}
-
-/// `freed`: what `rules::Head::free_after_death` does, for the locked rows of a list of numbers, beside `clock`.
-pub(super) fn freed(numbers: &str) -> String {
-    use perennial_engine::retry;
-    use std::fmt::Write as _;
-    let mut delays = String::new();
-    for attempts in retry::ALONE_AFTER..retry::QUARANTINE_AFTER {
-        let _ = write!(
-            delays,
-            " WHEN {attempts} THEN {}",
-            retry::attempt_delay_millis(attempts)
-        );
-    }
-    format!(
-        " freed AS (UPDATE sessions s SET owner = NULL, attempts = s.attempts + 1, revision = s.revision + 1,
-            ready_at = CASE WHEN s.ready_at IS NULL THEN NULL ELSE greatest(s.ready_at,
-                c.now + (CASE s.attempts + 1{delays} END) * interval '1 millisecond') END
-         FROM clock c, {numbers} n WHERE s.number = n.number AND s.owner IS NOT NULL RETURNING s.number)"
-    )
-}
-
 /// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
 pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
     let time = desk.site.time.clone();
     if desk.site.may_judge() {
-        let free = || free_dead(&time);
+        let free = || death::free_dead(&time);
         desk.until_answered(&free)
             .await
             .map_err(|error| failure::nothing_written(&error))?;

@@ -30,6 +30,17 @@ pub(super) fn options(url: &str, schema: Option<&str>) -> Result<PgConnectOption
     Ok(options.options([("search_path", schema)]))
 }
 
+/// Another address of the same database, for connections that begin as these do.
+pub(super) fn like(options: &PgConnectOptions, url: &str) -> Result<PgConnectOptions, OpenError> {
+    let direct = self::options(url, None)?;
+    let Some(settings) = options.get_options() else {
+        return Ok(direct);
+    };
+    // As `PgConnectOptions::options` wrote them: `-c name=value`, with no blank in either.
+    let pairs = settings.split(' ').filter_map(|word| word.split_once('='));
+    Ok(direct.options(pairs))
+}
+
 /// A connection for a look at the server, with a bound on the wait.
 pub(super) async fn one(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
     let made = tokio::time::timeout(limits::CONNECT_WAIT, options.connect()).await;

@@ -4,7 +4,8 @@
 //!   again. The rules (`log::rules`) judge the row a writer saw; `shift` and `write` make the statement that applies what
 //!   they say only where the row still has that revision.
 //! * `lane` is a writer: a caller that finds it free goes straight to its connection, what waits travels as one `batch`.
-//! * `claim` and `leases` are single statements, too, by the database's clock (`clock`).
+//! * `claim`, `leases` and `death` are single statements, too, by the database's clock (`clock`); `watch` notices a death
+//!   in milliseconds.
 //! * `read` and `find` only read. `ask` runs every question over a pool in a task of its own.
 //! * `connect` and `migrate` refuse a server or a schema that cannot be trusted with a log.
 //!
@@ -19,6 +20,7 @@ mod claim;
 mod clock;
 mod connect;
 mod create;
+mod death;
 mod failure;
 mod find;
 mod heads;
@@ -34,6 +36,7 @@ mod rows;
 mod script;
 mod shift;
 mod site;
+mod watch;
 mod write;
 
 use std::sync::Arc;
@@ -45,7 +48,7 @@ use perennial_engine::ports::{
 };
 use perennial_schema::event::Record;
 use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
-use sqlx::PgPool;
+use sqlx::{PgPool, Row as _};
 
 pub(crate) use ask::Desk;
 use attempt::{Done, Job};
@@ -54,6 +57,7 @@ pub use migrate::{drop_schema, migrate};
 pub use open::{OpenError, Settings};
 pub(crate) use script::Script;
 use site::Site;
+pub use watch::Watch;
 
 /// The shared store. Cheap to clone; all clones share writers and pools.
 #[derive(Clone)]
@@ -92,6 +96,37 @@ impl Postgres {
     #[must_use]
     pub fn resolved_ambiguous(&self) -> u64 {
         self.inner.site.resolved_ambiguous()
+    }
+
+    /// Ends an owner that the caller has seen die, and frees what it held; answers how many sessions that were. Each counts one
+    /// attempt. For a supervisor that has reaped its child.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn bury(&self, owner: OwnerId) -> Result<u64, StoreError> {
+        let time = self.inner.site.time.clone();
+        let rows = self.inner.claims.ask(move || death::bury(&time, owner, None)).await?;
+        let sessions: Option<i64> = rows.first().and_then(|row| row.try_get("sessions").ok());
+        Ok(sessions.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    }
+
+    /// Has others notice at once when this process dies, and this process when its neighbour does: then `freed` is called,
+    /// and there may be something to claim. The owner must be registered. `direct_url` is the same database without a pooler
+    /// in between; without one, the store's own address.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn watch(
+        &self,
+        direct_url: Option<&str>,
+        owner: OwnerId,
+        freed: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Watch, OpenError> {
+        let options = match direct_url {
+            Some(url) => connect::like(&self.inner.site.options, url)?,
+            None => self.inner.site.options.clone(),
+        };
+        Ok(Watch::start(Arc::clone(&self.inner.site), options, owner, freed))
     }
 
     /// Refuses what comes from now on and ends the connections. Later calls answer `Unavailable`.
