@@ -65,7 +65,12 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 /// Logs go to stderr: `info` for the server, `warn` for clients, `PERENNIAL_LOG` overrides (a tracing filter).
 fn logging(verb: &Verb, settings: &Settings) {
-    let default = if servers::stays(verb) { "info" } else { "warn" };
+    // The bus says itself when it loses its server; the client below it would say so with every attempt.
+    let default = if servers::stays(verb) {
+        "info,async_nats=warn"
+    } else {
+        "warn"
+    };
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse_lossy(settings.log.value.clone().unwrap_or_else(|| default.to_owned()));
     let builder = tracing_subscriber::fmt()

@@ -1,18 +1,20 @@
 //! Workspace folders of forks, and frames that go to everyone.
 
-use perennial_schema::SessionId;
 use perennial_schema::frame::ToExecutor;
+use perennial_schema::{ExecutorId, SessionId};
 use tokio::time::timeout;
 
 use crate::exchange::Exchange;
 use crate::limits;
 
 impl Exchange {
-    /// Copies a workspace folder where new calls go.
-    pub(crate) async fn copy(&self, from: SessionId, to: SessionId) -> Result<(), String> {
-        let Some(link) = self.hands().await else {
-            return Err("no executor is attached".into());
+    /// Copies a workspace folder where it is; a session that was placed nowhere may have one where new calls go.
+    pub(crate) async fn copy(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
+        let link = match at {
+            Some(at) => self.line_of(at).await,
+            None => self.hands().await,
         };
+        let link = link.ok_or("the executor that has the workspace is not attached")?;
         let copied = link
             .pending()
             .wait_copy(to)
@@ -24,6 +26,17 @@ impl Exchange {
             Ok(Ok(Some(error))) => Err(error),
             Ok(Err(_)) => Err("the executor went away during the copy".into()),
             Err(_) => Err("the copy took too long".into()),
+        }
+    }
+
+    /// Tells whoever has a session's workspace, or everyone, that it is gone.
+    pub(crate) async fn tell_gone(&self, session: SessionId, at: Option<ExecutorId>) {
+        let frame = ToExecutor::Forget { session };
+        match at.map(|at| self.live(at)) {
+            Some(Some(link)) => drop(link.send(frame).await),
+            // Away: its shell ends with its idle time.
+            Some(None) => {}
+            None => self.tell_all(&frame).await,
         }
     }
 

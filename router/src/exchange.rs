@@ -188,6 +188,11 @@ impl Exchange {
         found.await.ok().flatten()
     }
 
+    /// The link of an executor that is attached now.
+    pub(crate) fn live(&self, executor: ExecutorId) -> Option<Arc<Link>> {
+        self.board().live(executor)
+    }
+
     pub(crate) fn all_links(&self) -> Vec<Arc<Link>> {
         self.board().links.values().cloned().collect()
     }
@@ -279,11 +284,11 @@ impl Router for Exchange {
         .await;
     }
 
-    async fn copy_workspace(&self, from: SessionId, to: SessionId, _at: Option<ExecutorId>) -> Result<(), String> {
-        self.copy(from, to).await
+    async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
+        self.copy(from, to, at).await
     }
 
-    async fn forget(&self, session: SessionId, _at: Option<ExecutorId>) {
-        self.tell_all(&ToExecutor::Forget { session }).await;
+    async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
+        self.tell_gone(session, at).await;
     }
 }

@@ -371,6 +371,21 @@ async fn workspaces_are_copied_and_sessions_forgotten() {
     assert_eq!(hands.next().await, ToExecutor::Forget { session: SESSION });
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_workspace_elsewhere_is_neither_copied_nor_forgotten_here() {
+    let exchange = exchange();
+    let mut hands = attach(&exchange).await;
+    let (to, elsewhere) = (
+        SessionId::from_uuid(Uuid::from_u128(21)),
+        ExecutorId::from_uuid(Uuid::from_u128(99)),
+    );
+    let refused = exchange.copy_workspace(SESSION, to, Some(elsewhere)).await;
+    assert!(refused.unwrap_err().contains("not attached"));
+    exchange.forget(to, Some(elsewhere)).await;
+    exchange.forget(SESSION, Some(EXECUTOR)).await;
+    assert_eq!(hands.next().await, ToExecutor::Forget { session: SESSION });
+}
+
 #[tokio::test]
 async fn closing_cuts_links_and_ends_their_readers() {
     let exchange = exchange();

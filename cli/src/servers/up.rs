@@ -1,13 +1,16 @@
 //! `perennial up` = API + worker + executor in one process, on the embedded database of the data directory or on a cluster's.
 
+use std::sync::Arc;
+
 use clap::Args;
+use perennial_router::Remote;
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
 use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{Brains, BusKind, Front, Hands, Signals, Store, files};
+use crate::house::{Brains, BusKind, Front, Hands, Signals, Store, files, router_settings};
 
 /// Start the server: API, worker and executor in one process on an embedded database.
 ///
@@ -41,8 +44,14 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
             (store, hands)
         }
     };
-    let front = Front::build(settings, &store, hands.router()).await?;
+    let router = match &settings.database {
+        None => hands.router(),
+        // A session's workspace may be on another host; our own is asked over the bus like any other.
+        Some(_) => Arc::new(Remote::new(store.bus.clone(), router_settings(settings))),
+    };
+    let front = Front::build(settings, &store, router).await?;
     let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
+    let watch = store.watch(settings, brains.owner())?;
     // The address is in the data directory before anybody can read it from stdout.
     front.announce()?;
     banner::print(&front, &hands, settings);
@@ -55,6 +64,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     serving.retract();
     closing.cancel();
     thinking.ended().await;
+    drop(watch);
     serving.ended().await?;
     hands.close().await;
     store.close().await;
