@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::ports::{Clock, Router};
-use perennial_schema::ExecutorId;
+use perennial_schema::{ExecutorId, OwnerId};
 use perennial_worker::harness::{Installed, claude_code};
 use perennial_worker::model::{ModelSettings, Models, Provider};
 use perennial_worker::{Ports, Worker};
@@ -47,6 +47,11 @@ impl Brains {
             worker: Worker::new(ports, settings),
             home,
         })
+    }
+
+    /// What it claims as.
+    pub const fn owner(&self) -> OwnerId {
+        self.worker.owner()
     }
 
     /// Works until `drain` is cancelled and all sessions are given back.

@@ -10,10 +10,10 @@ use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_broker::Hinted;
 use perennial_broker::blobs::files::Files;
 use perennial_broker::clock::System;
-use perennial_broker::log::postgres::{self, Postgres};
+use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_engine::ports::{Blobs, Bus, Clock, Leases, Log, Sessions};
-use perennial_schema::ExecutorId;
+use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
 
 use super::bus::{self, BusKind, Shared};
@@ -115,6 +115,18 @@ impl Store {
             clock: Arc::new(System),
             base,
         }
+    }
+
+    /// Has neighbours notice this process's death, and notices theirs; on one, everybody with free slots is woken. Dropping the
+    /// watch ends it. Nothing on an embedded database: its lock says it all.
+    pub fn watch(&self, settings: &Settings, owner: OwnerId) -> Result<Option<Watch>> {
+        let (Base::Cluster(postgres, _), Some(database)) = (&self.base, &settings.database) else {
+            return Ok(None);
+        };
+        let direct_url = database.direct_url.as_ref().map(|url| url.value.expose_secret());
+        let bus = self.bus.clone();
+        let watch = postgres.watch(direct_url, owner, Arc::new(move || bus.wake()))?;
+        Ok(Some(watch))
     }
 
     /// Finishes what was asked for and closes.

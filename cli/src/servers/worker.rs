@@ -30,6 +30,7 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let store = Store::of_cluster(settings, Some(hands.place())).await?;
     hands.answer(store.bus.clone());
     let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
+    let watch = store.watch(settings, brains.owner())?;
     banner::working(&hands, settings);
 
     let closing = CancellationToken::new();
@@ -38,6 +39,7 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     tracing::info!("stopping");
     closing.cancel();
     thinking.ended().await;
+    drop(watch);
     hands.close().await;
     store.close().await;
     Ok(Exit::Done)
