@@ -421,8 +421,8 @@ pub fn sabotaged(sabotage: Sabotage) -> (String, String) {
 #[must_use]
 pub fn stalled() -> (String, String) {
     let stalls = [
-        "worker.append.before=2%sleep(1700)",
-        "worker.dispatch.before=8%sleep(1700)",
+        "worker.append.before=1%sleep(3000)",
+        "worker.dispatch.before=6%sleep(3000)",
         "worker.rest.before=30%sleep(150)",
     ];
     ("PERENNIAL_STALL_AT".to_owned(), stalls.join(","))
