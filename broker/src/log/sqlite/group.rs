@@ -1,20 +1,72 @@
 //! Appends that wait at the same moment travel together: one look at all their sessions, one script for all their rows. At
 //! most one of each session is in a group; who needs to look further (at tool uses, at an idempotency key) goes alone.
+//!
+//! A transaction that is one such group, and that is most of them, takes two trips to the connection's thread: `BEGIN` goes
+//! with the look, `COMMIT` with the script ([`whole`]). Any other takes the general way ([`run`]).
 
-use perennial_engine::ports::{Append, AppendError, SessionPatch, StoreError};
+use std::collections::HashSet;
+
+use perennial_engine::ports::{Append, AppendError, Clock, SessionPatch, StoreError};
 use perennial_schema::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Executor as _, Row as _, SqliteConnection};
 
 use super::append::{self, Found, Judged};
 use super::failure;
 use super::rows::{self, Stored as _};
 use super::script::Script;
 use super::write;
-use super::writer::{Member as _, Ticket, Work};
+use super::writer::{Lost, Member as _, Ticket, Work};
 use crate::log::rules;
 
 type Ticketed<'a> = &'a mut Ticket<Append>;
+
+/// Runs a batch that is one group, with its `BEGIN` and `COMMIT`. False when it must go the general way; no transaction is
+/// open then, and nothing was written.
+pub(super) async fn whole(db: &mut SqliteConnection, batch: &mut [Work], clock: &dyn Clock) -> Result<bool, Lost> {
+    let Some(mut group) = one_group(batch) else {
+        return Ok(false);
+    };
+    let found = look(db, "BEGIN IMMEDIATE;", &group).await.map_err(|error| Lost {
+        healthy: failure::is_busy(&error),
+        said: failure::before_commit(&error),
+    })?;
+    let judged = judge_all(&mut group, found, clock.now());
+    fail::fail_point!("broker.commit.before");
+    match script(Script::bare(), &group, &judged).run_and_commit(db).await {
+        Ok(()) => acknowledge(&mut group, judged),
+        Err(error) if failure::is_statement_only(&error) => {
+            db.execute("ROLLBACK").await.map_err(|error| Lost {
+                healthy: false,
+                said: failure::before_commit(&error),
+            })?;
+            return Ok(false);
+        }
+        Err(error) => {
+            return Err(Lost {
+                healthy: false,
+                said: failure::at_commit(&error),
+            });
+        }
+    }
+    fail::fail_point!("broker.commit.after");
+    Ok(true)
+}
+
+/// The batch as a group, if it is one.
+fn one_group(batch: &mut [Work]) -> Option<Vec<Ticketed<'_>>> {
+    let mut sessions = HashSet::with_capacity(batch.len());
+    let mut group = Vec::with_capacity(batch.len());
+    for work in batch {
+        match work {
+            Work::Append(ticket) if !goes_alone(&ticket.verb) && sessions.insert(ticket.verb.key) => {
+                group.push(ticket.as_mut());
+            }
+            _ => return None,
+        }
+    }
+    Some(group)
+}
 
 /// Runs a transaction's members in order.
 pub(super) async fn run(db: &mut SqliteConnection, batch: &mut [Work], now: Timestamp) -> Result<(), sqlx::Error> {
@@ -58,23 +110,14 @@ async fn together(db: &mut SqliteConnection, group: &mut Vec<Ticketed<'_>>, now:
 }
 
 async fn write_all(db: &mut SqliteConnection, group: &mut [Ticketed<'_>], now: Timestamp) -> Result<(), sqlx::Error> {
-    let found = look(db, group).await?;
-    let mut judged = Vec::with_capacity(group.len());
-    for (index, (ticket, found)) in group.iter_mut().zip(found).enumerate() {
-        match judge(&ticket.verb, found, now) {
-            Ok(admitted) => judged.push((index, admitted)),
-            Err(answer) => ticket.outcome = Some(answer),
-        }
-    }
+    let found = look(db, "", group).await?;
+    let judged = judge_all(group, found, now);
     if judged.is_empty() {
         return Ok(());
     }
-    match script(group, &judged).run(db).await {
+    match script(Script::new(), group, &judged).run(db).await {
         Ok(()) => {
-            for (index, judged) in judged {
-                let ticket = &mut group[index];
-                ticket.outcome = Some(Ok(judged.outcome.appended(ticket.verb.key.session, false)));
-            }
+            acknowledge(group, judged);
             Ok(())
         }
         // One of them breaks a constraint: alone, each gets its own answer.
@@ -85,6 +128,29 @@ async fn write_all(db: &mut SqliteConnection, group: &mut [Ticketed<'_>], now: T
             Ok(())
         }
         Err(error) => Err(error),
+    }
+}
+
+/// What each is found to be: those that may happen, by their place in the group; the others have their answer.
+fn judge_all(
+    group: &mut [Ticketed<'_>],
+    found: Vec<Option<Result<Found, StoreError>>>,
+    now: Timestamp,
+) -> Vec<(usize, Judged)> {
+    let mut judged = Vec::with_capacity(group.len());
+    for (index, (ticket, found)) in group.iter_mut().zip(found).enumerate() {
+        match judge(&ticket.verb, found, now) {
+            Ok(admitted) => judged.push((index, admitted)),
+            Err(answer) => ticket.outcome = Some(answer),
+        }
+    }
+    judged
+}
+
+fn acknowledge(group: &mut [Ticketed<'_>], judged: Vec<(usize, Judged)>) {
+    for (index, judged) in judged {
+        let ticket = &mut group[index];
+        ticket.outcome = Some(Ok(judged.outcome.appended(ticket.verb.key.session, false)));
     }
 }
 
@@ -100,13 +166,15 @@ fn judge(append: &Append, found: Option<Result<Found, StoreError>>, now: Timesta
     append::judge(append, found, now).map_err(Err)
 }
 
-/// The sessions' rows, and what earlier appends under the same ids came to; in the group's order.
+/// The sessions' rows, and what earlier appends under the same ids came to; in the group's order. `begin` goes first.
 async fn look(
     db: &mut SqliteConnection,
+    begin: &str,
     group: &[Ticketed<'_>],
 ) -> Result<Vec<Option<Result<Found, StoreError>>>, sqlx::Error> {
     const COLUMNS: usize = 4;
-    let mut ask = Script::question("WITH asked (slot, workspace_id, id, append_id) AS (VALUES ");
+    let mut ask = Script::question(begin);
+    ask.sql("WITH asked (slot, workspace_id, id, append_id) AS (VALUES ");
     write::places(&mut ask, group.len(), COLUMNS);
     ask.sql(") SELECT asked.slot, ")
         .sql(rows::HEAD)
@@ -139,17 +207,25 @@ fn slot(row: &SqliteRow) -> Result<usize, sqlx::Error> {
     Ok(usize::try_from(slot).unwrap_or(usize::MAX))
 }
 
-fn script(group: &[Ticketed<'_>], judged: &[(usize, Judged)]) -> Script {
+fn script(mut script: Script, group: &[Ticketed<'_>], judged: &[(usize, Judged)]) -> Script {
     let entries: Vec<write::Entry<'_>> = judged
         .iter()
         .map(|(index, judged)| append::entry(&group[*index].verb, judged))
         .collect();
-    let heads: Vec<_> = judged
-        .iter()
-        .map(|(_, judged)| (judged.place, &judged.before, &judged.after))
-        .collect();
-    let mut script = Script::new();
-    write::entries(&mut script, &entries);
-    write::heads(&mut script, &heads);
+    match judged {
+        [] => {}
+        [(_, alone)] => {
+            write::entries(&mut script, &entries);
+            write::head(&mut script, alone.place, &alone.before, &alone.after);
+        }
+        several => {
+            let heads: Vec<_> = several
+                .iter()
+                .map(|(_, judged)| (judged.place, &judged.before, &judged.after))
+                .collect();
+            write::entries(&mut script, &entries);
+            write::heads(&mut script, &heads);
+        }
+    }
     script
 }

@@ -1,5 +1,5 @@
 //! Several statements sent to the connection's thread at once, as one savepoint: a round trip per append instead of one per
-//! statement.
+//! statement. Where nothing but appends waits, the transaction's own begin and end travel with them.
 
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Encode, Executor as _, Sqlite, SqliteConnection, Type, query_with};
@@ -50,6 +50,21 @@ impl Script {
             self.refused.get_or_insert(sqlx::Error::Encode(error));
         }
         self
+    }
+
+    /// Statements outside of any savepoint, for [`Script::run_and_commit`].
+    pub(super) fn bare() -> Self {
+        Self::question("")
+    }
+
+    /// Runs a [`Script::bare`] and ends the transaction, in one trip. After an error the transaction stands as far as it got.
+    pub(super) async fn run_and_commit(mut self, db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        self.sql.push_str("COMMIT;");
+        let done = db.execute(query_with(AssertSqlSafe(self.sql), self.values)).await;
+        done.map(|_| ())
     }
 
     /// Runs all of it or nothing. After a statement-only error ([`failure::is_statement_only`]) the transaction stands as

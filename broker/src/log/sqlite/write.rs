@@ -113,36 +113,51 @@ fn events(script: &mut Script, entries: &[Entry<'_>]) {
 /// Which tool uses these events answer. A holder closes what is still open and skips what a client answered first; that a
 /// client's answer is the first was checked before.
 fn answers(script: &mut Script, entries: &[Entry<'_>]) {
+    const COLUMNS: usize = 5;
+    let mut rows = Vec::new();
     for entry in entries {
         for (seq, event) in (entry.outcome.first_seq..).zip(entry.events) {
-            let Some((id, way)) = event.body.answers() else {
-                continue;
-            };
+            rows.extend(event.body.answers().map(|(id, way)| (entry.place, seq, id, way)));
+        }
+    }
+    for chunk in rows.chunks(limits::EVENTS_PER_INSERT) {
+        script.sql("INSERT OR IGNORE INTO answers (session, event_id, way, workspace_id, seq) SELECT * FROM (VALUES ");
+        places(script, chunk.len(), COLUMNS);
+        script.sql(") WHERE column1 IS NOT NULL;");
+        for (place, seq, id, way) in chunk {
             script
-                .sql("INSERT OR IGNORE INTO answers (session, event_id, way, workspace_id, seq) VALUES (?,?,?,?,?);")
-                .bind(entry.place.number)
+                .bind(place.number)
                 .bind(id.stored())
                 .bind(way.as_str())
-                .bind(entry.place.key.workspace.stored())
-                .bind(integer(seq));
+                .bind(place.key.workspace.stored())
+                .bind(integer(*seq));
         }
+        surplus(script, chunk.len(), COLUMNS);
     }
 }
 
 /// Stamps inputs as processed; the first stamp stays.
 fn processed(script: &mut Script, entries: &[Entry<'_>]) {
-    for entry in entries {
-        for input in entry.processed {
+    const COLUMNS: usize = 5;
+    let rows: Vec<(&Entry<'_>, EventId)> = entries
+        .iter()
+        .flat_map(|entry| entry.processed.iter().map(move |input| (entry, *input)))
+        .collect();
+    for chunk in rows.chunks(limits::EVENTS_PER_INSERT) {
+        script.sql(
+            "INSERT OR IGNORE INTO processed (session, event_id, workspace_id, at, by_seq) SELECT * FROM (VALUES ",
+        );
+        places(script, chunk.len(), COLUMNS);
+        script.sql(") WHERE column1 IS NOT NULL;");
+        for (entry, input) in chunk {
             script
-                .sql(
-                    "INSERT OR IGNORE INTO processed (session, event_id, workspace_id, at, by_seq) VALUES (?,?,?,?,?);",
-                )
                 .bind(entry.place.number)
                 .bind(input.stored())
                 .bind(entry.place.key.workspace.stored())
                 .bind(entry.outcome.at.micros())
                 .bind(integer(rules::processed_by(entry.events, entry.outcome, *input)));
         }
+        surplus(script, chunk.len(), COLUMNS);
     }
 }
 

@@ -299,12 +299,16 @@ impl Task {
 }
 
 /// A transaction that did not commit.
-struct Lost {
-    said: StoreError,
-    healthy: bool,
+pub(super) struct Lost {
+    pub(super) said: StoreError,
+    /// Whether the connection may be used again.
+    pub(super) healthy: bool,
 }
 
 async fn transact(db: &mut SqliteConnection, batch: &mut [Work], clock: &dyn Clock) -> Result<(), Lost> {
+    if group::whole(db, batch, clock).await? {
+        return Ok(());
+    }
     let before = |error: sqlx::Error| Lost {
         healthy: false,
         said: failure::before_commit(&error),

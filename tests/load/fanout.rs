@@ -1,0 +1,190 @@
+//! (f): one session's events to 1,000 readers, at an easy pace and as fast as they go, against a bare axum broadcast in a
+//! process of its own. Each event says when it was sent; each reader looks for that in what arrives.
+
+mod readers;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use perennial_tests::client::{Client, id};
+use perennial_tests::server::Up;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use self::readers::{Readers, mark};
+use crate::report::{Goal, Report, percentile};
+use crate::sample::RECORD;
+
+const SCENARIO: &str = "one session to 1,000 readers";
+/// Time between two events at the easy pace.
+const PACE: Duration = Duration::from_millis(50);
+/// Events of one request.
+const BATCH: usize = 100;
+/// Deliveries a second that must be reached.
+const DELIVERIES: f64 = 580_000.0;
+
+/// How much.
+#[derive(Clone, Copy)]
+struct Size {
+    readers: usize,
+    paced: usize,
+    burst: usize,
+}
+
+/// One round.
+pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
+    let size = if quick {
+        Size {
+            readers: 100,
+            paced: 10,
+            burst: 200,
+        }
+    } else {
+        Size {
+            readers: 1_000,
+            paced: 100,
+            burst: 1_000,
+        }
+    };
+    let bare = Bare::start().await?;
+    measure(report, "bare axum", size, &bare.url, "/stream", "", |bodies| {
+        bare.publish(bodies)
+    })
+    .await?;
+    bare.stop().await?;
+
+    let dir = tempfile::tempdir()?;
+    let server = Up::on(&dir.path().join("data")).start().await?;
+    let session = parked(&server.client).await?;
+    let path = format!("/v1/sessions/{session}/events");
+    let header = format!("x-api-key: {}\r\n", server.client.key());
+    let stream = format!("{path}/stream");
+    let publish = |texts: Vec<String>| {
+        let (client, path) = (server.client.clone(), path.clone());
+        async move { say(&client, &path, texts).await }
+    };
+    measure(report, "engine", size, &server.url, &stream, &header, publish).await?;
+    server.kill().await?;
+
+    let least = Some(Goal::AtLeast(0.8));
+    report.ratio(SCENARIO, "engine, burst", "bare axum, burst", "deliveries/s", least);
+    let most = Some(Goal::AtMost(1.5));
+    report.ratio(SCENARIO, "engine, 20/s", "bare axum, 20/s", "p99 ms", most);
+    report.check(SCENARIO, "engine, burst", "deliveries/s", Goal::AtLeast(DELIVERIES));
+    Ok(())
+}
+
+async fn measure<F>(
+    report: &mut Report,
+    who: &str,
+    size: Size,
+    url: &str,
+    path: &str,
+    header: &str,
+    publish: impl Fn(Vec<String>) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let mut readers = Readers::open(size.readers, url, path, header).await?;
+    // The first one tells that everybody listens.
+    publish(vec![text(0)]).await?;
+    readers.all_saw(0).await?;
+    let mut tick = tokio::time::interval(PACE);
+    let mut last = 0;
+    for _ in 0..size.paced {
+        tick.tick().await;
+        last += 1;
+        publish(vec![text(last)]).await?;
+    }
+    readers.all_saw(last).await?;
+    let mut delays = readers.delays_ms();
+    report.add(
+        SCENARIO,
+        &format!("{who}, 20/s"),
+        "p50 ms",
+        percentile(&mut delays, 0.5),
+    );
+    report.add(
+        SCENARIO,
+        &format!("{who}, 20/s"),
+        "p99 ms",
+        percentile(&mut delays, 0.99),
+    );
+
+    let started = Instant::now();
+    for _ in 0..size.burst / BATCH {
+        let texts = (last + 1..=last + BATCH).map(text).collect();
+        last += BATCH;
+        publish(texts).await?;
+    }
+    readers.all_saw(last).await?;
+    let deliveries = (size.burst * size.readers) as f64;
+    let rate = deliveries / started.elapsed().as_secs_f64();
+    report.add(SCENARIO, &format!("{who}, burst"), "deliveries/s", rate);
+    readers.close();
+    Ok(())
+}
+
+/// A text of a record's size that ends in its number and the time.
+fn text(number: usize) -> String {
+    format!("{}{}", "lorem ipsum ".repeat(RECORD / 15), mark(number))
+}
+
+/// A session that waits for a person: what is said to it is stored and streamed, and nothing runs.
+async fn parked(client: &Client) -> Result<String> {
+    let agent = json!({"name": "asks", "model": "rehearsal-1", "tools": [{"type": "agent_toolset_20260401",
+        "default_config": {"enabled": true, "permission_policy": {"type": "always_ask"}}}]});
+    let agent = id(&client.post("/v1/agents", &agent).await?.ok()?)?;
+    let environment = json!({"name": "parked", "config": {"type": "local"}});
+    let environment = id(&client.post("/v1/environments", &environment).await?.ok()?)?;
+    let session = client.session(&agent, &environment).await?;
+    client.say(&session, "/tool glob {\"pattern\":\"*\"}").await?;
+    client.until_idle(&session, 0, Duration::from_secs(10)).await?;
+    Ok(session)
+}
+
+async fn say(client: &Client, path: &str, texts: Vec<String>) -> Result<()> {
+    let event = |text: String| json!({"type": "user.message", "content": [{"type": "text", "text": text}]});
+    let events: Vec<Value> = texts.into_iter().map(event).collect();
+    client.post(path, &json!({ "events": events })).await?.ok()?;
+    Ok(())
+}
+
+/// The limit, in a process of its own.
+struct Bare {
+    child: Child,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Bare {
+    async fn start() -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("--serve-broadcast")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let line = BufReader::new(stdout).lines().next_line().await?;
+        Ok(Self {
+            child,
+            url: line.context("the broadcast ended")?,
+            http: reqwest::Client::builder().no_proxy().build()?,
+        })
+    }
+
+    async fn publish(&self, texts: Vec<String>) -> Result<()> {
+        let event = |text: &String| format!("{{\"type\":\"user.message\",\"text\":\"{text}\"}}");
+        let body = texts.iter().map(event).collect::<Vec<_>>().join("\n");
+        let url = format!("{}/publish", self.url);
+        self.http.post(url).body(body).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    async fn stop(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+}

@@ -1,0 +1,53 @@
+//! The database of a run: a private Postgres whose every commit is synced, one database for the limits and the engine.
+
+use anyhow::{Context, Result};
+use perennial_broker::log::postgres;
+use perennial_tests::postgres::Postgres;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+
+/// A running server, gone with this value.
+pub(crate) struct Database {
+    url: String,
+    options: PgConnectOptions,
+    server: Postgres,
+}
+
+impl Database {
+    /// Starts one; none where Postgres is not installed.
+    pub(crate) async fn start() -> Result<Option<Self>> {
+        let Some(server) = Postgres::start().await? else {
+            return Ok(None);
+        };
+        let url = server.database("bench", None).await?;
+        postgres::migrate(&url, None).await?;
+        Ok(Some(Self {
+            options: url.parse()?,
+            url,
+            server,
+        }))
+    }
+
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// The engine's store on it.
+    pub(crate) async fn store(&self) -> Result<postgres::Postgres> {
+        Ok(postgres::Postgres::open(&self.url, postgres::Settings::default()).await?)
+    }
+
+    /// Its first process; the others are its children.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.server.pid().context("Postgres is gone")
+    }
+
+    /// Where its write-ahead log ends.
+    pub(crate) async fn wal_position(&self) -> Result<u64> {
+        let mut connection = self.options.connect().await?;
+        let position: i64 = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(u64::try_from(position)?)
+    }
+}
