@@ -205,6 +205,12 @@ pub(crate) async fn serve(
         () = reader => {}
         () = writer => {}
     }
+    // What was answered before that is still said, as far as the peer keeps up.
+    while let Ok(frame) = outbox.try_recv() {
+        if tx.try_send(frame).is_err() {
+            return;
+        }
+    }
 }
 
 async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {

@@ -78,7 +78,7 @@ impl Starter {
     }
 }
 
-/// A kept line.
+/// A kept line. Dropping it lets go of it.
 #[derive(Debug)]
 pub struct Line {
     attached: watch::Receiver<Option<ExecutorId>>,
@@ -115,10 +115,16 @@ impl Line {
     }
 
     /// Waits for its end, after `stop`.
-    pub async fn closed(self) {
-        if let Err(error) = self.keeping.await {
+    pub async fn closed(mut self) {
+        if let Err(error) = (&mut self.keeping).await {
             tracing::warn!(%error, "the line to the executor ended abnormally");
         }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.keeping.abort();
     }
 }
 

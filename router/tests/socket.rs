@@ -123,16 +123,24 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let marker = format!("{HELPER}={}", self.data().display());
-        let pids = std::fs::read_dir("/proc").unwrap();
-        let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        for pid in pids {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            if environment
-                .split(|byte| *byte == 0)
-                .any(|entry| entry == marker.as_bytes())
-            {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+        // Again, for one that was being started.
+        for _ in 0..2 {
+            kill_marked(&marker);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn kill_marked(marker: &str) {
+    let pids = std::fs::read_dir("/proc").unwrap();
+    let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == marker.as_bytes())
+        {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }
