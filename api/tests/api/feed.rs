@@ -1,8 +1,8 @@
 //! The workspace feed: every session, then every change, in whatever order clients come and go (INVARIANTS I12).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -263,10 +263,11 @@ async fn who_comes_anew_is_spared_old_tombstones() {
     assert_eq!(told, ["session", "session_deleted"], "who knew it is told");
 }
 
-/// Counts how often changes are asked for.
+/// Counts how often changes are asked for, and fails when told.
 struct Counting {
     sessions: Arc<dyn Sessions>,
     reads: Arc<AtomicU64>,
+    failing: Arc<Mutex<Option<fn() -> StoreError>>>,
 }
 
 #[async_trait]
@@ -290,6 +291,10 @@ impl Sessions for Counting {
         limit: u32,
     ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        let failing = *self.failing.lock().unwrap();
+        if let Some(error) = failing {
+            return Err(error());
+        }
         self.sessions.changes(workspace, after, limit).await
     }
 }
@@ -302,6 +307,7 @@ async fn followers_share_one_reader_and_none_stays_behind() {
         sessions: Arc::new(Counting {
             sessions: ports.sessions.clone(),
             reads: counter,
+            failing: Arc::default(),
         }),
         ..ports
     })
@@ -342,4 +348,45 @@ async fn silent_feeds_are_kept_alive_and_empty_ones_begin() {
     }
     let session = rig.session().await;
     assert_eq!(session_of(&client.event().await.unwrap()), session);
+}
+
+#[tokio::test]
+async fn a_feed_waits_for_a_store_that_is_away_and_ends_at_a_row_that_does_not_parse() {
+    let failing: Arc<Mutex<Option<fn() -> StoreError>>> = Arc::default();
+    let switch = Arc::clone(&failing);
+    let rig = Rig::with(Arc::new(Local::new()), Rig::impatient(), |ports| Ports {
+        sessions: Arc::new(Counting {
+            sessions: ports.sessions.clone(),
+            reads: Arc::default(),
+            failing: switch,
+        }),
+        ..ports
+    })
+    .await;
+    let session = rig.session().await;
+    let mut early = feed(&rig).await;
+    assert_eq!(until_live(&mut early).await.len(), 1);
+    *failing.lock().unwrap() = Some(|| StoreError::Unavailable {
+        store: "sessions",
+        message: "away".into(),
+    });
+    let mut late = feed(&rig).await;
+    title(&rig, &session, "while it was away").await;
+    for client in [&mut early, &mut late] {
+        assert!(client.frame().await.unwrap().comment, "kept alive");
+    }
+    *failing.lock().unwrap() = None;
+    assert_eq!(field(&early.event().await.unwrap(), "/title"), "while it was away");
+    assert_eq!(until_live(&mut late).await.len(), 1);
+    *failing.lock().unwrap() = Some(|| StoreError::Inconsistent {
+        table: "sessions",
+        key: "sesn_x".into(),
+        message: "garbage".into(),
+    });
+    title(&rig, &session, "unreadable").await;
+    for client in [&mut early, &mut late] {
+        let end = client.event().await.unwrap();
+        assert_eq!((kind(&end), end.id.is_none()), ("error", true));
+        assert_eq!(client.event().await, None);
+    }
 }
