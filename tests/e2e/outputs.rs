@@ -37,8 +37,8 @@ async fn kept(server: &Server, session: &str) -> Result<(String, bytes::Bytes)> 
         .filter(|event| event["type"] == "agent.tool_result")
         .collect();
     ensure!(results.len() == 1, "{} results", results.len());
-    ensure!(results[0].to_string().len() <= perennial_schema::limits::TOOL_OUTPUT_BYTES + 4096);
     let shown = results[0]["content"][0]["text"].as_str().context("no text")?;
+    ensure!(shown.len() <= perennial_schema::limits::TOOL_OUTPUT_BYTES);
     let note = results[0]["content"][1]["text"].as_str().context("no reference")?;
     let path = note
         .split("GET ")

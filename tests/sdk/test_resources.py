@@ -113,3 +113,15 @@ def test_a_session_is_archived_and_deleted(client: anthropic.Anthropic, world: W
     assert (deleted.id, deleted.type) == (session.id, "session_deleted")
     with pytest.raises(anthropic.NotFoundError):
         client.beta.sessions.retrieve(session.id)
+
+
+def test_what_cannot_be_kept_is_refused_and_says_why(client: anthropic.Anthropic, world: World) -> None:
+    budget = {"type": "limit", "max_list_cost": {"amount": "100", "currency": "USD"}}
+    for options, named in [
+        ({"budget": budget}, "budget"),
+        ({"vault_ids": ["vlt_1"]}, "vault_ids"),
+        ({"resources": [{"type": "file", "file_id": "file_1"}]}, "resources"),
+    ]:
+        with pytest.raises(anthropic.BadRequestError, match=named):
+            world.session(**options)
+    assert world.session(vault_ids=[], resources=[]).vault_ids == []

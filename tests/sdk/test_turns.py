@@ -222,3 +222,14 @@ def test_retries_are_told(world: World) -> None:
     assert (error.type, error.retry_status.type) == ("model_overloaded_error", "retrying")
     assert "recovered" in text(only(events, "agent.message"))
     assert events[-1].stop_reason.type == "end_turn"
+
+def test_an_outcome_is_told_to_the_model(world: World) -> None:
+    session = world.session()
+    rubric = {"type": "text", "content": "it says so"}
+    events = world.turn(session, {"type": "user.define_outcome", "description": "/say towards the outcome", "rubric": rubric})
+    outcome = only(events, "user.define_outcome")
+    assert outcome.outcome_id and outcome.max_iterations == 3 and outcome.processed_at
+    assert events[-1].stop_reason.type == "end_turn"
+    assert only(world.history(session), "user.define_outcome").id == outcome.id
+    started = world.session(initial_events=[{"type": "user.define_outcome", "description": "x", "rubric": rubric}])
+    assert started.status == "running"

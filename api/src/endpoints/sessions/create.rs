@@ -11,7 +11,7 @@ use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::served;
+use super::{no_budget, served};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::{JsonBody, nullable, part};
@@ -112,10 +112,7 @@ pub(crate) async fn create_session(
 
 /// Parts of the adopted API that would be silently ignored: refused instead.
 fn unsupported(input: &Create) -> Result<(), ApiError> {
-    let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
-    if given(&input.budget) {
-        return Err(ApiError::not_yet("budget"));
-    }
+    no_budget(input.budget.as_ref())?;
     if input.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
         return Err(ApiError::not_yet("resources"));
     }

@@ -9,7 +9,7 @@ use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{served, stored};
+use super::{no_budget, served, stored};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::{JsonBody, nullable};
@@ -55,9 +55,7 @@ pub(crate) async fn update_session(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let input: Update = body.parse()?;
-    if input.budget.as_ref().is_some_and(|budget| !budget.is_null()) {
-        return Err(ApiError::not_yet("budget"));
-    }
+    no_budget(input.budget.as_ref())?;
     if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
         return Err(ApiError::not_yet("vault_ids"));
     }
