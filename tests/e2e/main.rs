@@ -9,6 +9,8 @@ mod outputs;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]
+mod readonly;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod turns;
