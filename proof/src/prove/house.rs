@@ -114,6 +114,7 @@ impl House {
             .into_iter()
             .flat_map(|(name, value)| [name.to_owned(), value])
             .collect();
+        house.migrate(env, &args).await?;
         for index in 0..cluster.nodes {
             let node = Node::start(house.program("serve", &format!("serve-{index}"), env, &args)).await?;
             house.nodes.push(node);
@@ -136,6 +137,15 @@ impl House {
             bus: None,
             outages: None,
         }
+    }
+
+    /// Makes our schema: the processes of a cluster refuse to.
+    async fn migrate(&self, env: &[(String, String)], args: &[String]) -> Result<()> {
+        let mut program = self.program("migrate", "migrate", env, &[]);
+        program.args = args.to_vec();
+        let status = program.start()?.ended(DRAIN).await?;
+        anyhow::ensure!(status.success(), "the database cannot be migrated: {}", program.log());
+        Ok(())
     }
 
     /// With somebody who can stop the cluster's servers.

@@ -19,7 +19,7 @@ use rand::seq::IndexedRandom;
 
 pub use fault::{Fault, Sabotage};
 pub use house::{Cluster, House, Outages, sabotaged, stalled};
-pub use trace::Trace;
+pub use trace::{Trace, takeover};
 pub use verdict::{Latencies, Verdict};
 
 use crate::oracle::{self, Counters, Violation};
@@ -175,7 +175,7 @@ async fn judge(crowd: &Crowd, house: &House, losses: &[Loss]) -> Result<Judged> 
         judged.told.repeated += told.repeated;
         judged.told.pairs += told.pairs;
         for loss in losses.iter().filter(|loss| judged.trace.held(loss, session)) {
-            judged.takeover.extend(trace::takeover(&evidence.log, loss.at));
+            judged.takeover.extend(takeover(&evidence.log, loss.at));
         }
     }
     judged.counters.stale_at_log += judged.trace.stale_at_log;

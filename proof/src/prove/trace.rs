@@ -70,7 +70,8 @@ impl Trace {
     }
 
     /// Whether the process that was lost held the session then.
-    pub(super) fn held(&self, loss: &Loss, session: &str) -> bool {
+    #[must_use]
+    pub fn held(&self, loss: &Loss, session: &str) -> bool {
         let Some(log) = &loss.log else { return true };
         let claims = self.claims.get(session).map(Vec::as_slice).unwrap_or_default();
         let last = claims.iter().rfind(|(at, _)| *at <= loss.at);
@@ -89,7 +90,8 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// From a loss to the next record of a session that was at work then.
-pub(super) fn takeover(log: &[Value], lost: DateTime<Utc>) -> Option<Duration> {
+#[must_use]
+pub fn takeover(log: &[Value], lost: DateTime<Utc>) -> Option<Duration> {
     let (mut working, mut next) = (false, None);
     for event in log {
         let at = event["created_at"].as_str().and_then(time)?;

@@ -1,0 +1,105 @@
+//! A cluster of our own: its servers, and the install on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use async_trait::async_trait;
+use perennial_proof::prove::{Cluster, House, Outages};
+use perennial_tests::nats::Nats;
+use perennial_tests::postgres::Postgres;
+use tokio::sync::Mutex;
+
+/// Full counts, or a tenth.
+pub(crate) fn count(full: u64) -> u64 {
+    if std::env::var_os("PERENNIAL_TORTURE").is_some() {
+        full
+    } else {
+        full.div_ceil(10)
+    }
+}
+
+/// `PERENNIAL_SEED`, or one nobody chose; it is printed.
+pub(crate) fn seed(what: &str) -> u64 {
+    let chosen = std::env::var("PERENNIAL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = chosen.unwrap_or_else(perennial_proof::prove::fresh_seed);
+    println!("seed {seed} ({what})");
+    seed
+}
+
+/// Servers of a test.
+pub(crate) struct Place {
+    /// Where files are.
+    pub(crate) dir: tempfile::TempDir,
+    /// The database.
+    pub(crate) postgres: Arc<Mutex<Postgres>>,
+    /// The bus.
+    pub(crate) nats: Arc<Mutex<Nats>>,
+    postgres_url: String,
+    nats_url: String,
+}
+
+impl Place {
+    /// None where Postgres or NATS is not installed.
+    pub(crate) async fn new() -> Result<Option<Self>> {
+        let Some(postgres) = Postgres::start().await? else {
+            perennial_tests::not_run("cluster: Postgres is not installed")?;
+            return Ok(None);
+        };
+        let Some(nats) = Nats::start().await? else {
+            perennial_tests::not_run("cluster: nats-server is not installed")?;
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            dir: tempfile::tempdir()?,
+            postgres_url: postgres.url("postgres"),
+            nats_url: nats.url(),
+            postgres: Arc::new(Mutex::new(postgres)),
+            nats: Arc::new(Mutex::new(nats)),
+        }))
+    }
+
+    /// An install on them, with a schema and subjects of its own.
+    pub(crate) async fn house(&self, nodes: usize, workers: usize) -> Result<House> {
+        static HOUSES: AtomicU64 = AtomicU64::new(0);
+        let number = HOUSES.fetch_add(1, Ordering::Relaxed);
+        let cluster = Cluster {
+            database_url: self.postgres_url.clone(),
+            schema: format!("house_{number}"),
+            nats_url: Some(self.nats_url.clone()),
+            nats_prefix: format!("house_{number}"),
+            nodes,
+            workers,
+        };
+        let data_dir = self.dir.path().join(format!("data-{number}"));
+        House::cluster(&data_dir, &cluster, &[]).await
+    }
+
+    /// Who can crash the servers.
+    pub(crate) fn outages(&self) -> Box<dyn Outages> {
+        Box::new(Crashes {
+            postgres: self.postgres.clone(),
+            nats: self.nats.clone(),
+        })
+    }
+}
+
+struct Crashes {
+    postgres: Arc<Mutex<Postgres>>,
+    nats: Arc<Mutex<Nats>>,
+}
+
+#[async_trait]
+impl Outages for Crashes {
+    async fn crash_database(&mut self) -> Result<()> {
+        let mut postgres = self.postgres.lock().await;
+        postgres.stop_immediate().await?;
+        postgres.run().await
+    }
+
+    async fn crash_bus(&mut self) -> Result<()> {
+        let mut nats = self.nats.lock().await;
+        nats.kill().await?;
+        nats.run().await
+    }
+}

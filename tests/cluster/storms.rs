@@ -1,0 +1,116 @@
+//! Clients that go away in the middle of a request, and more requests than there are connections: nothing is poisoned, nothing
+//! is lost, and no worker loses its lease.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use perennial_proof::proxy::Faults;
+use perennial_tests::client::{id, message};
+use perennial_tests::oracle::{Counters, Evidence, Post, check};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::place::{Place, count, seed};
+
+#[tokio::test]
+async fn cancelled_requests_poison_no_connection() -> Result<()> {
+    let Some(place) = Place::new().await? else {
+        return Ok(());
+    };
+    let house = place.house(2, 1).await?;
+    let doors = house.doors().requests;
+    let (agent, environment) = doors[0].agent_and_environment("rehearsal-1").await?;
+    let session = doors[0].session(&agent, &environment).await?;
+    let path = format!("/v1/sessions/{session}/events");
+    let mut rng = StdRng::seed_from_u64(seed("cancelled"));
+    let (storm, mut answered) = (count(1_000), 0);
+    let mut posts = Vec::new();
+    for request in 0..storm {
+        let door = &doors[rng.random_range(0..2)];
+        let key = format!("storm-{request}");
+        // Dropping the future closes the connection under the request.
+        let patience = Duration::from_micros(rng.random_range(0..6_000));
+        let (text, other) = (message(&format!("/say {request}")), serde_json::json!({"title": key}));
+        let answer = match request % 3 {
+            0 => tokio::time::timeout(patience, door.post_once(&path, &key, &text)).await,
+            1 => tokio::time::timeout(patience, door.post(&format!("/v1/sessions/{session}"), &other)).await,
+            _ => tokio::time::timeout(patience, door.get("/v1/sessions?limit=20")).await,
+        };
+        let Ok(Ok(answer)) = answer else { continue };
+        assert!(answer.status < 500, "{answer:?}");
+        answered += 1;
+        if request % 3 == 0 {
+            let ids = vec![id(&answer.ok()?["data"][0])?];
+            posts.push(Post { key, ids });
+        }
+    }
+    // Whatever connection comes next is whole: more requests than a pool holds, all at once.
+    let after: Vec<_> = (0..64)
+        .map(|request| doors[request % 2].say(&session, "/say after"))
+        .collect();
+    for said in futures_util::future::join_all(after).await {
+        said?;
+    }
+    doors[0].until_idle(&session, 0, Duration::from_secs(120)).await?;
+    let evidence = Evidence {
+        log: doors[1].log(&session).await?,
+        posts,
+        at_rest: true,
+        ..Evidence::default()
+    };
+    let violations = check(&evidence, &mut Counters::default());
+    println!(
+        "cancelled: {storm} requests, {answered} of them answered in time, {} violations",
+        violations.len()
+    );
+    assert_eq!(violations, []);
+    assert!(answered > 0 && answered < storm, "the storm cancels all or nothing");
+    house.close().await;
+    Ok(())
+}
+
+/// The database answers late while ten times as many requests come as there are connections: some are told to come back, none
+/// waits for ever, and the worker keeps its lease, because renewing has a connection of its own.
+#[tokio::test]
+async fn an_exhausted_pool_sheds_load_and_keeps_leases() -> Result<()> {
+    let Some(place) = Place::new().await? else {
+        return Ok(());
+    };
+    let house = place.house(2, 1).await?;
+    let doors = house.doors().requests;
+    let (agent, environment) = doors[0].agent_and_environment("rehearsal-1").await?;
+    let working = doors[0].session(&agent, &environment).await?;
+    doors[0].say(&working, "/sleep 6000\n/say still here").await?;
+    let database = house.database().expect("a cluster has a database");
+    database.set(Faults {
+        latency: Duration::from_millis(150),
+        ..Faults::default()
+    });
+    let requests = count(4_000);
+    let sent: Vec<_> = (0..requests)
+        .map(|request| doors[usize::try_from(request).unwrap_or(0) % 2].get("/v1/sessions?limit=1"))
+        .collect();
+    let (mut served, mut shed) = (0u64, 0u64);
+    for answer in futures_util::future::join_all(sent).await {
+        let answer = answer?;
+        match answer.status {
+            200 => served += 1,
+            503 => {
+                assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+                shed += 1;
+            }
+            _ => panic!("{answer:?}"),
+        }
+    }
+    database.heal();
+    let (events, _) = doors[0].until_idle(&working, 0, Duration::from_secs(60)).await?;
+    let requests_to_model = events
+        .iter()
+        .filter(|event| event["type"] == "span.model_request_start")
+        .count();
+    println!("exhausted pool: {requests} requests, {served} served, {shed} told to come back");
+    assert_eq!(requests_to_model, 1, "the worker lost its lease: {events:#?}");
+    assert!(served > 0);
+    house.close().await;
+    Ok(())
+}
