@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::output;
 
 pub use find::Server;
-pub use sse::{Feed, Frame};
+pub use sse::{Changes, Feed, Frame};
 
 /// A connection to a server.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ impl Client {
     }
 
     /// Opens an event stream; the response's body is still to be read.
-    async fn open(&self, path: &str, query: Query<'_>, last: Option<u64>) -> Result<reqwest::Response, Error> {
+    async fn open(&self, path: &str, query: Query<'_>, last: Option<&str>) -> Result<reqwest::Response, Error> {
         let server = self.server()?;
         let mut request = self
             .http
@@ -172,7 +172,7 @@ impl Client {
             .header("accept", "text/event-stream")
             .query(query);
         if let Some(last) = last {
-            request = request.header("last-event-id", last.to_string());
+            request = request.header("last-event-id", last);
         }
         let response = request.send().await.map_err(|error| server.unreachable(error))?;
         let status = response.status();

@@ -38,6 +38,13 @@ pub struct Session {
     pub perennial: Option<SessionExtension>,
 }
 
+/// What is left of a deleted session.
+#[derive(Debug, Deserialize)]
+pub struct Deleted {
+    /// Id.
+    pub id: String,
+}
+
 /// What our server says beyond the adopted API.
 #[derive(Debug, Deserialize)]
 pub struct SessionExtension {

@@ -1,4 +1,4 @@
-//! A session's event stream, resumed by `Last-Event-ID` after whatever happened to the connection or the server.
+//! Event streams, resumed by `Last-Event-ID` after whatever happened to the connection or the server.
 
 use std::pin::Pin;
 
@@ -22,12 +22,13 @@ pub struct Frame {
 
 type Events = Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>;
 
-/// A stream that never ends by itself.
-pub struct Feed {
+/// An event stream that never ends by itself: connected again, behind the last event seen, whatever happens.
+struct Stubborn {
     client: Client,
     path: String,
-    /// Seq of the last event seen.
-    last: u64,
+    query: Vec<(&'static str, String)>,
+    /// Id of the last event seen.
+    last: Option<String>,
     connected: bool,
     events: Option<Events>,
     retries: Retries,
@@ -35,27 +36,22 @@ pub struct Feed {
     pause: bool,
 }
 
-impl Feed {
-    /// A stream of what follows `after`, with previews of messages. Connects with the first `next`.
-    pub fn new(client: Client, session: &str, after: u64) -> Self {
+impl Stubborn {
+    fn new(client: Client, path: String, query: Vec<(&'static str, String)>, last: Option<String>) -> Self {
         Self {
             retries: Retries::new(limits::PATIENCE),
             client,
-            path: format!("/v1/sessions/{session}/events/stream"),
-            last: after,
+            path,
+            query,
+            last,
             connected: false,
             events: None,
             pause: false,
         }
     }
 
-    /// Seq of the last event given out.
-    pub const fn last(&self) -> u64 {
-        self.last
-    }
-
     /// The next event. Waits for a server that restarts, for a bounded time. Safe to drop and call again.
-    pub async fn next(&mut self) -> Result<Frame, Error> {
+    async fn next(&mut self) -> Result<Event, Error> {
         loop {
             if self.pause {
                 self.retries.pause().await;
@@ -75,9 +71,11 @@ impl Feed {
                 Some(Ok(event)) if event.event == "ping" || event.data.is_empty() => {}
                 Some(Ok(event)) => {
                     self.retries.progress();
-                    if let Some(frame) = self.frame(event) {
-                        return Ok(frame);
+                    // Events without an id repeat the one before, as the SSE specification says.
+                    if !event.id.is_empty() {
+                        self.last = Some(event.id.clone());
                     }
+                    return Ok(event);
                 }
                 Some(Err(_)) | None => {
                     // Cut off: by a restart, or because we were too slow. The next connection goes on where this one ended.
@@ -101,18 +99,7 @@ impl Feed {
         if self.events.is_some() {
             return Ok(());
         }
-        // Extensions too: without them the last number seen could stay below the head, and resting could not be told.
-        let mut query = vec![
-            ("event_deltas[]", "agent.message".to_owned()),
-            ("include", "extensions".to_owned()),
-        ];
-        let resume = if self.connected {
-            Some(self.last)
-        } else {
-            query.push(("after", self.last.to_string()));
-            None
-        };
-        let response = self.client.open(&self.path, &query, resume).await?;
+        let response = self.client.open(&self.path, &self.query, self.last.as_deref()).await?;
         self.retries.connected();
         self.connected = true;
         let events = response.bytes_stream().eventsource();
@@ -121,9 +108,46 @@ impl Feed {
         })));
         Ok(())
     }
+}
+
+/// The stream of one session.
+pub struct Feed {
+    stream: Stubborn,
+    /// Seq of the last event seen.
+    last: u64,
+}
+
+impl Feed {
+    /// A stream of what follows `after`, with previews of messages. Connects with the first `next`.
+    pub fn new(client: Client, session: &str, after: u64) -> Self {
+        let path = format!("/v1/sessions/{session}/events/stream");
+        // Extensions too: without them the last number seen could stay below the head, and resting could not be told.
+        let query = vec![
+            ("event_deltas[]", "agent.message".to_owned()),
+            ("include", "extensions".to_owned()),
+        ];
+        Self {
+            stream: Stubborn::new(client, path, query, Some(after.to_string())),
+            last: after,
+        }
+    }
+
+    /// Seq of the last event given out.
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The next event. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Frame, Error> {
+        loop {
+            let event = self.stream.next().await?;
+            if let Some(frame) = self.frame(event) {
+                return Ok(frame);
+            }
+        }
+    }
 
     fn frame(&mut self, event: Event) -> Option<Frame> {
-        // Previews carry no id of their own; the parser then repeats the last one, as the SSE specification says.
         let preview = matches!(event.event.as_str(), "event_start" | "event_delta");
         let seq = if preview { None } else { event.id.parse().ok() };
         if let Some(seq) = seq {
@@ -134,6 +158,26 @@ impl Feed {
         }
         Some(Frame {
             seq,
+            kind: event.event,
+            text: event.data,
+        })
+    }
+}
+
+/// The stream of all sessions: as they are, then as they change.
+pub struct Changes(Stubborn);
+
+impl Changes {
+    /// Connects with the first `next`.
+    pub fn new(client: Client) -> Self {
+        Self(Stubborn::new(client, "/v1/feed".to_owned(), Vec::new(), None))
+    }
+
+    /// The next event: `session`, `session_deleted` or `live`.
+    pub async fn next(&mut self) -> Result<Frame, Error> {
+        let event = self.0.next().await?;
+        Ok(Frame {
+            seq: None,
             kind: event.event,
             text: event.data,
         })

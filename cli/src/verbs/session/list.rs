@@ -4,10 +4,12 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use crate::client::pages::typed;
-use crate::client::resources::Session;
+use crate::client::resources::{Deleted, Session};
+use crate::client::{Changes, Frame};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
+use crate::render::sanitize;
 use crate::verbs::Context;
 
 #[derive(Debug, Args)]
@@ -24,10 +26,16 @@ pub struct ListArgs {
     /// Archived ones too
     #[arg(long, short)]
     all: bool,
+    /// Every session, then each one again whenever it changes, until Ctrl-C
+    #[arg(long, short, conflicts_with_all = ["limit", "status", "agent", "all"])]
+    follow: bool,
 }
 
-/// Prints a table.
+/// Prints a table, or lines without an end.
 pub async fn run(context: &Context, args: ListArgs) -> Result<Exit, Error> {
+    if args.follow {
+        return follow(context).await;
+    }
     let mut query: Vec<(&str, String)> = args.status.into_iter().map(|status| ("statuses[]", status)).collect();
     query.extend(args.agent.map(|agent| ("agent_id", agent)));
     query.extend(args.all.then(|| ("include_archived", "true".to_owned())));
@@ -62,6 +70,44 @@ pub async fn run(context: &Context, args: ListArgs) -> Result<Exit, Error> {
     let rows: Vec<Vec<String>> = sessions.into_iter().map(row).collect();
     output::table(&["SESSION", "STATUS", "CHANGED", "AGENT", "MODEL", "TITLE"], &rows)?;
     Ok(Exit::Done)
+}
+
+/// One line for every change.
+async fn follow(context: &Context) -> Result<Exit, Error> {
+    let mut changes = Changes::new(context.client()?);
+    loop {
+        let frame = changes.next().await?;
+        if context.json {
+            output::line(&frame.text)?;
+            continue;
+        }
+        match frame.kind.as_str() {
+            "session" => {
+                let session: Session = parsed(&frame)?;
+                changed(
+                    &session.id,
+                    session.state(),
+                    &session.agent.name,
+                    session.title.as_deref(),
+                )?;
+            }
+            "session_deleted" => changed(&parsed::<Deleted>(&frame)?.id, "deleted", "", None)?,
+            _ => {}
+        }
+    }
+}
+
+fn parsed<'a, T: serde::Deserialize<'a>>(frame: &'a Frame) -> Result<T, Error> {
+    serde_json::from_str(&frame.text).map_err(|error| Error::Answer {
+        what: format!("an event of type {}", frame.kind),
+        detail: error.to_string(),
+    })
+}
+
+fn changed(id: &str, state: &str, agent: &str, title: Option<&str>) -> Result<(), Error> {
+    let title = title.unwrap_or_default();
+    let text = sanitize(&format!("{id}  {state:15}  {agent:15}  {title}")).replace('\n', " ");
+    output::line(text.trim_end())
 }
 
 /// `12s`, `3m`, `5h`, `2d` ago.
