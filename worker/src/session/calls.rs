@@ -61,7 +61,11 @@ impl Session {
         let ports = self.ports.clone();
         self.in_flight.insert(call_id);
         self.running.spawn(async move {
-            let ended = ports.router.call(order.clone()).await;
+            let ended = match ports.router.call(order.clone()).await {
+                // The line was lost, which is no outcome: the call may go on, and its executor knows.
+                Err(CallError::Unknown(_)) => settle(ports.router.as_ref(), order.clone()).await,
+                ended => ended,
+            };
             (call_id, kept(&ports, &order, ended).await)
         });
     }
