@@ -114,7 +114,9 @@ async fn a_restart_costs_latency_only() {
     let (mut there, mut here) = (hears_it.subscribe(key), says.subscribe(key));
     hears(&mut there, &Notice::Lagged).await;
     hears(&mut here, &Notice::Lagged).await;
-    for round in 1..=5 {
+    let full = std::env::var_os("PERENNIAL_TORTURE").is_some();
+    let rounds = if full { 50 } else { 5 };
+    for round in 1..=rounds {
         server.kill().await.unwrap();
         until("the loss is noticed", || {
             !says.is_connected() && !hears_it.is_connected()
@@ -136,7 +138,8 @@ async fn a_restart_costs_latency_only() {
         hears(&mut there, &Notice::Hint { seq: round * 10 + 1 }).await;
     }
     let counts = says.counts();
-    assert!(counts.connects >= 6 && counts.dropped == 5, "{counts:?}");
+    assert!(counts.connects > rounds && counts.dropped == rounds, "{counts:?}");
+    println!("NATS restarts: {rounds}, nothing missed");
 }
 
 #[tokio::test]
