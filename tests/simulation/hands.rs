@@ -1,0 +1,452 @@
+//! The executor, simulated: journal, epochs, processes and the ledger of what they did. It answers as
+//! `executor/src/session` and `router/src/dispatch.rs` do; the real ones are met in ring 2.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use perennial_engine::ports::{CallError, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_proof::oracle::{Resource, StaleWrite};
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::event::Permission;
+use perennial_schema::tool::{Effect, Outcome};
+use perennial_schema::{EventId, ExecutorId, JournalId, SessionId};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use crate::plan::{Fault, Op};
+use crate::world::{Gate, Sabotage, World, sleep};
+
+/// The executor's number among the nodes.
+pub(crate) const NODE: usize = 100;
+/// Its name: all nodes are on its host.
+pub(crate) const EXECUTOR: ExecutorId = ExecutorId::from_uuid(Uuid::from_u128(1));
+/// How long a call waits for an executor that is away.
+const ATTACH_WAIT: u64 = 500;
+
+type CallKey = (SessionId, EventId);
+
+/// The executor: one for all workers.
+pub(crate) struct Hands {
+    world: Arc<World>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    journal_id: u64,
+    away: bool,
+    highest: BTreeMap<SessionId, u64>,
+    journal: BTreeMap<CallKey, Entry>,
+    running: BTreeMap<CallKey, Running>,
+    /// The world: what tools did, by session.
+    effects: BTreeMap<SessionId, Vec<String>>,
+    /// The journal's lines, for the oracle.
+    lines: BTreeMap<SessionId, Vec<Value>>,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Started,
+    Done(Outcome),
+}
+
+struct Running {
+    /// The newest lease that asked for it.
+    epoch: u64,
+    waiters: Vec<oneshot::Sender<Outcome>>,
+    process: Option<AbortHandle>,
+}
+
+/// What the executor says at once; who waits hears more, or that the link broke.
+enum Word {
+    Wait(oneshot::Receiver<Outcome>),
+    Done(Outcome),
+    NeverStarted,
+    Lost,
+    Stale,
+}
+
+impl Hands {
+    pub(crate) fn new(world: &Arc<World>) -> Arc<Self> {
+        Arc::new(Self {
+            world: Arc::clone(world),
+            inner: Mutex::default(),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn effects(&self, session: SessionId) -> Vec<String> {
+        self.inner().effects.get(&session).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn lines(&self, session: SessionId) -> Vec<Value> {
+        self.inner().lines.get(&session).cloned().unwrap_or_default()
+    }
+
+    fn placement(&self) -> Placement {
+        Placement {
+            executor_id: EXECUTOR,
+            journal_id: JournalId::from_uuid(Uuid::from_u128(u128::from(self.inner().journal_id))),
+        }
+    }
+
+    /// The executor's process dies; what ran is gone, the disk stays. It is back after a while.
+    pub(crate) fn crash(self: &Arc<Self>, rebuilt: bool) {
+        let mut inner = self.inner();
+        inner.away = true;
+        let running = std::mem::take(&mut inner.running);
+        if rebuilt {
+            inner.journal_id += 1;
+            inner.journal.clear();
+            inner.highest.clear();
+        }
+        drop(inner);
+        for process in running.into_values().filter_map(|running| running.process) {
+            process.abort();
+        }
+        let hands = Arc::clone(self);
+        tokio::spawn(async move {
+            let (decision, _) = hands.world.decide(NODE, Op::Ends);
+            sleep(20 + hands.world.roll(decision, 2) % 900).await;
+            hands.inner().away = false;
+        });
+    }
+
+    /// Waits for the executor named at dispatch; false when it stays away.
+    async fn attached(&self) -> bool {
+        for _ in 0..ATTACH_WAIT / 20 {
+            if !self.inner().away {
+                return true;
+            }
+            sleep(20).await;
+        }
+        !self.inner().away
+    }
+
+    /// The high-water mark (I4).
+    fn admit(&self, order: &Order) -> bool {
+        let session = order.key.session;
+        let mut inner = self.inner();
+        let highest = inner.highest.entry(session).or_default();
+        let seen = *highest;
+        *highest = seen.max(order.epoch);
+        if order.epoch < seen {
+            drop(inner);
+            self.world.count("executor refused an old epoch");
+            let (at, epoch, accepted) = (Resource::Executor, order.epoch, false);
+            self.world
+                .learn(order.key, |facts| facts.stale.push(StaleWrite { at, epoch, accepted }));
+            return false;
+        }
+        if order.epoch > seen {
+            let line = json!({"epoch": order.epoch});
+            inner.lines.entry(session).or_default().push(line);
+        }
+        true
+    }
+
+    fn known(&self, key: CallKey) -> Option<Entry> {
+        let forgets = self.world.sabotage == Sabotage::NoJournal;
+        self.inner().journal.get(&key).cloned().filter(|_| !forgets)
+    }
+
+    fn attach(&self, key: CallKey, epoch: u64) -> Option<oneshot::Receiver<Outcome>> {
+        if self.world.sabotage == Sabotage::NoJournal {
+            return None;
+        }
+        let mut inner = self.inner();
+        let running = inner.running.get_mut(&key)?;
+        running.epoch = running.epoch.max(epoch);
+        let (waiter, heard) = oneshot::channel();
+        running.waiters.push(waiter);
+        drop(inner);
+        self.world.count("call attached");
+        Some(heard)
+    }
+
+    /// A call arrives.
+    fn take(self: &Arc<Self>, order: &Order) -> Word {
+        let key = (order.key.session, order.call_id);
+        if !self.admit(order) {
+            return Word::Stale;
+        }
+        if let Some(heard) = self.attach(key, order.epoch) {
+            return Word::Wait(heard);
+        }
+        match self.known(key) {
+            Some(Entry::Done(outcome)) => Word::Done(outcome),
+            Some(Entry::Started) if order.effect == Effect::Once => Word::Lost,
+            Some(Entry::Started) | None => {
+                let (waiter, heard) = oneshot::channel();
+                self.inner().running.insert(
+                    key,
+                    Running {
+                        epoch: order.epoch,
+                        waiters: vec![waiter],
+                        process: None,
+                    },
+                );
+                let process = tokio::spawn(run(Arc::clone(self), order.clone())).abort_handle();
+                if let Some(running) = self.inner().running.get_mut(&key) {
+                    running.process = Some(process);
+                }
+                Word::Wait(heard)
+            }
+        }
+    }
+
+    /// A question arrives.
+    fn ask(&self, order: &Order) -> Word {
+        let key = (order.key.session, order.call_id);
+        if !self.admit(order) {
+            return Word::Stale;
+        }
+        if let Some(heard) = self.attach(key, order.epoch) {
+            return Word::Wait(heard);
+        }
+        match self.known(key) {
+            Some(Entry::Done(outcome)) => Word::Done(outcome),
+            Some(Entry::Started) => Word::Lost,
+            None => Word::NeverStarted,
+        }
+    }
+
+    fn line(&self, session: SessionId, line: Value) {
+        self.inner().lines.entry(session).or_default().push(line);
+    }
+
+    fn ends(&self, order: &Order, outcome: &Outcome) {
+        let key = (order.key.session, order.call_id);
+        if order.effect != Effect::Read {
+            self.inner().journal.insert(key, Entry::Done(outcome.clone()));
+            self.line(order.key.session, json!({"result": {"call_id": order.call_id}}));
+        }
+        let running = self.inner().running.remove(&key);
+        for waiter in running.into_iter().flat_map(|running| running.waiters) {
+            let _gone = waiter.send(outcome.clone());
+        }
+    }
+
+    /// The executor's own crash points; true when it died there.
+    fn dies(self: &Arc<Self>, at: Op) -> bool {
+        let fault = self.world.decide(NODE, at).1;
+        match fault {
+            Some(Fault::HandsCrash) => self.crash(false),
+            Some(Fault::HandsRebuilt) => self.crash(true),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// A call's process: `started` on disk, act, `result` on disk, answer.
+async fn run(hands: Arc<Hands>, order: Order) {
+    let session = order.key.session;
+    let input: Value = order.input.parse().unwrap_or_default();
+    tokio::task::yield_now().await;
+    if hands.dies(Op::Begins) {
+        return;
+    }
+    if order.effect != Effect::Read {
+        let key = (session, order.call_id);
+        let epoch = hands
+            .inner()
+            .running
+            .get(&key)
+            .map_or(order.epoch, |running| running.epoch);
+        hands.inner().journal.insert(key, Entry::Started);
+        let line = json!({"started": {"call_id": order.call_id, "epoch": epoch, "effect": order.effect}});
+        hands.line(session, line);
+    }
+    let command = input["command"].as_str().unwrap_or_default();
+    let millis = command
+        .strip_prefix("sleep 0.")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .unwrap_or(0);
+    sleep(millis).await;
+    if hands.dies(Op::Acts) {
+        return;
+    }
+    if let Some((_, mark)) = command
+        .strip_suffix(" >> ledger")
+        .and_then(|line| line.rsplit_once("echo "))
+    {
+        let mut inner = hands.inner();
+        inner.effects.entry(session).or_default().push(mark.to_owned());
+    }
+    if hands.dies(Op::Ends) {
+        return;
+    }
+    hands.ends(&order, &Outcome::text("done", false));
+}
+
+/// The executor as one node reaches it.
+pub(crate) struct Reach {
+    pub(crate) gate: Gate,
+    pub(crate) hands: Arc<Hands>,
+}
+
+impl Reach {
+    fn strikes(&self, fault: Option<Fault>) {
+        match fault {
+            Some(Fault::HandsCrash) => self.hands.crash(false),
+            Some(Fault::HandsRebuilt) => self.hands.crash(true),
+            _ => {}
+        }
+    }
+
+    fn knows(&self, order: &Order) -> bool {
+        let knows = self.hands.placement().journal_id == order.placement.journal_id;
+        if !knows {
+            self.gate.world.count("journal is another");
+        }
+        knows
+    }
+}
+
+fn unknown(why: &str) -> CallError {
+    CallError::Unknown(why.to_owned())
+}
+
+#[async_trait]
+impl Router for Reach {
+    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
+        let tool = |name: &str, lane, permission, effect| ToolSpec {
+            name: name.to_owned(),
+            description: String::new(),
+            input_schema: json!({"type": "object"}),
+            lane,
+            permission,
+            effect,
+        };
+        vec![
+            tool("bash", Lane::Executor, Permission::Allow, Effect::Once),
+            tool("ask", Lane::Executor, Permission::Ask, Effect::Once),
+            tool("note", Lane::Executor, Permission::Allow, Effect::Idempotent),
+            tool("look", Lane::Executor, Permission::Allow, Effect::Read),
+            tool("weather", Lane::Client, Permission::Allow, Effect::Once),
+        ]
+    }
+
+    async fn place(&self, _: SessionKey, _: &EnvironmentConfig) -> Result<Placement, String> {
+        let fault = self.gate.enter(Op::Place).await.ok().flatten();
+        let placed = self.hands.attached().await.then(|| self.hands.placement());
+        self.gate.leave(fault).await;
+        placed.ok_or_else(|| "no executor is attached to run this tool".into())
+    }
+
+    async fn call(&self, order: Order) -> Result<Outcome, CallError> {
+        let fault = self.gate.enter(Op::Call).await.ok().flatten();
+        if !self.hands.attached().await {
+            return Err(unknown("the executor named at dispatch is not attached"));
+        }
+        if !self.knows(&order) {
+            return Err(unknown("the executor named at dispatch has lost its journal"));
+        }
+        // On the wire from here on: it arrives whether or not its sender lives to hear of it.
+        let (hands, world) = (Arc::clone(&self.hands), Arc::clone(&self.gate.world));
+        let sent = tokio::spawn(async move {
+            let (decision, _) = world.decide(NODE, Op::Cancel);
+            if world.roll(decision, 3).is_multiple_of(4) {
+                sleep(world.roll(decision, 4) % 300).await;
+            }
+            // A link that broke meanwhile carries nothing.
+            if hands.inner().away || hands.placement().journal_id != order.placement.journal_id {
+                return None;
+            }
+            Some(hands.take(&order))
+        });
+        self.strikes(fault);
+        if fault == Some(Fault::LinkCut) {
+            return Err(unknown("the executor went away"));
+        }
+        let word = sent.await.ok().flatten();
+        let outcome = match word {
+            Some(Word::Wait(heard)) => heard.await.map_err(|_| unknown("the executor went away")),
+            Some(Word::Done(outcome)) => Ok(outcome),
+            Some(Word::Stale) => Err(CallError::Fenced),
+            Some(Word::Lost) => Err(unknown("an earlier process started this call and its outcome is lost")),
+            Some(Word::NeverStarted) | None => Err(unknown("the executor went away")),
+        };
+        self.gate.leave(fault).await;
+        outcome
+    }
+
+    async fn settle(&self, order: Order) -> Result<Settled, CallError> {
+        let fault = self.gate.enter(Op::Settle).await.ok().flatten();
+        let world = &self.gate.world;
+        let mut strikes = fault;
+        let settled = loop {
+            let doubt = |why: &str| Settled::InDoubt {
+                reason: format!("The outcome of this call is unknown: {why}."),
+            };
+            if !self.hands.attached().await {
+                break Ok(doubt("the executor that was given this call is gone"));
+            }
+            if !self.knows(&order) {
+                break Ok(doubt("the executor that was given this call was rebuilt"));
+            }
+            let word = self.hands.ask(&order);
+            self.strikes(strikes.take());
+            match word {
+                Word::Wait(heard) => match heard.await {
+                    Ok(outcome) => break Ok(Settled::Done(outcome)),
+                    Err(_) => continue,
+                },
+                Word::Done(outcome) => {
+                    world.count("settled: done");
+                    break Ok(Settled::Done(outcome));
+                }
+                Word::NeverStarted => {
+                    world.count("settled: never started");
+                    break Ok(Settled::NeverStarted);
+                }
+                Word::Lost => {
+                    world.count("settled: lost");
+                    break Ok(doubt("it was started, and the executor lost it"));
+                }
+                Word::Stale => break Err(CallError::Fenced),
+            }
+        };
+        self.gate.leave(fault).await;
+        settled
+    }
+
+    async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
+        let fault = self.gate.enter(Op::Cancel).await.ok().flatten();
+        let call = (key.session, call_id);
+        let highest = self.hands.inner().highest.get(&key.session).copied().unwrap_or(0);
+        let process = self
+            .hands
+            .inner()
+            .running
+            .get(&call)
+            .and_then(|running| running.process.clone());
+        if epoch >= highest
+            && let Some(process) = process
+        {
+            self.gate.world.count("call cancelled");
+            process.abort();
+            let outcome = Outcome::text("[cancelled (asked to stop)]", true);
+            self.hands.inner().journal.insert(call, Entry::Done(outcome.clone()));
+            let running = self.hands.inner().running.remove(&call);
+            for waiter in running.into_iter().flat_map(|running| running.waiters) {
+                let _gone = waiter.send(outcome.clone());
+            }
+        }
+        self.gate.leave(fault).await;
+    }
+
+    async fn copy_workspace(&self, _: SessionId, _: SessionId, _: Option<ExecutorId>) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: SessionId, _: Option<ExecutorId>) {}
+}
