@@ -202,7 +202,9 @@ impl Pool<'_> {
                 let watch = self.lease.hold(row.key, row.epoch, row.head);
                 self.alone.next = Some((row, watch));
             } else {
-                let again = self.worker.ports.clock.now().plus_millis(limits::ALONE_PAUSE_MILLIS);
+                // From a time of the log's clock: ours may be an hour wrong. What waited long is put off again until it is ahead.
+                let ready = row.ready_at.unwrap_or(row.updated_at);
+                let again = ready.plus_millis(limits::ALONE_PAUSE_MILLIS);
                 self.put_back(&row, Ready::At(again)).await;
             }
         }
