@@ -46,8 +46,9 @@ impl Running {
         }
     }
 
-    /// The result will be told on this link too, once.
-    pub(crate) fn attach(&mut self, link: Link) {
+    /// The result will be told on this link too, once. From now on it is done in the name of the newest lease that asked.
+    pub(crate) fn attach(&mut self, link: Link, epoch: u64) {
+        self.epoch = self.epoch.max(epoch);
         if !self.waiters.contains(&link) {
             self.waiters.push(link);
         }

@@ -207,7 +207,7 @@ impl Session {
             if running.args_hash != call.args_hash {
                 return Err(Refusal::OtherArguments);
             }
-            running.attach(link.clone());
+            running.attach(link.clone(), call.epoch);
             return Ok(());
         }
         let (call_id, hash) = (call.call_id, call.args_hash.clone());
@@ -315,7 +315,7 @@ impl Session {
         if state == CallState::Running
             && let Some(running) = self.running.get_mut(&settle.call_id)
         {
-            running.attach(link.clone());
+            running.attach(link.clone(), settle.epoch);
         }
         let (session, call_id) = (self.id, settle.call_id);
         link.send(FromExecutor::Settled {
