@@ -40,7 +40,7 @@ use crate::journal::Journal;
 pub use crate::limits::Limits;
 use crate::outputs::Outputs;
 use crate::process::{JOURNAL_MARKER, Spawner, StillAlive};
-use crate::serve::House;
+use crate::serve::{House, Store};
 use crate::shells::Shells;
 use crate::workspace::{Workspaces, private_dir};
 
@@ -119,22 +119,22 @@ impl Executor {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let data_dir = config.data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || open_store(&data_dir)).await;
-        let (journal, workspaces, outputs) = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
+        let store = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
         let (contained, uncontained_reason) = match config.sandbox {
             Sandbox::Off => (None, Some("the sandbox is switched off".to_owned())),
-            Sandbox::Auto => match sandbox::probe(&config.path, &workspaces.data_dir, config.home.as_deref()).await {
-                Ok(sandbox) => (Some(sandbox), None),
-                Err(reason) => (None, Some(reason)),
-            },
+            Sandbox::Auto => {
+                match sandbox::probe(&config.path, &store.workspaces.data_dir, config.home.as_deref()).await {
+                    Ok(sandbox) => (Some(sandbox), None),
+                    Err(reason) => (None, Some(reason)),
+                }
+            }
         };
         let spawner = Spawner::start(Handle::current()).map_err(OpenError::Spawner)?;
         let shells = Shells::new(config.limits.shells);
         Ok(Self {
             house: Arc::new(House::new(
                 config,
-                journal,
-                workspaces,
-                outputs,
+                store,
                 contained,
                 uncontained_reason,
                 spawner,
@@ -215,7 +215,7 @@ impl Drop for Executor {
     }
 }
 
-fn open_store(data_dir: &std::path::Path) -> Result<(Journal, Workspaces, Outputs), OpenError> {
+fn open_store(data_dir: &std::path::Path) -> Result<Store, OpenError> {
     private_dir(data_dir).map_err(OpenError::Journal)?;
     let journal = Journal::open(data_dir).map_err(OpenError::Journal)?;
     let killed =
@@ -229,5 +229,9 @@ fn open_store(data_dir: &std::path::Path) -> Result<(Journal, Workspaces, Output
     let workspaces = Workspaces::open(data_dir).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);
     let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
-    Ok((journal, workspaces, outputs))
+    Ok(Store {
+        journal,
+        workspaces,
+        outputs,
+    })
 }

@@ -25,6 +25,13 @@ use crate::shells::Shells;
 use crate::workspace::Workspaces;
 use crate::{Config, SYSTEM_PATH, copy};
 
+/// What is on disk.
+pub(crate) struct Store {
+    pub(crate) journal: Journal,
+    pub(crate) workspaces: Workspaces,
+    pub(crate) outputs: Outputs,
+}
+
 /// What all sessions and links share.
 #[derive(Debug)]
 pub(crate) struct House {
@@ -50,9 +57,7 @@ pub(crate) struct House {
 impl House {
     pub(crate) fn new(
         config: Config,
-        journal: Journal,
-        workspaces: Workspaces,
-        outputs: Outputs,
+        store: Store,
         sandbox: Option<Sandbox>,
         uncontained_reason: Option<String>,
         spawner: Spawner,
@@ -61,9 +66,9 @@ impl House {
         Self {
             slots: Arc::new(Semaphore::new(config.limits.calls)),
             config,
-            journal,
-            workspaces,
-            outputs,
+            journal: store.journal,
+            workspaces: store.workspaces,
+            outputs: store.outputs,
             sandbox,
             uncontained_reason,
             spawner,
