@@ -1,6 +1,6 @@
 //! Agents: versions that never change, pages newest first, tenants apart.
 
-use perennial_api::accounts::{Accounts as _, AccountsError, Listing};
+use perennial_api::accounts::{AccountsError, Listing};
 use perennial_engine::ports::TimeBounds;
 use perennial_schema::AgentId;
 

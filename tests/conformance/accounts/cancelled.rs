@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use perennial_api::accounts::Accounts as _;
-
 use super::fixture::{Books, agent};
 use super::on_every_database;
 

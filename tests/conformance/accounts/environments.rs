@@ -1,6 +1,6 @@
 //! Environments: names are unique among those in use.
 
-use perennial_api::accounts::{Accounts as _, AccountsError, Listing};
+use perennial_api::accounts::{AccountsError, Listing};
 use perennial_engine::ports::TimeBounds;
 
 use super::fixture::{Books, at, environment, workspace};

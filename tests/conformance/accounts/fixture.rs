@@ -25,7 +25,11 @@ pub(crate) struct Books {
 
 #[derive(Clone)]
 enum Database {
-    Sqlite(SqlitePool, Arc<(Sqlite, tempfile::TempDir)>),
+    /// With the store and the folder, which live as long.
+    Sqlite(
+        SqlitePool,
+        #[expect(dead_code, reason = "held, not read")] Arc<(Sqlite, tempfile::TempDir)>,
+    ),
     Postgres(PgPool),
 }
 

@@ -1,6 +1,6 @@
 //! The first workspace and the first key.
 
-use perennial_api::accounts::{Accounts as _, Secret};
+use perennial_api::accounts::Secret;
 
 use super::fixture::{Books, at};
 use super::on_every_database;

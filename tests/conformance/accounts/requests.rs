@@ -1,6 +1,6 @@
 //! Idempotency keys (I19): a request and its repetitions make one thing.
 
-use perennial_api::accounts::{Accounts as _, AccountsError, Earlier};
+use perennial_api::accounts::{AccountsError, Earlier};
 use perennial_engine::ports::{Idempotency, IdempotencyMode};
 use perennial_schema::Timestamp;
 
