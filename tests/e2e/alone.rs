@@ -22,7 +22,7 @@ async fn times(client: &Client, session: &str, kind: &str) -> Result<(String, St
         .filter(|event| event["type"] == kind)
         .filter_map(|event| event["created_at"].as_str().map(str::to_owned));
     let first = at.next().with_context(|| format!("no {kind}"))?;
-    let last = at.last().unwrap_or_else(|| first.clone());
+    let last = at.next_back().unwrap_or_else(|| first.clone());
     Ok((first, last))
 }
 
