@@ -57,13 +57,16 @@ enum Entry {
 struct Running {
     /// The newest lease that asked for it.
     epoch: u64,
-    waiters: Vec<oneshot::Sender<Outcome>>,
+    waiters: Vec<oneshot::Sender<Heard>>,
     process: Option<AbortHandle>,
 }
 
+/// What a waiter hears: the outcome, or that a newer lease has spoken.
+type Heard = Option<Outcome>;
+
 /// What the executor says at once; who waits hears more, or that the link broke.
 enum Word {
-    Wait(oneshot::Receiver<Outcome>),
+    Wait(oneshot::Receiver<Heard>),
     Done(Outcome),
     NeverStarted,
     Lost,
@@ -157,7 +160,7 @@ impl Hands {
         self.inner().journal.get(&key).cloned().filter(|_| !forgets)
     }
 
-    fn attach(&self, key: CallKey, epoch: u64) -> Option<oneshot::Receiver<Outcome>> {
+    fn attach(&self, key: CallKey, epoch: u64) -> Option<oneshot::Receiver<Heard>> {
         if self.world.sabotage == Sabotage::NoJournal {
             return None;
         }
@@ -230,7 +233,7 @@ impl Hands {
         }
         let running = self.inner().running.remove(&key);
         for waiter in running.into_iter().flat_map(|running| running.waiters) {
-            let _gone = waiter.send(outcome.clone());
+            let _gone = waiter.send(Some(outcome.clone()));
         }
     }
 
@@ -249,18 +252,27 @@ impl Hands {
 /// A call's process: `started` on disk, act, `result` on disk, answer.
 async fn run(hands: Arc<Hands>, order: Order) {
     let session = order.key.session;
+    let key = (session, order.call_id);
     let input: Value = order.input.parse().unwrap_or_default();
     tokio::task::yield_now().await;
     if hands.dies(Op::Begins) {
         return;
     }
+    let epoch = hands
+        .inner()
+        .running
+        .get(&key)
+        .map_or(order.epoch, |running| running.epoch);
+    // It waited, and a newer lease has spoken meanwhile: that one asks for it, or does not.
+    if epoch < hands.inner().highest.get(&session).copied().unwrap_or(0) {
+        hands.world.count("call of an old lease not begun");
+        let running = hands.inner().running.remove(&key);
+        for waiter in running.into_iter().flat_map(|running| running.waiters) {
+            let _gone = waiter.send(None);
+        }
+        return;
+    }
     if order.effect != Effect::Read {
-        let key = (session, order.call_id);
-        let epoch = hands
-            .inner()
-            .running
-            .get(&key)
-            .map_or(order.epoch, |running| running.epoch);
         hands.inner().journal.insert(key, Entry::Started);
         let line = json!({"started": {"call_id": order.call_id, "epoch": epoch, "effect": order.effect}});
         hands.line(session, line);
@@ -369,7 +381,10 @@ impl Router for Reach {
         }
         let word = sent.await.ok().flatten();
         let outcome = match word {
-            Some(Word::Wait(heard)) => heard.await.map_err(|_| unknown("the executor went away")),
+            Some(Word::Wait(heard)) => match heard.await {
+                Ok(outcome) => outcome.ok_or(CallError::Fenced),
+                Err(_) => Err(unknown("the executor went away")),
+            },
             Some(Word::Done(outcome)) => Ok(outcome),
             Some(Word::Stale) => Err(CallError::Fenced),
             Some(Word::Lost) => Err(unknown("an earlier process started this call and its outcome is lost")),
@@ -397,7 +412,7 @@ impl Router for Reach {
             self.strikes(strikes.take());
             match word {
                 Word::Wait(heard) => match heard.await {
-                    Ok(outcome) => break Ok(Settled::Done(outcome)),
+                    Ok(outcome) => break outcome.map(Settled::Done).ok_or(CallError::Fenced),
                     Err(_) => continue,
                 },
                 Word::Done(outcome) => {
@@ -438,7 +453,7 @@ impl Router for Reach {
             self.hands.inner().journal.insert(call, Entry::Done(outcome.clone()));
             let running = self.hands.inner().running.remove(&call);
             for waiter in running.into_iter().flat_map(|running| running.waiters) {
-                let _gone = waiter.send(outcome.clone());
+                let _gone = waiter.send(Some(outcome.clone()));
             }
         }
         self.gate.leave(fault).await;

@@ -8,7 +8,7 @@ use perennial_schema::tool::{Effect, Outcome};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, Session, on_disk, unavailable};
+use super::{Ended, Session, locked, on_disk, unavailable};
 use crate::call::Stop;
 use crate::capture::Capture;
 use crate::journal::{Process, Started};
@@ -37,6 +37,14 @@ impl Session {
             return false;
         };
         fail::fail_point!("executor.start.before");
+        // It waited, and a newer lease has spoken meanwhile: that one asks for it, or does not (I4).
+        let seen = self.journal.as_ref().map_or(0, |journal| locked(journal).epoch());
+        if running.epoch < seen {
+            if let Some(running) = self.running.remove(&call_id) {
+                running.refuse(self.id, call_id, Refusal::StaleEpoch { seen }).await;
+            }
+            return false;
+        }
         if running.effect == Effect::Read {
             return true;
         }

@@ -132,6 +132,33 @@ async fn an_older_epoch_is_refused_whatever_it_says_also_after_reopening() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_shell_begins_for_the_newest_lease_or_not_at_all() {
+    let mut rig = Rig::new(Sandbox::Off).await;
+    let running = bash(": > begun; while [ ! -e go ]; do sleep 0.01; done");
+    rig.link.send(ToExecutor::Call(running.clone())).await;
+    let begun = rig.folder().join("begun");
+    eventually("it begins", || begun.exists()).await;
+    let (mut forgotten, mut wanted) = (bash("echo forgotten >> ledger"), bash("echo wanted >> ledger"));
+    rig.link.send(ToExecutor::Call(forgotten.clone())).await;
+    rig.link.send(ToExecutor::Call(wanted.clone())).await;
+    rig.link.ping().await;
+    wanted.epoch = 2;
+    assert_eq!(rig.link.settle(&wanted).await, Ok(CallState::Running));
+    std::fs::write(rig.folder().join("go"), "").unwrap();
+    assert_eq!(
+        rig.link.refusal(forgotten.call_id).await,
+        Refusal::StaleEpoch { seen: 2 }
+    );
+    assert!(!rig.link.result(wanted.call_id).await.is_error);
+    forgotten.epoch = 2;
+    assert_eq!(rig.link.settle(&forgotten).await, Ok(CallState::NeverStarted));
+    assert_eq!(
+        std::fs::read_to_string(rig.folder().join("ledger")).unwrap(),
+        "wanted\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancel_kills_what_runs_and_drops_what_waits() {
     for mut rig in Rig::both().await {
         let sleep = unique_sleep();
