@@ -1,11 +1,11 @@
 //! Sessions whose workers die: counted, delayed, set aside, retried (I15).
 
-use perennial_engine::ports::{Projection, Ready};
+use perennial_engine::ports::{AppendError, Guard, Projection, Ready};
 use perennial_engine::retry;
 use perennial_schema::OwnerId;
 use perennial_schema::session::StopReason;
 
-use crate::fixture::{Rig, TTL, client, holder};
+use crate::fixture::{Rig, TTL, client, guarded, holder};
 use crate::on_every_store;
 
 on_every_store![
@@ -17,6 +17,7 @@ on_every_store![
     input_does_not_lift_a_quarantine,
     a_retry_lifts_it,
     a_retry_of_a_healthy_session_is_refused,
+    a_client_lifts_it_in_an_append,
 ];
 
 /// Lets time pass so that every lease ends, and claims as somebody new.
@@ -140,4 +141,25 @@ async fn a_retry_of_a_healthy_session_is_refused(rig: Rig) {
     assert!(!rig.store.retry(key).await.unwrap());
     assert!(!rig.store.retry(rig.key()).await.unwrap());
     assert!(!rig.tenant().store.retry(rig.tenant().key()).await.unwrap());
+}
+
+/// The retry endpoint: an append, so that it is idempotent like every other (I19).
+async fn a_client_lifts_it_in_an_append(rig: Rig) {
+    let key = quarantined(&rig).await;
+    let retry = || {
+        let mut append = guarded(client(key, vec![], Ready::Now), Guard::Quarantined);
+        append.projection.quarantined = Some(false);
+        append.projection.progress = true;
+        append
+    };
+    rig.append(retry()).await.unwrap();
+    let row = rig.row(key).await;
+    assert_eq!(
+        (row.quarantined, row.attempts, row.ready_at),
+        (false, 0, Some(rig.now()))
+    );
+    assert!(matches!(rig.append(retry()).await, Err(AppendError::NotQuarantined)));
+    let owner = rig.owner().await;
+    assert_eq!(rig.claim(owner, 10).await.len(), 1);
+    assert!(matches!(rig.append(retry()).await, Err(AppendError::NotQuarantined)));
 }
