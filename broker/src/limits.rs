@@ -73,7 +73,7 @@ pub(crate) const NATS_DELAY: Duration = Duration::from_millis(25);
 pub(crate) const NATS_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// Messages of one subscription that wait to be handed on; handing on never waits, so this is ample.
-pub(crate) const NATS_INBOUND: usize = 1024;
+pub(crate) const NATS_INBOUND: usize = 8192;
 
 /// Commands that wait for the connection.
 pub(crate) const NATS_OUTBOUND: usize = 1024;

@@ -24,6 +24,7 @@ pub struct Nats {
     pub port: u16,
     binary: PathBuf,
     child: Option<Child>,
+    config: Option<tempfile::NamedTempFile>,
 }
 
 impl Nats {
@@ -52,7 +53,19 @@ impl Nats {
             port: free.local_addr()?.port(),
             binary,
             child: None,
+            config: None,
         }))
+    }
+
+    /// With this configuration file, from its next start on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&mut self, config: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), config)?;
+        self.config = Some(file);
+        Ok(())
     }
 
     /// Its address for clients.
@@ -79,6 +92,9 @@ impl Nats {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config.path());
+        }
         bind_to_us(&mut command);
         let mut child = command.spawn().context("could not start nats-server")?;
         let mut lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();

@@ -64,9 +64,21 @@ struct Stranger(BufReader<TcpStream>);
 impl Stranger {
     async fn of(server: &Server) -> Self {
         let socket = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
-        let mut stranger = Self(BufReader::new(socket));
-        stranger.write(b"CONNECT {\"verbose\":false}\r\n").await;
-        stranger
+        Self(BufReader::new(socket))
+    }
+
+    /// The next line that begins like this.
+    async fn line(&mut self, begins: &str) -> String {
+        let reading = async {
+            loop {
+                let mut line = String::new();
+                assert_ne!(self.0.read_line(&mut line).await.unwrap(), 0, "the server hung up");
+                if line.starts_with(begins) {
+                    return line;
+                }
+            }
+        };
+        timeout(SOON, reading).await.unwrap()
     }
 
     async fn write(&mut self, bytes: &[u8]) {
@@ -255,13 +267,9 @@ async fn duplicates_and_garbage_do_no_harm() {
     hears(&mut subscription, &Notice::Lagged).await;
     let mut stranger = Stranger::of(&server).await;
     stranger
-        .write(format!("SUB {} 1\r\nPING\r\n", subject(key)).as_bytes())
+        .write(format!("CONNECT {{}}\r\nSUB {} 1\r\nPING\r\n", subject(key)).as_bytes())
         .await;
-    let mut line = String::new();
-    while !line.contains("PONG") {
-        line.clear();
-        stranger.0.read_line(&mut line).await.unwrap();
-    }
+    stranger.line("PONG").await;
     says.delta(key, delta(4, "piece"));
     let piece = stranger.next().await;
     let Some(Notice::Delta(first)) = heard(&mut subscription).await else {
@@ -298,6 +306,76 @@ async fn installs_with_other_prefixes_do_not_hear_each_other() {
     hears(&mut own, &Notice::Lagged).await;
     says.hint(key, 1);
     assert!(timeout(QUIET, subscription.next()).await.is_err());
+}
+
+/// S3: everything of an install is below its prefix, and what belongs to a tenant below its workspace, so that the server
+/// can be told who hears what.
+#[tokio::test]
+async fn permissions_by_prefix_and_workspace_are_enough() {
+    let Some(mut server) = Server::absent().unwrap() else {
+        return;
+    };
+    let (key, other) = (key(), key());
+    let tenant = other_tenant(other, key);
+    let users = format!(
+        r#"authorization {{ users = [
+            {{ user: node, password: "n@", permissions: {{ publish: "perennial.>", subscribe: "perennial.>" }} }}
+            {{ user: tenant, password: t, permissions: {{ publish: {{ deny: ">" }}, subscribe: "perennial.{}.>" }} }}
+        ] }}"#,
+        tenant.workspace
+    );
+    server.configure(&users).unwrap();
+    server.run().await.unwrap();
+    let url = server.url().replace("nats://", "nats://node:n%40@");
+    let (says, hears_it) = (
+        Nats::open(Settings::new(&url)).await.unwrap(),
+        Nats::open(Settings::new(&url)).await.unwrap(),
+    );
+    until("both join", || says.is_connected() && hears_it.is_connected()).await;
+    let at = executor();
+    let mut requests = hears_it.requests(at);
+    let answers = tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            (request.reply)(Bytes::from_static(b"yes"));
+        }
+    });
+    let asked = timeout(SOON, async { while says.request(at, Bytes::new()).await.is_err() {} });
+    asked.await.unwrap();
+    let mut subscription = hears_it.subscribe(key);
+    hears(&mut subscription, &Notice::Lagged).await;
+
+    let mut stranger = Stranger::of(&server).await;
+    stranger
+        .write(b"CONNECT {\"verbose\":false,\"user\":\"tenant\",\"pass\":\"t\"}\r\n")
+        .await;
+    let refused = [">", "perennial.>", "perennial.*.*", "perennial.system.>", &subject(key)];
+    for (sid, subject) in refused.into_iter().enumerate() {
+        stranger.write(format!("SUB {subject} {sid}\r\n").as_bytes()).await;
+        let line = stranger.line("-ERR").await;
+        assert!(line.contains("Permissions Violation"), "{subject}: {line}");
+    }
+    stranger
+        .write(format!("SUB {} 99\r\nPING\r\n", subject(tenant)).as_bytes())
+        .await;
+    stranger.line("PONG").await;
+    says.hint(key, 1);
+    hears(&mut subscription, &Notice::Hint { seq: 1 }).await;
+    says.hint(tenant, 2);
+    assert!(
+        stranger.next().await.ends_with(&2_u64.to_be_bytes()),
+        "its own, and nothing before it"
+    );
+    answers.abort();
+}
+
+/// A session of another workspace.
+fn other_tenant(session: SessionKey, than: SessionKey) -> SessionKey {
+    let tenant = SessionKey {
+        workspace: perennial_schema::WorkspaceId::from_uuid(uuid::Uuid::now_v7()),
+        ..session
+    };
+    assert_ne!(tenant.workspace, than.workspace);
+    tenant
 }
 
 #[tokio::test]

@@ -97,17 +97,28 @@ struct Line {
     times: u64,
 }
 
-/// Counts upwards.
-#[derive(Clone, Debug, Default)]
-struct Counter(Arc<AtomicU64>);
+/// Counts upwards, here and in the process's metrics.
+#[derive(Clone, Debug)]
+struct Counter {
+    name: &'static str,
+    count: Arc<AtomicU64>,
+}
 
 impl Counter {
+    fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            count: Arc::default(),
+        }
+    }
+
     fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(self.name).increment(1);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 
@@ -124,12 +135,23 @@ pub struct Counts {
     pub connects: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Counters {
     dropped: Counter,
     garbage: Counter,
     overrun: Counter,
     connects: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            dropped: Counter::named("bus_messages_dropped_total"),
+            garbage: Counter::named("bus_messages_unreadable_total"),
+            overrun: Counter::named("bus_overruns_total"),
+            connects: Counter::named("bus_connects_total"),
+        }
+    }
 }
 
 /// The bus. Cheap to clone; all clones are one node of the bus, and dropping the last of them ends its subscriptions.
@@ -166,9 +188,13 @@ impl Nats {
         Subjects::new(&settings.wake_group).map_err(|_| OpenError::Group)?;
         let servers = settings.url.split(',').map(|url| url.trim().parse::<ServerAddr>());
         let servers = servers.collect::<Result<Vec<_>, _>>().map_err(OpenError::Address)?;
-        let (counters, line) = (Counters::default(), watch::Sender::default());
+        let (counters, line) = (Counters::new(), watch::Sender::default());
         let heard = line.subscribe();
         let options = options(&settings, &subjects, counters.clone(), line);
+        let options = match servers.first() {
+            Some(first) => identified(options, first),
+            None => options,
+        };
         let client = options.connect(servers).await.map_err(OpenError::Client)?;
         let outbox = Arc::new(Outbox::new(heard.clone(), counters.dropped.clone()));
         let node = Node {
@@ -236,6 +262,30 @@ fn options(settings: &Settings, subjects: &Subjects, counters: Counters, line: w
             note(&event, &counters, &line);
             std::future::ready(())
         })
+}
+
+/// Who we are, as the address says: a name and a password, or a token. The client does not look there by itself.
+fn identified(options: ConnectOptions, server: &ServerAddr) -> ConnectOptions {
+    match (server.username(), server.password()) {
+        (Some(name), Some(password)) => options.user_and_password(decoded(name), decoded(password)),
+        (Some(token), None) => options.token(decoded(token)),
+        (None, _) => options,
+    }
+}
+
+/// Without the `%40` that an address needs for an `@`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after
+            .first_chunk::<2>()
+            .filter(|_| *first == b'%')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Doubling from 25 ms to 2 s, of which half is chance: a server that comes back is not met by all nodes at once.
@@ -409,6 +459,31 @@ impl Requests for Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_of_addresses_are_decoded() {
+        for (given, expected) in [
+            ("plain", "plain"),
+            ("a%40b%25", "a@b%"),
+            ("%zz%4", "%zz%4"),
+            ("%c3%A4", "ä"),
+        ] {
+            assert_eq!(decoded(given), expected);
+        }
+    }
+
+    #[test]
+    fn an_overrun_is_counted_and_makes_everybody_look() {
+        let (counters, line) = (Counters::new(), watch::Sender::default());
+        note(&Event::Connected, &counters, &line);
+        let before = *line.borrow();
+        note(&Event::SlowConsumer(3), &counters, &line);
+        let after = *line.borrow();
+        assert!(before.up && after.up && after.times > before.times);
+        assert_eq!((counters.overrun.get(), counters.connects.get()), (1, 1));
+        note(&Event::Disconnected, &counters, &line);
+        assert!(!line.borrow().up);
+    }
 
     #[test]
     fn delays_double_and_stay_bounded() {
