@@ -34,6 +34,8 @@ pub const BLOB_PIECE_BYTES: usize = 256 * 1024;
 pub const CACHED_KEYS: usize = 64;
 /// How long a verified key is trusted without asking the database again.
 pub const KEY_CACHE: Duration = Duration::from_secs(5);
+/// How long one statement on Postgres may take before its connection is given up; longer than the server's own bound (4 s).
+pub const STATEMENT_WAIT: Duration = Duration::from_secs(5);
 /// How long a key of our own idempotency table is honoured.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(48 * 3600);
 /// How long after its first try a declared SDK retry gets that try's answer.

@@ -1,10 +1,14 @@
 //! Accounts on Postgres, shared by every server of a cluster.
 
+use std::future::Future;
+use std::io;
+
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres};
 
 use super::sql::{Dialect, SqlAccounts, Statement};
+use crate::limits::STATEMENT_WAIT;
 
 /// Accounts on Postgres. Give it a pool of the API's, not one a worker's leases depend on (INVARIANTS I18).
 pub type PostgresAccounts = SqlAccounts<Postgres>;
@@ -27,17 +31,28 @@ impl Dialect for Postgres {
         }
     }
 
-    /// A database that answered has rolled back; one that did not may have committed.
-    fn is_undecided(error: &sqlx::Error) -> bool {
-        error.as_database_error().is_none()
+    /// A database that answers has refused, unless it says that it goes away.
+    fn is_lost(error: &sqlx::Error) -> bool {
+        match error.as_database_error() {
+            None => true,
+            Some(database) => database
+                .code()
+                .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
+        }
     }
 
     async fn execute(connection: &mut PgConnection, statement: Statement) -> Result<u64, sqlx::Error> {
-        let done = statement.query::<Self>().execute(connection).await?;
+        let done = in_time(statement.query::<Self>().execute(connection)).await?;
         Ok(done.rows_affected())
     }
 
     async fn rows(connection: &mut PgConnection, statement: Statement) -> Result<Vec<PgRow>, sqlx::Error> {
-        statement.query::<Self>().fetch_all(connection).await
+        in_time(statement.query::<Self>().fetch_all(connection)).await
     }
+}
+
+/// A server that fell silent answers nobody: its connection is given up.
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "the database does not answer");
+    tokio::time::timeout(STATEMENT_WAIT, asked).await.map_err(silent)?
 }

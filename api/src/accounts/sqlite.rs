@@ -40,8 +40,8 @@ impl Dialect for Sqlite {
         }
     }
 
-    /// A commit that fails is rolled back by SQLite; nothing was written.
-    fn is_undecided(_: &sqlx::Error) -> bool {
+    /// A file does not go away, and a commit that fails has written nothing.
+    fn is_lost(_: &sqlx::Error) -> bool {
         false
     }
 

@@ -263,11 +263,14 @@ async fn who_comes_anew_is_spared_old_tombstones() {
     assert_eq!(told, ["session", "session_deleted"], "who knew it is told");
 }
 
+/// What the store says instead of an answer.
+type Failing = Arc<Mutex<Option<fn() -> StoreError>>>;
+
 /// Counts how often changes are asked for, and fails when told.
 struct Counting {
     sessions: Arc<dyn Sessions>,
     reads: Arc<AtomicU64>,
-    failing: Arc<Mutex<Option<fn() -> StoreError>>>,
+    failing: Failing,
 }
 
 #[async_trait]
@@ -352,7 +355,7 @@ async fn silent_feeds_are_kept_alive_and_empty_ones_begin() {
 
 #[tokio::test]
 async fn a_feed_waits_for_a_store_that_is_away_and_ends_at_a_row_that_does_not_parse() {
-    let failing: Arc<Mutex<Option<fn() -> StoreError>>> = Arc::default();
+    let failing = Failing::default();
     let switch = Arc::clone(&failing);
     let rig = Rig::with(Arc::new(Local::new()), Rig::impatient(), |ports| Ports {
         sessions: Arc::new(Counting {

@@ -3,6 +3,7 @@
 mod agents;
 mod cancelled;
 mod environments;
+mod faults;
 mod fixture;
 mod keys;
 mod requests;

@@ -7,6 +7,7 @@ use sqlx::Pool;
 
 use super::dialect::{Columns, Dialect, Statement, decode, encode, statement};
 use super::resource::{Change, Resource, all, one, page_of};
+use super::work::Work;
 use crate::accounts::{AccountsError, Earlier, Made};
 
 const ADD: &str = "INSERT INTO agents (workspace_id, id, version, created_at) VALUES ($1, $2, $3, $4)";
@@ -136,8 +137,8 @@ pub(super) async fn find<DB: Dialect>(
     id: AgentId,
     version: Option<u64>,
 ) -> Result<Option<Agent>, StoreError> {
-    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
-    one::<DB, Agent>(&mut connection, get(workspace, id, version)).await
+    let mut work = Work::reading(&pool).await?;
+    one(&mut work, get(workspace, id, version)).await
 }
 
 pub(super) async fn versions<DB: Dialect>(

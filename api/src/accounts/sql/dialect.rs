@@ -22,8 +22,8 @@ pub trait Dialect: Database<Row: Columns> {
     /// What the operator can do about an error, to be appended to its text.
     fn remedy(error: &sqlx::Error) -> &'static str;
 
-    /// Whether a commit that failed so may have happened.
-    fn is_undecided(error: &sqlx::Error) -> bool;
+    /// Whether the connection is gone with this error, or says nothing any more: what it was asked may have happened.
+    fn is_lost(error: &sqlx::Error) -> bool;
 
     /// Runs a statement; the number of rows it changed.
     fn execute(
@@ -51,7 +51,7 @@ pub trait Dialect: Database<Row: Columns> {
 
     /// What a failed commit means to a client.
     fn uncommitted(error: sqlx::Error) -> StoreError {
-        if Self::is_undecided(&error) {
+        if Self::is_lost(&error) {
             StoreError::Unknown {
                 message: error.to_string(),
             }

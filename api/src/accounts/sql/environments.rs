@@ -7,6 +7,7 @@ use sqlx::Pool;
 
 use super::dialect::{Columns, Dialect, Statement, decode, encode, inconsistent, statement};
 use super::resource::{Change, Resource, one, page_of};
+use super::work::Work;
 use crate::accounts::{AccountsError, Earlier, Made};
 
 const ADD: &str = "INSERT INTO environments \
@@ -91,8 +92,8 @@ pub(super) async fn find<DB: Dialect>(
     workspace: WorkspaceId,
     id: EnvironmentId,
 ) -> Result<Option<Environment>, StoreError> {
-    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
-    one::<DB, Environment>(&mut connection, statement(GET).text(workspace).text(id)).await
+    let mut work = Work::reading(&pool).await?;
+    one(&mut work, statement(GET).text(workspace).text(id)).await
 }
 
 pub(super) async fn delete<DB: Dialect>(
@@ -100,9 +101,10 @@ pub(super) async fn delete<DB: Dialect>(
     workspace: WorkspaceId,
     id: EnvironmentId,
 ) -> Result<bool, StoreError> {
-    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
+    let mut work = Work::<DB>::reading(&pool).await?;
     let delete = statement(DELETE).text(workspace).text(id);
-    let gone = DB::execute(&mut connection, delete).await.map_err(DB::unavailable)?;
+    // By itself it is committed when it is done.
+    let gone = work.execute(delete).await.map_err(DB::uncommitted)?;
     Ok(gone > 0)
 }
 

@@ -5,7 +5,7 @@ use perennial_schema::{KeyId, Timestamp, WorkspaceId};
 use sqlx::Pool;
 
 use super::dialect::{Columns as _, Dialect, inconsistent, statement};
-use super::resource::alone;
+use super::work::Work;
 use crate::accounts::{ApiKey, Ensured, Secret, SecretHash};
 
 const ANSWERS: &str = "SELECT count(*) FROM workspaces";
@@ -25,15 +25,13 @@ pub(super) enum Fresh {
 }
 
 pub(super) async fn answers<DB: Dialect>(pool: Pool<DB>) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
-    let rows = DB::rows(&mut connection, statement(ANSWERS)).await;
-    rows.map(|_| ()).map_err(DB::unavailable)
+    let mut work = Work::reading(&pool).await?;
+    work.rows(statement(ANSWERS)).await.map(|_| ())
 }
 
 pub(super) async fn find<DB: Dialect>(pool: Pool<DB>, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
-    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
-    let rows = DB::rows(&mut connection, statement(KEY).text(id)).await;
-    let rows = rows.map_err(DB::unavailable)?;
+    let mut work = Work::reading(&pool).await?;
+    let rows = work.rows(statement(KEY).text(id)).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let workspace = row.text("workspace_id")?.parse();
     let hash: Result<[u8; 32], _> = row.bytes("hash")?.try_into();
@@ -60,15 +58,15 @@ pub(super) async fn ensure<DB: Dialect>(
             fresh: None,
         });
     }
-    let mut transaction = pool.begin_with(DB::BEGIN).await.map_err(DB::unavailable)?;
+    let mut work = Work::begin(&pool).await?;
     // Servers that start at the same moment see one after the other what the first made.
-    alone::<DB>(&mut transaction, "first key").await?;
-    let workspace = first_workspace::<DB>(&mut transaction, at).await?;
+    work.alone("first key").await?;
+    let workspace = first_workspace(&mut work, at).await?;
     let wanted = match fresh {
         Fresh::Always => true,
         Fresh::First => {
-            let any = DB::rows(&mut transaction, statement(ANY_KEY).text(workspace)).await;
-            any.map_err(DB::unavailable)?.is_empty()
+            let any = work.rows(statement(ANY_KEY).text(workspace)).await?;
+            any.is_empty()
         }
     };
     let fresh = wanted.then(random).transpose()?;
@@ -79,9 +77,9 @@ pub(super) async fn ensure<DB: Dialect>(
             .text("generated")
             .bytes(&secret.hash().0)
             .time(at);
-        DB::execute(&mut transaction, add).await.map_err(DB::unavailable)?;
+        work.execute(add).await.map_err(DB::unavailable)?;
     }
-    transaction.commit().await.map_err(DB::uncommitted)?;
+    work.commit().await?;
     Ok(Ensured {
         workspace,
         known: false,
@@ -89,19 +87,16 @@ pub(super) async fn ensure<DB: Dialect>(
     })
 }
 
-async fn first_workspace<DB: Dialect>(
-    connection: &mut DB::Connection,
-    at: Timestamp,
-) -> Result<WorkspaceId, StoreError> {
-    let rows = DB::rows(connection, statement(FIRST_WORKSPACE)).await;
-    if let Some(row) = rows.map_err(DB::unavailable)?.first() {
+async fn first_workspace<DB: Dialect>(work: &mut Work<DB>, at: Timestamp) -> Result<WorkspaceId, StoreError> {
+    let rows = work.rows(statement(FIRST_WORKSPACE)).await?;
+    if let Some(row) = rows.first() {
         let text = row.text("workspace_id")?;
         return text.parse().map_err(|error| inconsistent("workspaces", text, error));
     }
     // Random ids come from the same place as keys; a workspace is made once per installation.
     let workspace = WorkspaceId::from_uuid(random()?.id.uuid());
     let add = statement(ADD_WORKSPACE).text(workspace).text("default").time(at);
-    DB::execute(connection, add).await.map_err(DB::unavailable)?;
+    work.execute(add).await.map_err(DB::unavailable)?;
     Ok(workspace)
 }
 

@@ -8,6 +8,7 @@ mod keys;
 mod port;
 mod requests;
 mod resource;
+mod work;
 
 use std::future::Future;
 

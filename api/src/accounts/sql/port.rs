@@ -7,7 +7,8 @@ use perennial_schema::environment::Environment;
 use perennial_schema::{AgentId, EnvironmentId, KeyId, Timestamp, WorkspaceId};
 
 use super::keys::Fresh;
-use super::resource::{alone, page};
+use super::resource::page;
+use super::work::Work;
 use super::{Dialect, SqlAccounts, agents, environments, keys, requests};
 use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, Listing, Made, Secret};
 
@@ -68,8 +69,8 @@ impl<DB: Dialect> Accounts for SqlAccounts<DB> {
     ) -> Result<Option<Earlier>, AccountsError> {
         let idempotency = idempotency.clone();
         self.run(|pool| async move {
-            let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
-            requests::recall::<DB>(&mut connection, workspace, &idempotency, at).await
+            let mut work = Work::reading(&pool).await?;
+            requests::recall(&mut work, workspace, &idempotency, at).await
         })
         .await
     }
@@ -82,10 +83,10 @@ impl<DB: Dialect> Accounts for SqlAccounts<DB> {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         self.run(|pool| async move {
-            let mut transaction = pool.begin_with(DB::BEGIN).await.map_err(DB::unavailable)?;
-            alone::<DB>(&mut transaction, workspace).await?;
-            requests::remember::<DB>(&mut transaction, workspace, &idempotency, &made, at).await?;
-            transaction.commit().await.map_err(DB::uncommitted)
+            let mut work = Work::begin(&pool).await?;
+            work.alone(workspace).await?;
+            requests::remember(&mut work, workspace, &idempotency, &made, at).await?;
+            work.commit().await
         })
         .await
     }

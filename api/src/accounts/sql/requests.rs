@@ -4,6 +4,7 @@ use perennial_engine::ports::{Idempotency, IdempotencyMode, StoreError};
 use perennial_schema::{Timestamp, WorkspaceId};
 
 use super::dialect::{Columns as _, Dialect, statement};
+use super::work::Work;
 use crate::accounts::{AccountsError, Earlier};
 use crate::limits::{IDEMPOTENCY_KEPT, SDK_RETRY_WINDOW};
 
@@ -19,7 +20,7 @@ const FORGET: &str = "DELETE FROM account_idempotency WHERE workspace_id = $1 AN
 
 /// Looks an idempotency key up, by the rules of its mode.
 pub(super) async fn recall<DB: Dialect>(
-    connection: &mut DB::Connection,
+    work: &mut Work<DB>,
     workspace: WorkspaceId,
     idempotency: &Idempotency,
     at: Timestamp,
@@ -31,7 +32,7 @@ pub(super) async fn recall<DB: Dialect>(
         .text(workspace)
         .text(&idempotency.scope)
         .text(&idempotency.key);
-    let rows = DB::rows(connection, ask).await.map_err(DB::unavailable)?;
+    let rows = work.rows(ask).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let age = at.micros().saturating_sub(row.number("created_at")?);
     let kept = match idempotency.mode {
@@ -55,7 +56,7 @@ pub(super) async fn recall<DB: Dialect>(
 
 /// Remembers what a request made, in the same transaction as the effect, and drops what is too old.
 pub(super) async fn remember<DB: Dialect>(
-    connection: &mut DB::Connection,
+    work: &mut Work<DB>,
     workspace: WorkspaceId,
     idempotency: &Idempotency,
     made: &Earlier,
@@ -65,7 +66,7 @@ pub(super) async fn remember<DB: Dialect>(
     let forget = statement(FORGET)
         .text(workspace)
         .number(at.micros().saturating_sub(kept));
-    DB::execute(connection, forget).await.map_err(DB::unavailable)?;
+    work.execute(forget).await.map_err(DB::unavailable)?;
     let remember = statement(REMEMBER)
         .text(workspace)
         .text(&idempotency.scope)
@@ -74,6 +75,6 @@ pub(super) async fn remember<DB: Dialect>(
         .text(&made.resource_id)
         .count(made.version)
         .time(at);
-    DB::execute(connection, remember).await.map_err(DB::unavailable)?;
+    work.execute(remember).await.map_err(DB::unavailable)?;
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use perennial_engine::ports::{Idempotency, StoreError};
 use perennial_schema::{Timestamp, WorkspaceId};
-use sqlx::{Pool, Transaction};
+use sqlx::Pool;
 
 use super::dialect::{Columns, Dialect, Statement, statement};
 use super::requests::{recall, remember};
+use super::work::Work;
 use crate::accounts::{AccountsError, Earlier, Listing, Made};
 
 /// An agent or an environment.
@@ -39,17 +40,15 @@ pub(super) use page_of;
 
 /// One, or none.
 pub(super) async fn one<DB: Dialect, R: Resource>(
-    connection: &mut DB::Connection,
+    work: &mut Work<DB>,
     statement: Statement,
 ) -> Result<Option<R>, StoreError> {
-    let rows = DB::rows(connection, statement).await.map_err(DB::unavailable)?;
-    rows.first().map(R::read).transpose()
+    work.rows(statement).await?.first().map(R::read).transpose()
 }
 
 /// All that a statement finds.
 pub(super) async fn all<DB: Dialect, R: Resource>(pool: &Pool<DB>, statement: Statement) -> Result<Vec<R>, StoreError> {
-    let mut connection = pool.acquire().await.map_err(DB::unavailable)?;
-    let rows = DB::rows(&mut connection, statement).await.map_err(DB::unavailable)?;
+    let rows = Work::reading(pool).await?.rows(statement).await?;
     rows.iter().map(R::read).collect()
 }
 
@@ -80,7 +79,7 @@ pub(super) async fn page<DB: Dialect, R: Resource, Id: ToString + Send>(
 
 /// A change under way, in a transaction of its own that also remembers the request (I19). Dropped, it did not happen.
 pub(super) struct Change<DB: Dialect> {
-    transaction: Transaction<'static, DB>,
+    work: Work<DB>,
     workspace: WorkspaceId,
     idempotency: Option<Idempotency>,
     at: Timestamp,
@@ -95,12 +94,12 @@ impl<DB: Dialect> Change<DB> {
         idempotency: Option<Idempotency>,
         at: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut transaction = pool.begin_with(DB::BEGIN).await.map_err(DB::unavailable)?;
+        let mut work = Work::begin(pool).await?;
         if idempotency.is_some() {
-            alone::<DB>(&mut transaction, workspace).await?;
+            work.alone(workspace).await?;
         }
         Ok(Self {
-            transaction,
+            work,
             workspace,
             idempotency,
             at,
@@ -112,9 +111,9 @@ impl<DB: Dialect> Change<DB> {
         let Some(idempotency) = &self.idempotency else {
             return Ok(None);
         };
-        let earlier = recall::<DB>(&mut self.transaction, self.workspace, idempotency, self.at).await?;
+        let earlier = recall(&mut self.work, self.workspace, idempotency, self.at).await?;
         let Some(earlier) = earlier else { return Ok(None) };
-        let found = one::<DB, R>(&mut self.transaction, R::made_by(self.workspace, &earlier)).await?;
+        let found = one::<DB, R>(&mut self.work, R::made_by(self.workspace, &earlier)).await?;
         Ok(found.map(|resource| Made {
             resource,
             replayed: true,
@@ -123,33 +122,24 @@ impl<DB: Dialect> Change<DB> {
 
     /// Runs one statement of the change.
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
-        DB::execute(&mut self.transaction, statement).await
+        self.work.execute(statement).await
     }
 
     /// Reads within the change.
     pub(super) async fn one<R: Resource>(&mut self, statement: Statement) -> Result<Option<R>, StoreError> {
-        one::<DB, R>(&mut self.transaction, statement).await
+        one(&mut self.work, statement).await
     }
 
     /// Remembers the request and commits.
     pub(super) async fn finish<R: Resource>(mut self, resource: R) -> Result<Made<R>, AccountsError> {
         if let Some(idempotency) = &self.idempotency {
             let made = resource.made();
-            remember::<DB>(&mut self.transaction, self.workspace, idempotency, &made, self.at).await?;
+            remember(&mut self.work, self.workspace, idempotency, &made, self.at).await?;
         }
-        self.transaction.commit().await.map_err(DB::uncommitted)?;
+        self.work.commit().await?;
         Ok(Made {
             resource,
             replayed: false,
         })
     }
-}
-
-/// Waits until nobody else changes what has this name.
-pub(super) async fn alone<DB: Dialect>(connection: &mut DB::Connection, name: impl ToString) -> Result<(), StoreError> {
-    if let Some(lock) = DB::ALONE {
-        let lock = statement(lock).text(format!("perennial accounts {}", name.to_string()));
-        DB::execute(connection, lock).await.map_err(DB::unavailable)?;
-    }
-    Ok(())
 }

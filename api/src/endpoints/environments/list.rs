@@ -21,5 +21,8 @@ pub(crate) async fn list_environments(
 ) -> Result<Response, ApiError> {
     let binding = Binding::new("environments", principal.workspace, false);
     let ask = |listing| app.ports.accounts.environments(principal.workspace, listing);
-    newest_first(&query, &binding, ask, |environment| (environment.created_at, environment.id)).await
+    newest_first(&query, &binding, ask, |environment| {
+        (environment.created_at, environment.id)
+    })
+    .await
 }
