@@ -5,12 +5,22 @@ use perennial_proof::prove::{self, Fault, Plan, Until};
 
 use crate::place::{Place, count, seed};
 
+/// Writers and callers that dawdle where they can be overtaken, now and then.
+fn stalls() -> (String, String) {
+    let stalls = [
+        "worker.append.before=1%sleep(1500)",
+        "worker.dispatch.after=3%sleep(1500)",
+        "worker.rest.before=5%sleep(50)",
+    ];
+    ("PERENNIAL_STALL_AT".to_owned(), stalls.join(","))
+}
+
 #[tokio::test]
 async fn every_fault_in_its_count() -> Result<()> {
     let Some(place) = Place::new().await? else {
         return Ok(());
     };
-    let house = place.house(2, 3).await?.with_outages(place.outages());
+    let house = place.house_with(2, 3, &[stalls()]).await?.with_outages(place.outages());
     let counts = [
         (Fault::KillWorker, 300),
         (Fault::KillServer, 180),

@@ -8,6 +8,8 @@ mod place;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]
+mod sabotage;
+#[cfg(test)]
 mod storms;
 #[cfg(test)]
 mod takeover;

@@ -61,6 +61,11 @@ impl Place {
 
     /// An install on them, with a schema and subjects of its own.
     pub(crate) async fn house(&self, nodes: usize, workers: usize) -> Result<House> {
+        self.house_with(nodes, workers, &[]).await
+    }
+
+    /// The same, its processes with more environment.
+    pub(crate) async fn house_with(&self, nodes: usize, workers: usize, env: &[(String, String)]) -> Result<House> {
         static HOUSES: AtomicU64 = AtomicU64::new(0);
         let number = HOUSES.fetch_add(1, Ordering::Relaxed);
         let cluster = Cluster {
@@ -72,7 +77,12 @@ impl Place {
             workers,
         };
         let data_dir = self.dir.path().join(format!("data-{number}"));
-        House::cluster(&data_dir, &cluster, &[]).await
+        House::cluster(&data_dir, &cluster, env).await
+    }
+
+    /// Where the servers are: the database and the bus.
+    pub(crate) fn urls(&self) -> (&str, &str) {
+        (&self.postgres_url, &self.nats_url)
     }
 
     /// Who can crash the servers.

@@ -114,3 +114,41 @@ async fn an_exhausted_pool_sheds_load_and_keeps_leases() -> Result<()> {
     house.close().await;
     Ok(())
 }
+
+/// The bus is not there when everything starts, nor for a while after: turns go on by polling, streams show everything, and when
+/// it comes nobody needs to be told.
+#[tokio::test]
+async fn a_cluster_starts_and_works_without_its_bus() -> Result<()> {
+    let Some(place) = Place::new().await? else {
+        return Ok(());
+    };
+    place.nats.lock().await.kill().await?;
+    let house = place.house(2, 2).await?;
+    let doors = house.doors().requests;
+    let (agent, environment) = doors[0].agent_and_environment("rehearsal-1").await?;
+    let session = doors[0].session(&agent, &environment).await?;
+    let mut last = 0;
+    for turn in 0..3 {
+        let script = format!("/say on\n/tool bash {{\"command\":\"echo t{turn} >> ledger\"}}\n/then\n/say off");
+        doors[turn % 2].say(&session, &script).await?;
+        let (events, seen) = doors[1].until_idle(&session, last, Duration::from_secs(20)).await?;
+        assert!(
+            events.iter().any(|event| event["type"] == "agent.tool_result"),
+            "{events:#?}"
+        );
+        last = seen;
+        if turn == 1 {
+            place.nats.lock().await.run().await?;
+        }
+    }
+    let ledger = std::fs::read_to_string(house.data_dir().join("workspaces").join(&session).join("ledger"))?;
+    let evidence = Evidence {
+        log: doors[0].log(&session).await?,
+        effects: ledger.lines().map(str::to_owned).collect(),
+        at_rest: true,
+        ..Evidence::default()
+    };
+    assert_eq!(check(&evidence, &mut Counters::default()), []);
+    house.close().await;
+    Ok(())
+}

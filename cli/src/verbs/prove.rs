@@ -5,22 +5,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use perennial_proof::prove::{House, Plan, Progress, Until, Verdict};
+use perennial_broker::log::postgres;
+use perennial_proof::prove::{Cluster, House, Plan, Progress, Until, Verdict};
 
 use super::Context;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::exit::Exit;
 use crate::output;
 
 /// Sessions at work at the same time.
 const SESSIONS: usize = 8;
+/// Of a cluster.
+const NODES: usize = 2;
+/// Of a cluster.
+const WORKERS: usize = 3;
 /// Time between two lines of progress where nobody watches.
 const REPORT: Duration = Duration::from_secs(10);
 
 /// Kill, freeze and cut a private copy of this install while it works, and check everything it promised.
 ///
-/// Starts its own servers on a data directory of its own; nothing of yours is touched. Prints what was tried, what was
-/// looked at and every promise that was broken; exit code 1 if there is one.
+/// Starts its own processes on a data directory of its own: one, or with --database-url two nodes and three workers in a
+/// schema and under subjects of their own, whose connections alone are cut. Nothing of yours is touched. Prints what was
+/// tried, what was looked at and every promise that was broken; exit code 1 if there is one.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     /// How long faults are injected
@@ -29,6 +35,12 @@ pub struct ProveArgs {
     /// Choose faults and work as an earlier run did
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+    /// Prove a cluster, on this Postgres
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// The cluster's NATS; without one its nodes poll
+    #[arg(long, value_name = "URL", requires = "database_url")]
+    pub nats_url: Option<String>,
     /// Take a protection away and see that it is missed: no-fence, no-journal, no-conditional-release, no-dedupe
     #[cfg(feature = "failpoints")]
     #[arg(long, value_name = "WHICH", hide = true, value_parser = sabotage)]
@@ -45,7 +57,8 @@ pub async fn run(context: &Context, args: ProveArgs) -> Result<Exit, Error> {
     let plan = plan(&args);
     let folder = std::env::temp_dir().join(format!("perennial-prove-{}-{}", plan.seed, std::process::id()));
     output::note(&format!("perennial prove: seed {}, in {}", plan.seed, folder.display()));
-    let proving = prove(&plan, &folder);
+    let cluster = cluster(&args, plan.seed);
+    let proving = prove(&plan, &folder, cluster.as_ref());
     let verdict = tokio::select! {
         verdict = proving => verdict,
         _ = tokio::signal::ctrl_c() => {
@@ -61,12 +74,35 @@ pub async fn run(context: &Context, args: ProveArgs) -> Result<Exit, Error> {
     } else {
         output::raw(&verdict.table())?;
     }
-    if verdict.is_clean() {
-        std::fs::remove_dir_all(&folder).ok();
-        return Ok(Exit::Done);
+    if !verdict.is_clean() {
+        output::note(&format!("logs and data are kept in {}", folder.display()));
+        if let Some(cluster) = cluster {
+            output::note(&format!("and in the database, schema {}", cluster.schema));
+        }
+        return Ok(Exit::Failed);
     }
-    output::note(&format!("logs and data are kept in {}", folder.display()));
-    Ok(Exit::Failed)
+    std::fs::remove_dir_all(&folder).ok();
+    if let Some(Cluster {
+        database_url, schema, ..
+    }) = cluster
+    {
+        let dropped = postgres::drop_schema(&database_url, &schema).await;
+        dropped.map_err(|error| Error::Failed(format!("cannot remove the schema {schema}: {}", chain(&error))))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The cluster to prove, in a place of its own on its servers.
+fn cluster(args: &ProveArgs, seed: u64) -> Option<Cluster> {
+    let place = format!("perennial_prove_{seed:x}_{}", std::process::id());
+    Some(Cluster {
+        database_url: args.database_url.clone()?,
+        schema: place.clone(),
+        nats_url: args.nats_url.clone(),
+        nats_prefix: place,
+        nodes: NODES,
+        workers: WORKERS,
+    })
 }
 
 fn plan(args: &ProveArgs) -> Plan {
@@ -83,10 +119,13 @@ fn plan(args: &ProveArgs) -> Plan {
     }
 }
 
-async fn prove(plan: &Plan, folder: &Path) -> anyhow::Result<Verdict> {
+async fn prove(plan: &Plan, folder: &Path, cluster: Option<&Cluster>) -> anyhow::Result<Verdict> {
     std::fs::create_dir_all(folder)?;
     let data_dir: PathBuf = folder.join("data");
-    let house = House::embedded(&data_dir, &environment(plan)).await?;
+    let house = match cluster {
+        None => House::embedded(&data_dir, &environment(plan)).await?,
+        Some(cluster) => House::cluster(&data_dir, cluster, &environment(plan)).await?,
+    };
     let reporter = Reporter::default();
     let verdict = perennial_proof::prove::run(plan, house, &|progress| reporter.report(progress)).await;
     reporter.end();
@@ -101,7 +140,7 @@ fn environment(plan: &Plan) -> Vec<(String, String)> {
         .map(perennial_proof::prove::sabotaged)
         .into_iter()
         .collect();
-    environment.push(perennial_proof::prove::stalled());
+    environment.push(perennial_proof::prove::stalled(plan.sabotage));
     environment
 }
 

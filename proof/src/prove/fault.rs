@@ -135,6 +135,15 @@ impl Sabotage {
         }
     }
 
+    /// The fault under which it matters.
+    pub(super) const fn matters_under(self) -> Fault {
+        match self {
+            Self::NoFence => Fault::Freeze,
+            Self::NoJournal => Fault::KillServer,
+            Self::NoConditionalRelease | Self::NoDedupe => Fault::CutStreams,
+        }
+    }
+
     /// The promises whose violation gives it away.
     #[must_use]
     pub const fn gives_away(self) -> &'static [&'static str] {

@@ -427,15 +427,16 @@ pub fn sabotaged(sabotage: Sabotage) -> (String, String) {
     ("PERENNIAL_SABOTAGE".to_owned(), sabotage.hook().to_owned())
 }
 
-/// What makes processes of a build with failpoints slow where they may be overtaken: between reading and writing.
+/// What makes processes of a build with failpoints dawdle where they may be overtaken, between reading and writing: for longer
+/// than they are frozen, or for as long as it takes to say something to a session that goes to rest.
 #[must_use]
-pub fn stalled() -> (String, String) {
-    let stalls = [
-        "worker.append.before=1%sleep(3000)",
-        "worker.dispatch.before=6%sleep(3000)",
-        "worker.rest.before=30%sleep(150)",
-    ];
-    ("PERENNIAL_STALL_AT".to_owned(), stalls.join(","))
+pub fn stalled(sabotage: Option<Sabotage>) -> (String, String) {
+    let stalls = match sabotage {
+        Some(Sabotage::NoFence) => "worker.dispatch.before=15%sleep(3000)",
+        Some(Sabotage::NoConditionalRelease) => "worker.rest.before=60%sleep(150)",
+        _ => "worker.append.before=1%sleep(1700),worker.dispatch.before=3%sleep(3000),worker.rest.before=10%sleep(100)",
+    };
+    ("PERENNIAL_STALL_AT".to_owned(), stalls.to_owned())
 }
 
 async fn with<'a, F: Future<Output = ()>>(proxy: Option<&'a Proxy>, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {

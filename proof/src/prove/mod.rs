@@ -99,13 +99,15 @@ pub async fn run(plan: &Plan, mut house: House, progress: &(dyn Fn(&Progress) + 
     struck.doing = "everything is healed; sessions come to rest".to_owned();
     progress(&struck);
     house.heal().await?;
-    let restless = crowd.finish(PATIENCE).await;
+    // What was broken on purpose needs no benefit of the doubt.
+    let patience = plan.sabotage.map_or(PATIENCE, |_| PATIENCE / 3);
+    let restless = crowd.finish(patience).await;
     struck.doing = "judging".to_owned();
     progress(&struck);
     let mut judged = judge(&crowd, &house, &losses).await?;
     let stuck = restless.iter().map(|session| Violation {
         invariant: "I10",
-        what: format!("{session} did not come to rest within {PATIENCE:?}"),
+        what: format!("{session} did not come to rest within {patience:?}"),
     });
     judged.violations.extend(stuck);
     let verdict = Verdict::new(plan, begun.elapsed(), &struck.struck, &house, judged);
@@ -130,6 +132,9 @@ fn choose(plan: &Plan, house: &House, so_far: &Progress, elapsed: Duration, rng:
         Until::Elapsed(length) if elapsed >= *length => None,
         Until::Elapsed(_) => {
             let possible = house.faults();
+            if let Some(sabotage) = plan.sabotage.filter(|_| rng.random_bool(0.7)) {
+                return Some(sabotage.matters_under());
+            }
             // What was never tried comes first, then anything.
             let fresh: Vec<Fault> = possible.iter().copied().filter(|fault| done(fault) == 0).collect();
             fresh.choose(rng).or_else(|| possible.choose(rng)).copied()

@@ -13,7 +13,7 @@ use super::Loss;
 const STALE_AT_LOG: &str = "a stale write was refused by the log";
 const STALE_AT_EXECUTOR: &str = "a stale call was refused by the executor";
 const RESOLVED: &str = "an ambiguous commit was resolved";
-const FREED: &str = "freed the sessions of a dead worker";
+const FREED: &str = "a worker died: what it held is free";
 const CLAIMED: &str = "claimed a session";
 
 /// The filter under which processes say all of that.
