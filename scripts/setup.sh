@@ -106,6 +106,31 @@ find_python() {
     return 1
 }
 
+# The programs of the newest Postgres, wherever they are.
+find_postgres() {
+    local dir
+    for dir in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -rV) $(dirname "$(command -v initdb || echo .)"); do
+        [ ! -x "$dir/initdb" ] || [ ! -x "$dir/postgres" ] || { postgres=$dir/postgres; return 0; }
+    done
+    return 1
+}
+
+check_postgres() {
+    if ! find_postgres; then
+        # Only the programs are wanted: the tests start servers of their own.
+        as_root mkdir -p /etc/postgresql-common/createcluster.d || true
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.d/perennial.conf >/dev/null || true
+        apt_install "no Postgres" postgresql
+    fi
+    find_postgres || fail "no Postgres (installed, but initdb is not found)"
+    local version
+    version=$("$postgres" --version | grep -o '[0-9][0-9]*' | head -n1)
+    [ "$version" -ge 15 ] || fail "Postgres $version is older than 15"
+    # Servers refuse to be root.
+    [ "$(id -u)" != 0 ] || id postgres >/dev/null 2>&1 || fail "no user postgres to run its servers as"
+    ok "$("$postgres" --version)"
+}
+
 check_python() {
     # Debian splits ensurepip off into python3-venv.
     find_python || apt_install "no python3 with venv" python3 python3-venv

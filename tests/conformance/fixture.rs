@@ -88,7 +88,7 @@ impl Rig {
         let clock = Hand::new();
         let settings = postgres::Settings {
             clock: Some(Arc::<Hand>::clone(&clock)),
-            schema: None,
+            ..postgres::Settings::default()
         };
         let store = Postgres::open(&url, settings).await.unwrap();
         Some(Self::over(Arc::new(store), clock))

@@ -11,6 +11,8 @@ mod bus;
 mod fixture;
 #[cfg(test)]
 mod log;
+#[cfg(test)]
+mod postgres;
 
 /// Makes a test of each case on each store.
 #[cfg(test)]

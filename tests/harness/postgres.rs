@@ -144,7 +144,8 @@ impl Drop for Postgres {
 /// One server for a whole test program, each test with a database of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Shared {
-    port: u16,
+    /// Where it listens.
+    pub port: u16,
 }
 
 impl Shared {

@@ -79,8 +79,8 @@ impl Store {
         let postgres = Postgres::open(
             database.url.value.expose_secret(),
             postgres::Settings {
-                clock: None,
                 schema: database.schema.value.clone(),
+                ..postgres::Settings::default()
             },
         )
         .await?;

@@ -218,8 +218,8 @@ async fn cluster(settings: &Settings) -> Vec<Check> {
     };
     let url = shared.url.value.expose_secret();
     let opened = postgres::Settings {
-        clock: None,
         schema: shared.schema.value.clone(),
+        ..postgres::Settings::default()
     };
     let database = match Postgres::open(url, opened).await {
         Ok(store) => {

@@ -13,6 +13,7 @@ use super::ask::Desk;
 use super::clock::Time;
 use super::death;
 use super::failure::{self, Kind};
+use super::prune;
 use super::rows::{self, Cells};
 use super::script::Script;
 
@@ -106,14 +107,25 @@ fn serve(workspaces: &[Uuid]) -> Script {
     script
 }
 
+/// Frees what dead owners held, unless this process has reason to doubt its own sight. Asked once: an answer that needed a
+/// second connection is such a reason.
+async fn free(desk: &Desk) -> Result<(), StoreError> {
+    if !desk.site.may_judge() {
+        return Ok(());
+    }
+    match desk.once(death::free_dead(&desk.site.time)).await {
+        Err(error) if failure::kind(&error) == Kind::Refused => Err(failure::nothing_written(&error)),
+        _ => Ok(()),
+    }
+}
+
 /// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
 pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-    let time = desk.site.time.clone();
-    if desk.site.may_judge() {
-        let free = || death::free_dead(&time);
-        desk.until_answered(&free)
-            .await
-            .map_err(|error| failure::nothing_written(&error))?;
+    free(&desk).await?;
+    if desk.site.may_prune()
+        && let Err(error) = desk.once(prune::forgotten_keys(&desk.site.time)).await
+    {
+        tracing::warn!(%error, "old idempotency keys are still there");
     }
     if limit == 0 {
         return Ok(Vec::new());

@@ -195,6 +195,8 @@ async fn drain(mut lead: Lead) {
             break;
         }
         batch::together(&mut lead.link, batch).await;
+        // Who was just answered may have more to say: let it join the next batch, or the two halves of a crowd take turns.
+        tokio::task::yield_now().await;
     }
     lead.finish();
 }

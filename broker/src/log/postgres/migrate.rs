@@ -21,8 +21,9 @@ pub async fn migrate(url: &str, schema: Option<&str>) -> Result<(), OpenError> {
     if let Some(schema) = schema {
         make(&mut db, schema).await?;
     }
+    // Not `run`: its future cannot be sent between threads.
     MIGRATIONS
-        .run(&mut db)
+        .run_direct(None, &mut db, false)
         .await
         .map_err(|source| OpenError::Migrate { source })?;
     connect::end(db).await;

@@ -30,6 +30,7 @@ mod link;
 mod look;
 mod migrate;
 mod open;
+mod prune;
 mod read;
 mod row;
 mod rows;

@@ -11,12 +11,24 @@ use super::{Inner, Postgres, connect, migrate};
 use crate::limits;
 
 /// What a store needs from outside.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Settings {
     /// A clock that stamps commits and judges leases; none means the database's own. For tests.
     pub clock: Option<Arc<dyn Clock>>,
     /// The schema to use instead of the role's default: a private copy on a shared server.
     pub schema: Option<String>,
+    /// Connections that append. Few: a batch costs little more than a single append, a connection much.
+    pub writers: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            clock: None,
+            schema: None,
+            writers: limits::WRITERS,
+        }
+    }
 }
 
 /// A store that cannot be opened.
@@ -95,7 +107,7 @@ impl Postgres {
         let runtime = tokio::runtime::Handle::current();
         let lane = |_| Lane::new(Arc::clone(&site), runtime.clone());
         let inner = Inner {
-            lanes: (0..limits::WRITERS).map(lane).collect(),
+            lanes: (0..settings.writers.max(1)).map(lane).collect(),
             logs: connect::desk(&site, &options, limits::READERS),
             clients: connect::desk(&site, &options, limits::READERS),
             claims: connect::desk(&site, &options, limits::CLAIMERS),

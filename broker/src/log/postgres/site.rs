@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 
 use super::clock::Time;
+use crate::limits;
 
 /// Shared by writers, pools and the watch.
 pub(super) struct Site {
@@ -15,6 +16,7 @@ pub(super) struct Site {
     resolved: AtomicU64,
     ttl_millis: AtomicU64,
     failed: Mutex<Option<Instant>>,
+    pruned: Mutex<Instant>,
 }
 
 impl Site {
@@ -25,6 +27,7 @@ impl Site {
             resolved: AtomicU64::new(0),
             ttl_millis: AtomicU64::new(15_000),
             failed: Mutex::new(None),
+            pruned: Mutex::new(Instant::now()),
         }
     }
 
@@ -43,6 +46,16 @@ impl Site {
         let ttl = Duration::from_millis(self.ttl_millis.load(Ordering::Relaxed));
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_none_or(|at| at.elapsed() > ttl)
+    }
+
+    /// Whether it is time to forget old keys; true once in a while.
+    pub(super) fn may_prune(&self) -> bool {
+        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = pruned.elapsed() > Duration::from_millis(limits::PRUNE_EVERY_MILLIS);
+        if due {
+            *pruned = Instant::now();
+        }
+        due
     }
 
     /// An ambiguous commit was found to have happened.

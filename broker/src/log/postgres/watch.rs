@@ -67,6 +67,8 @@ async fn ask(db: &mut PgConnection, script: Script) -> Result<Vec<PgRow>, sqlx::
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    // Waiting is what its statements are for: no word about slow ones.
+    let options = options.clone().disable_statement_logging();
     let made = tokio::time::timeout(limits::CONNECT_WAIT, options.connect()).await;
     made.unwrap_or_else(|_| Err(failure::silent()))
 }
