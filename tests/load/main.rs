@@ -8,6 +8,7 @@
 //! `--quick` shows that everything runs; its numbers mean nothing.
 
 mod broadcast;
+mod crash;
 mod fanout;
 mod limits;
 mod postgres;
@@ -28,7 +29,15 @@ use crate::postgres::Database;
 use crate::report::Report;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 6] = ["steps-sqlite", "steps-postgres", "replay", "fanout", "asking", "rest"];
+const SCENARIOS: [&str; 7] = [
+    "steps-sqlite",
+    "steps-postgres",
+    "crash",
+    "replay",
+    "fanout",
+    "asking",
+    "rest",
+];
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 5;
 
@@ -106,6 +115,10 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "steps-sqlite" => steps::sqlite(report, quick).await,
         "steps-postgres" => match Database::start().await? {
             Some(database) => steps::postgres(report, &database, quick).await,
+            None => perennial_tests::not_run("no Postgres on this machine"),
+        },
+        "crash" => match Database::start().await? {
+            Some(database) => crash::round(report, &database).await,
             None => perennial_tests::not_run("no Postgres on this machine"),
         },
         "replay" => {

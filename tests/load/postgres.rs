@@ -1,5 +1,7 @@
 //! The database of a run: a private Postgres whose every commit is synced, one database for the limits and the engine.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use perennial_broker::log::postgres;
 use perennial_tests::postgres::Postgres;
@@ -30,6 +32,29 @@ impl Database {
 
     pub(crate) fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Waits until so many workers have registered.
+    pub(crate) async fn until_owners(&self, count: i64, patience: Duration) -> Result<()> {
+        let mut connection = self.options.connect().await?;
+        let registered = async {
+            loop {
+                let owners: i64 = sqlx::query_scalar("SELECT count(*) FROM owners")
+                    .fetch_one(&mut connection)
+                    .await?;
+                if owners >= count {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(patience, registered)
+            .await
+            .context("the workers do not register")?
     }
 
     /// The engine's store on it.

@@ -69,7 +69,7 @@ async fn a_session_may_change_its_vendor_between_turns() {
 #[tokio::test]
 async fn pictures_go_out_and_usage_comes_back() {
     let image = r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}"#;
-    let image = Raw(serde_json::value::RawValue::from_string(image.into()).unwrap());
+    let image = Raw::from(serde_json::value::RawValue::from_string(image.into()).unwrap());
     for vendor in VENDORS {
         let rig = Rig::new(vendor).await;
         rig.server.push(Answer::new().text(&["a ", "dot"]));

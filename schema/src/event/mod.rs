@@ -12,15 +12,18 @@ mod private;
 pub use body::*;
 pub use private::*;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{EventId, SessionId, Timestamp};
 
-/// Verbatim JSON that passes through without being understood here.
+/// Verbatim JSON that passes through without being understood here. Shared: a conversation is rendered anew for every model
+/// request, and must not be copied for it.
 #[derive(Clone, Debug, Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct Raw(pub Box<RawValue>);
+pub struct Raw(pub Arc<RawValue>);
 
 impl Raw {
     /// The JSON text.
@@ -33,13 +36,13 @@ impl Raw {
     /// JSON `null` rather than a panic.
     #[must_use]
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
-        serde_json::value::to_raw_value(value).map_or_else(|_| Self::null(), Self)
+        serde_json::value::to_raw_value(value).map_or_else(|_| Self::null(), Self::from)
     }
 
     /// JSON `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self::from(RawValue::NULL.to_owned())
     }
 
     /// Parses the text into a typed value.
@@ -48,6 +51,12 @@ impl Raw {
     /// When the JSON has another shape.
     pub fn parse<'a, T: serde::Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(self.text())
+    }
+}
+
+impl From<Box<RawValue>> for Raw {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw.into())
     }
 }
 

@@ -185,7 +185,7 @@ impl Accumulator {
             "thinking" => Block::thinking(sink.start(true), &block)?,
             "redacted_thinking" => Block::Redacted {
                 id: sink.start(true),
-                block: Raw(block),
+                block: block.into(),
             },
             "text" => {
                 let mut block = Block::Text {
@@ -199,7 +199,7 @@ impl Accumulator {
                 id: sink.id(),
                 native_id: start.id,
                 name: start.name,
-                start: start.input.map_or_else(|| Raw::of(&Map::new()), Raw),
+                start: start.input.map_or_else(|| Raw::of(&Map::new()), Raw::from),
                 json: String::new(),
             },
             _ => Block::Unknown,
@@ -297,7 +297,7 @@ impl Block {
                 let input = if json.trim().is_empty() {
                     Ok(start)
                 } else {
-                    RawValue::from_string(json).map(Raw)
+                    RawValue::from_string(json).map(Raw::from)
                 };
                 match input {
                     Ok(input) if input.text().starts_with('{') => Some(Part::ToolUse {

@@ -173,7 +173,7 @@ fn cached(block: &Raw) -> Raw {
         format!("{open}{comma}{CACHE_MEMBER}}}")
     });
     let marked = marked.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
-    marked.map_or_else(|| block.clone(), Raw)
+    marked.map_or_else(|| block.clone(), Raw::from)
 }
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
     use crate::model::testing::{event_id, request, said};
 
     fn raw(text: &str) -> Raw {
-        Raw(RawValue::from_string(text.into()).unwrap())
+        RawValue::from_string(text.into()).unwrap().into()
     }
 
     fn encoded(request: &ModelRequest) -> (String, Value) {

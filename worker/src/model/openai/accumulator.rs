@@ -238,7 +238,7 @@ impl Accumulator {
                     *arguments = wire.arguments;
                 }
             }
-            Item::Reasoning { item: raw, .. } => *raw = Raw(item),
+            Item::Reasoning { item: raw, .. } => *raw = item.into(),
             Item::Unknown => {}
         }
         Ok(())
@@ -362,7 +362,7 @@ impl Slot {
                 } else {
                     arguments
                 };
-                match RawValue::from_string(json).map(Raw) {
+                match RawValue::from_string(json).map(Raw::from) {
                     Ok(input) if self.done && input.text().starts_with('{') => Some(Part::ToolUse {
                         id,
                         native_id: call_id,

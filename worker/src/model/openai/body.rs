@@ -207,7 +207,7 @@ mod tests {
     use crate::model::testing::{event_id, request, said};
 
     fn raw(text: &str) -> Raw {
-        Raw(RawValue::from_string(text.into()).unwrap())
+        RawValue::from_string(text.into()).unwrap().into()
     }
 
     fn encoded(request: &ModelRequest, reasoning: bool) -> (String, Value) {

@@ -170,7 +170,7 @@ fn tool(rest: &str) -> Result<Act, String> {
     }
     Ok(Act::Tool {
         name: name.to_owned(),
-        input: Raw(input),
+        input: input.into(),
     })
 }
 
@@ -222,7 +222,7 @@ mod tests {
     fn act(name: &str, input: &str) -> Act {
         Act::Tool {
             name: name.into(),
-            input: Raw(RawValue::from_string(input.into()).unwrap()),
+            input: RawValue::from_string(input.into()).unwrap().into(),
         }
     }
 
