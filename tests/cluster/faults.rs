@@ -3,7 +3,7 @@
 use anyhow::Result;
 use perennial_proof::prove::{self, Fault, Plan, Until};
 
-use crate::place::{Place, count, seed};
+use crate::place::{Place, count, say, seed};
 
 /// Writers and callers that dawdle where they can be overtaken, now and then.
 fn stalls() -> (String, String) {
@@ -45,11 +45,13 @@ async fn every_fault_in_its_count() -> Result<()> {
     };
     let verdict = prove::run(&plan, house, &|progress| {
         if progress.struck.values().sum::<u64>().is_multiple_of(100) {
-            println!("{:?} {:?} {}", progress.elapsed, progress.struck, progress.doing);
+            eprintln!("{:?} {:?} {}", progress.elapsed, progress.struck, progress.doing);
         }
     })
     .await?;
-    println!("faults: {}", verdict.table());
+    for line in verdict.table().lines() {
+        say(format_args!("{line}"));
+    }
     assert!(verdict.is_clean(), "{:#?}", verdict.violations);
     // Not vacuous: each recovery path was taken.
     let counters = &verdict.counters;

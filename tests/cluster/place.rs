@@ -23,8 +23,13 @@ pub(crate) fn count(full: u64) -> u64 {
 pub(crate) fn seed(what: &str) -> u64 {
     let chosen = std::env::var("PERENNIAL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = chosen.unwrap_or_else(perennial_proof::prove::fresh_seed);
-    println!("seed {seed} ({what})");
+    say(format_args!("seed {seed} ({what})"));
     seed
+}
+
+/// A line of the result. On a line of its own: the test runner has not ended the one with the test's name.
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
+    println!("\nring 2: {what}");
 }
 
 /// Servers of a test.

@@ -9,7 +9,7 @@ use perennial_tests::oracle::{Counters, Evidence, Post, View, check};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::place::{Place, count, seed};
+use crate::place::{Place, count, say, seed};
 
 /// Pairs under way at the same time.
 const AT_ONCE: usize = 16;
@@ -39,10 +39,10 @@ async fn the_same_request_at_two_nodes_has_one_effect_and_one_answer() -> Result
     };
     let mut counters = Counters::default();
     let violations = check(&evidence, &mut counters);
-    println!(
+    say(format_args!(
         "pairs: {pairs} duplicate POST pairs across two nodes, {} violations",
         violations.len()
-    );
+    ));
     assert_eq!(violations, []);
     assert_eq!(counters.repeated, pairs);
     house.close().await;
@@ -83,11 +83,11 @@ async fn streams_are_resumed_at_another_node() -> Result<()> {
     while let Some(reader) = readers.join_next().await {
         violations.extend(check(&reader??, &mut counters));
     }
-    println!(
+    say(format_args!(
         "resumes: {resumes} across two nodes, {} frames, {} violations",
         counters.frames,
         violations.len()
-    );
+    ));
     assert_eq!(violations, []);
     house.close().await;
     Ok(())

@@ -8,7 +8,7 @@ use perennial_tests::server::binary;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::place::{Place, seed};
+use crate::place::{Place, say, seed};
 
 /// Runs it; answers its exit code and its verdict.
 async fn prove(args: &[&str]) -> Result<(Option<i32>, Value)> {
@@ -22,8 +22,7 @@ async fn prove(args: &[&str]) -> Result<(Option<i32>, Value)> {
 
 /// A sabotage is found by chance, if with good odds: what one run misses, another finds.
 async fn is_caught(name: &str) -> Result<()> {
-    let mut seed = seed(name);
-    for run in 1..=4 {
+    for (run, seed) in (1..=4).zip(seed(name)..) {
         let (code, verdict) = prove(&["--minutes", "0.2", "--seed", &seed.to_string(), "--sabotage", name]).await?;
         if verdict["sabotage"]["caught"] == true {
             assert_eq!(
@@ -32,10 +31,11 @@ async fn is_caught(name: &str) -> Result<()> {
                 "{verdict:#}"
             );
             let found = verdict["violations"].as_array().map_or(0, Vec::len);
-            println!("sabotage: {name} was caught in run {run}, {found} violations");
+            say(format_args!(
+                "sabotage: {name} was caught in run {run}, {found} violations"
+            ));
             return Ok(());
         }
-        seed += 1;
     }
     anyhow::bail!("{name} was never caught")
 }
@@ -63,7 +63,7 @@ async fn no_dedupe_is_caught() -> Result<()> {
 #[tokio::test]
 async fn a_sound_install_is_proven() -> Result<()> {
     let (code, verdict) = prove(&["--minutes", "0.2", "--seed", &seed("embedded").to_string()]).await?;
-    println!("prove, embedded: {}", verdict["faults"]);
+    say(format_args!("prove, embedded: {}", verdict["faults"]));
     assert_eq!(
         (code, &verdict["violations"]),
         (Some(0), &Value::Array(Vec::new())),
@@ -91,7 +91,7 @@ async fn a_sound_cluster_is_proven_on_servers_of_others() -> Result<()> {
         bus,
     ];
     let (code, verdict) = prove(&on).await?;
-    println!("prove, cluster: {}", verdict["faults"]);
+    say(format_args!("prove, cluster: {}", verdict["faults"]));
     assert_eq!(
         (code, &verdict["violations"]),
         (Some(0), &Value::Array(Vec::new())),

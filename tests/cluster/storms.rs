@@ -10,7 +10,7 @@ use perennial_tests::oracle::{Counters, Evidence, Post, check};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::place::{Place, count, seed};
+use crate::place::{Place, count, say, seed};
 
 #[tokio::test]
 async fn cancelled_requests_poison_no_connection() -> Result<()> {
@@ -59,10 +59,10 @@ async fn cancelled_requests_poison_no_connection() -> Result<()> {
         ..Evidence::default()
     };
     let violations = check(&evidence, &mut Counters::default());
-    println!(
+    say(format_args!(
         "cancelled: {storm} requests, {answered} of them answered in time, {} violations",
         violations.len()
-    );
+    ));
     assert_eq!(violations, []);
     assert!(answered > 0 && answered < storm, "the storm cancels all or nothing");
     house.close().await;
@@ -108,7 +108,9 @@ async fn an_exhausted_pool_sheds_load_and_keeps_leases() -> Result<()> {
         .iter()
         .filter(|event| event["type"] == "span.model_request_start")
         .count();
-    println!("exhausted pool: {requests} requests, {served} served, {shed} told to come back");
+    say(format_args!(
+        "exhausted pool: {requests} requests, {served} served, {shed} told to come back"
+    ));
     assert_eq!(requests_to_model, 1, "the worker lost its lease: {events:#?}");
     assert!(served > 0);
     house.close().await;

@@ -8,7 +8,7 @@ use perennial_tests::client::Client;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::place::{Place, count, seed};
+use crate::place::{Place, count, say, seed};
 
 /// Sessions at work; two workers share them.
 const SESSIONS: usize = 32;
@@ -43,9 +43,9 @@ async fn sessions_of_a_dead_worker_go_on_elsewhere() -> Result<()> {
         times.get(times.len() / 2).copied().unwrap_or_default()
     };
     let (n, first, last) = (first.len(), median(first), median(last));
-    println!(
+    say(format_args!(
         "takeover: first record after {first:?}, of all sessions after {last:?} (medians of {n} deaths, {held} sessions)"
-    );
+    ));
     assert!(last < Duration::from_secs(3), "{last:?}");
     Ok(())
 }

@@ -38,7 +38,8 @@ impl Postgres {
         let Some(programs) = installed() else {
             return Ok(None);
         };
-        sweep();
+        // Beside us: what a crashed run left may be a great many files.
+        std::thread::spawn(sweep);
         let template = template(&programs).await?;
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);

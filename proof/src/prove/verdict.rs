@@ -122,6 +122,12 @@ impl Verdict {
         house: &House,
         judged: Judged,
     ) -> Self {
+        let network = house.network();
+        let mut struck = struck.clone();
+        // Armed is not done: nobody may have written, or the connection was encrypted.
+        let cut = network.get("database").map_or(0, |database| database.cut_at_commit);
+        struck.entry(Fault::CutCommit).and_modify(|times| *times = cut);
+        struck.retain(|_, times| *times > 0);
         let caught = |name: Sabotage| {
             let gives_away = name.gives_away();
             let mut found = judged.violations.iter();
@@ -151,7 +157,7 @@ impl Verdict {
             takeover_n: judged.takeover.n(),
             takeover_p50_ms: judged.takeover.quantile(0.5),
             takeover_p99_ms: judged.takeover.quantile(0.99),
-            network: house.network(),
+            network,
             sabotage: plan.sabotage.map(caught),
             counters: judged.counters,
             violations: judged.violations,
