@@ -139,6 +139,8 @@ impl Session {
             return Ok(None);
         };
         warn!(call.id = %call_id, reason, "the outcome of a call is unknown");
+        // Its executor may have been rebuilt under another journal: whatever is sent from here on is placed anew.
+        self.placement = None;
         let again = call
             .dispatched
             .as_ref()
