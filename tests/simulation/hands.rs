@@ -4,12 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use perennial_engine::ports::{CallError, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_engine::ports::{Order, Placement};
 use perennial_proof::oracle::{Resource, StaleWrite};
-use perennial_schema::agent::AgentSnapshot;
-use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::Permission;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, ExecutorId, JournalId, SessionId};
 use serde_json::{Value, json};
@@ -18,7 +14,7 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use crate::plan::{Fault, Op};
-use crate::world::{Gate, Sabotage, World, sleep};
+use crate::world::{Sabotage, World, sleep};
 
 /// The executor's number among the nodes.
 pub(crate) const NODE: usize = 100;
@@ -65,7 +61,7 @@ struct Running {
 type Heard = Option<Outcome>;
 
 /// What the executor says at once; who waits hears more, or that the link broke.
-enum Word {
+pub(crate) enum Word {
     Wait(oneshot::Receiver<Heard>),
     Done(Outcome),
     NeverStarted,
@@ -93,7 +89,7 @@ impl Hands {
         self.inner().lines.get(&session).cloned().unwrap_or_default()
     }
 
-    fn placement(&self) -> Placement {
+    pub(crate) fn placement(&self) -> Placement {
         Placement {
             executor_id: EXECUTOR,
             journal_id: JournalId::from_uuid(Uuid::from_u128(u128::from(self.inner().journal_id))),
@@ -116,14 +112,14 @@ impl Hands {
         }
         let hands = Arc::clone(self);
         tokio::spawn(async move {
-            let (decision, _) = hands.world.decide(NODE, Op::Ends);
+            let decision = hands.world.chance();
             sleep(20 + hands.world.roll(decision, 2) % 900).await;
             hands.inner().away = false;
         });
     }
 
     /// Waits for the executor named at dispatch; false when it stays away.
-    async fn attached(&self) -> bool {
+    pub(crate) async fn attached(&self) -> bool {
         for _ in 0..ATTACH_WAIT / 20 {
             if !self.inner().away {
                 return true;
@@ -175,7 +171,7 @@ impl Hands {
     }
 
     /// A call arrives.
-    fn take(self: &Arc<Self>, order: &Order) -> Word {
+    pub(crate) fn take(self: &Arc<Self>, order: &Order) -> Word {
         let key = (order.key.session, order.call_id);
         if !self.admit(order) {
             return Word::Stale;
@@ -206,7 +202,7 @@ impl Hands {
     }
 
     /// A question arrives.
-    fn ask(&self, order: &Order) -> Word {
+    pub(crate) fn ask(&self, order: &Order) -> Word {
         let key = (order.key.session, order.call_id);
         if !self.admit(order) {
             return Word::Stale;
@@ -219,6 +215,32 @@ impl Hands {
             Some(Entry::Started) => Word::Lost,
             None => Word::NeverStarted,
         }
+    }
+
+    /// Stops a running call; its waiters hear so.
+    pub(crate) fn cancel(&self, session: SessionId, epoch: u64, call_id: EventId) {
+        let key = (session, call_id);
+        let mut inner = self.inner();
+        if epoch < inner.highest.get(&session).copied().unwrap_or(0) {
+            return;
+        }
+        let Some(running) = inner.running.remove(&key) else {
+            return;
+        };
+        let outcome = Outcome::text("[cancelled (asked to stop)]", true);
+        inner.journal.insert(key, Entry::Done(outcome.clone()));
+        drop(inner);
+        self.world.count("call cancelled");
+        if let Some(process) = running.process {
+            process.abort();
+        }
+        for waiter in running.waiters {
+            let _gone = waiter.send(Some(outcome.clone()));
+        }
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.inner().away
     }
 
     fn line(&self, session: SessionId, line: Value) {
@@ -254,7 +276,13 @@ async fn run(hands: Arc<Hands>, order: Order) {
     let session = order.key.session;
     let key = (session, order.call_id);
     let input: Value = order.input.parse().unwrap_or_default();
-    tokio::task::yield_now().await;
+    // The shell may be busy.
+    let decision = hands.world.chance();
+    if hands.world.roll(decision, 8).is_multiple_of(5) {
+        sleep(hands.world.roll(decision, 9) % 250).await;
+    } else {
+        tokio::task::yield_now().await;
+    }
     if hands.dies(Op::Begins) {
         return;
     }
@@ -297,171 +325,4 @@ async fn run(hands: Arc<Hands>, order: Order) {
         return;
     }
     hands.ends(&order, &Outcome::text("done", false));
-}
-
-/// The executor as one node reaches it.
-pub(crate) struct Reach {
-    pub(crate) gate: Gate,
-    pub(crate) hands: Arc<Hands>,
-}
-
-impl Reach {
-    fn strikes(&self, fault: Option<Fault>) {
-        match fault {
-            Some(Fault::HandsCrash) => self.hands.crash(false),
-            Some(Fault::HandsRebuilt) => self.hands.crash(true),
-            _ => {}
-        }
-    }
-
-    fn knows(&self, order: &Order) -> bool {
-        let knows = self.hands.placement().journal_id == order.placement.journal_id;
-        if !knows {
-            self.gate.world.count("journal is another");
-        }
-        knows
-    }
-}
-
-fn unknown(why: &str) -> CallError {
-    CallError::Unknown(why.to_owned())
-}
-
-#[async_trait]
-impl Router for Reach {
-    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
-        let tool = |name: &str, lane, permission, effect| ToolSpec {
-            name: name.to_owned(),
-            description: String::new(),
-            input_schema: json!({"type": "object"}),
-            lane,
-            permission,
-            effect,
-        };
-        vec![
-            tool("bash", Lane::Executor, Permission::Allow, Effect::Once),
-            tool("ask", Lane::Executor, Permission::Ask, Effect::Once),
-            tool("note", Lane::Executor, Permission::Allow, Effect::Idempotent),
-            tool("look", Lane::Executor, Permission::Allow, Effect::Read),
-            tool("weather", Lane::Client, Permission::Allow, Effect::Once),
-        ]
-    }
-
-    async fn place(&self, _: SessionKey, _: &EnvironmentConfig) -> Result<Placement, String> {
-        let fault = self.gate.enter(Op::Place).await.ok().flatten();
-        let placed = self.hands.attached().await.then(|| self.hands.placement());
-        self.gate.leave(fault).await;
-        placed.ok_or_else(|| "no executor is attached to run this tool".into())
-    }
-
-    async fn call(&self, order: Order) -> Result<Outcome, CallError> {
-        let fault = self.gate.enter(Op::Call).await.ok().flatten();
-        if !self.hands.attached().await {
-            return Err(unknown("the executor named at dispatch is not attached"));
-        }
-        if !self.knows(&order) {
-            return Err(unknown("the executor named at dispatch has lost its journal"));
-        }
-        // On the wire from here on: it arrives whether or not its sender lives to hear of it.
-        let (hands, world) = (Arc::clone(&self.hands), Arc::clone(&self.gate.world));
-        let sent = tokio::spawn(async move {
-            let (decision, _) = world.decide(NODE, Op::Cancel);
-            if world.roll(decision, 3).is_multiple_of(4) {
-                sleep(world.roll(decision, 4) % 300).await;
-            }
-            // A link that broke meanwhile carries nothing.
-            if hands.inner().away || hands.placement().journal_id != order.placement.journal_id {
-                return None;
-            }
-            Some(hands.take(&order))
-        });
-        self.strikes(fault);
-        if fault == Some(Fault::LinkCut) {
-            return Err(unknown("the executor went away"));
-        }
-        let word = sent.await.ok().flatten();
-        let outcome = match word {
-            Some(Word::Wait(heard)) => match heard.await {
-                Ok(outcome) => outcome.ok_or(CallError::Fenced),
-                Err(_) => Err(unknown("the executor went away")),
-            },
-            Some(Word::Done(outcome)) => Ok(outcome),
-            Some(Word::Stale) => Err(CallError::Fenced),
-            Some(Word::Lost) => Err(unknown("an earlier process started this call and its outcome is lost")),
-            Some(Word::NeverStarted) | None => Err(unknown("the executor went away")),
-        };
-        self.gate.leave(fault).await;
-        outcome
-    }
-
-    async fn settle(&self, order: Order) -> Result<Settled, CallError> {
-        let fault = self.gate.enter(Op::Settle).await.ok().flatten();
-        let world = &self.gate.world;
-        let mut strikes = fault;
-        let settled = loop {
-            let doubt = |why: &str| Settled::InDoubt {
-                reason: format!("The outcome of this call is unknown: {why}."),
-            };
-            if !self.hands.attached().await {
-                break Ok(doubt("the executor that was given this call is gone"));
-            }
-            if !self.knows(&order) {
-                break Ok(doubt("the executor that was given this call was rebuilt"));
-            }
-            let word = self.hands.ask(&order);
-            self.strikes(strikes.take());
-            match word {
-                Word::Wait(heard) => match heard.await {
-                    Ok(outcome) => break outcome.map(Settled::Done).ok_or(CallError::Fenced),
-                    Err(_) => continue,
-                },
-                Word::Done(outcome) => {
-                    world.count("settled: done");
-                    break Ok(Settled::Done(outcome));
-                }
-                Word::NeverStarted => {
-                    world.count("settled: never started");
-                    break Ok(Settled::NeverStarted);
-                }
-                Word::Lost => {
-                    world.count("settled: lost");
-                    break Ok(doubt("it was started, and the executor lost it"));
-                }
-                Word::Stale => break Err(CallError::Fenced),
-            }
-        };
-        self.gate.leave(fault).await;
-        settled
-    }
-
-    async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
-        let fault = self.gate.enter(Op::Cancel).await.ok().flatten();
-        let call = (key.session, call_id);
-        let highest = self.hands.inner().highest.get(&key.session).copied().unwrap_or(0);
-        let process = self
-            .hands
-            .inner()
-            .running
-            .get(&call)
-            .and_then(|running| running.process.clone());
-        if epoch >= highest
-            && let Some(process) = process
-        {
-            self.gate.world.count("call cancelled");
-            process.abort();
-            let outcome = Outcome::text("[cancelled (asked to stop)]", true);
-            self.hands.inner().journal.insert(call, Entry::Done(outcome.clone()));
-            let running = self.hands.inner().running.remove(&call);
-            for waiter in running.into_iter().flat_map(|running| running.waiters) {
-                let _gone = waiter.send(Some(outcome.clone()));
-            }
-        }
-        self.gate.leave(fault).await;
-    }
-
-    async fn copy_workspace(&self, _: SessionId, _: SessionId, _: Option<ExecutorId>) -> Result<(), String> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: SessionId, _: Option<ExecutorId>) {}
 }

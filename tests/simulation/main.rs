@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a simulation that cannot run should stop")]
 
+mod front;
 mod hands;
 mod people;
 mod plan;
 mod ports;
+mod reach;
 mod run;
 mod world;
 
@@ -31,6 +33,7 @@ const ENOUGH: u64 = 1_000;
 const BRANCHES: &[&str] = &[
     "ambiguous commit found",
     "ambiguous commit made again",
+    "archived",
     "append fenced",
     "append refused: the head moved",
     "release refused: the head moved",

@@ -4,23 +4,22 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use perennial_broker::Hinted;
-use perennial_engine::kernel::{Command, State, admit};
+use perennial_engine::kernel::{Command, State};
 use perennial_engine::ports::{
-    Append, AppendError, Authority, Bus, ForkFrom, Guard, Idempotency, IdempotencyMode, Ids, Log, NewSession,
-    Projection, ReadFrom, Ready, SessionKey, Sessions, StoreError,
+    AppendError, Bus, ForkFrom, Ids, Log, NewSession, Projection, ReadFrom, Ready, SessionKey, Sessions, StoreError,
 };
 use perennial_proof::oracle::Post;
-use perennial_schema::event::{Answer, Awaits, Body, Draft, Event};
+use perennial_schema::SessionId;
+use perennial_schema::event::Event;
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AppendId, EventId, SessionId};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::front::{Front, Letter};
 use crate::plan::{Fault, Op, mix};
-use crate::ports::{self, NodeBus, Store, hinted};
+use crate::ports::{self, hinted};
 use crate::world::{Gate, Life, World, sleep};
 
 /// Where API nodes begin among the nodes.
@@ -28,14 +27,7 @@ const FIRST: usize = 10;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(900);
 /// Most events read at once.
-const PAGE: u32 = 1_000;
-
-/// An API node's process.
-struct Front {
-    gate: Gate,
-    store: Arc<Hinted<Store>>,
-    bus: Arc<NodeBus>,
-}
+pub(crate) const PAGE: u32 = 1_000;
 
 /// All API nodes, and what clients know of a session.
 #[derive(Clone)]
@@ -77,14 +69,14 @@ impl Town {
         let town = self.clone();
         tokio::spawn(async move {
             life.died.cancelled().await;
-            let (decision, _) = town.world.decide(life.node, Op::Begins);
+            let decision = town.world.chance();
             sleep(10 + town.world.roll(decision, 5) % 400).await;
             town.open(at);
         });
     }
 
     fn front(&self) -> (Arc<Front>, u64) {
-        let (decision, _) = self.world.decide(FIRST, Op::Unregister);
+        let decision = self.world.chance();
         let fronts = self.fronts.lock().unwrap_or_else(PoisonError::into_inner);
         let pick = self.world.roll(decision, 6);
         (Arc::clone(&fronts[pick as usize % fronts.len()]), pick)
@@ -116,11 +108,11 @@ impl Town {
             }
             match timeout(PATIENCE, front.take(key, &letter)).await {
                 Ok(Ok((ids, replayed))) => {
-                    if replayed && matches!(letter.as_what, As::Mail(_)) {
+                    if replayed && letter.is_mail() {
                         self.world.count("hand-off found its event");
                     }
                     let post = Post {
-                        key: letter.name.clone(),
+                        key: letter.name().clone(),
                         ids,
                     };
                     self.acknowledged(key, post);
@@ -255,119 +247,8 @@ impl Town {
     }
 }
 
-fn at(world: &World) -> perennial_schema::Timestamp {
+pub(crate) fn at(world: &World) -> perennial_schema::Timestamp {
     perennial_engine::ports::Clock::now(world.wall.as_ref())
-}
-
-/// What a client wants in the log.
-#[derive(Clone)]
-pub(crate) struct Letter {
-    /// Names it for ever: the idempotency key.
-    name: String,
-    kind: &'static str,
-    body: Value,
-    as_what: As,
-}
-
-#[derive(Clone, Copy)]
-enum As {
-    Post,
-    /// Handed over under the message's id.
-    Mail(Uuid),
-}
-
-impl Letter {
-    pub(crate) fn post(name: String, kind: &'static str, body: Value) -> Self {
-        let as_what = As::Post;
-        Self {
-            name,
-            kind,
-            body,
-            as_what,
-        }
-    }
-
-    pub(crate) fn text(name: String, text: &str) -> Self {
-        let body = json!({"content": [{"type": "text", "text": text}]});
-        Self::post(name, "user.message", body)
-    }
-
-    pub(crate) fn mail(id: Uuid, text: &str) -> Self {
-        let message_id = perennial_schema::MessageId::from_uuid(id);
-        Self {
-            name: format!("mail {message_id}"),
-            kind: "mail.received",
-            body: json!({"message_id": message_id, "from": "agent/other", "content": [{"type": "text", "text": text}]}),
-            as_what: As::Mail(id),
-        }
-    }
-}
-
-impl Front {
-    /// `POST /v1/sessions/{id}/events`, as `api/src/endpoints/events/send.rs` does it.
-    async fn take(&self, key: SessionKey, letter: &Letter) -> Result<(Vec<String>, bool), AppendError> {
-        let fault = self.gate.enter(Op::Request).await?;
-        let world = &self.gate.world;
-        let ids: &dyn Ids = world.as_ref();
-        let drafted = Draft::input(ids.event(), letter.kind, &letter.body.to_string(), at(world), None);
-        let drafts: Vec<Draft> = drafted.into_iter().collect();
-        let (append_id, idempotency) = match letter.as_what {
-            As::Mail(id) => (AppendId::from_uuid(id), None),
-            As::Post => (
-                ids.append(),
-                Some(Idempotency {
-                    scope: "events".into(),
-                    key: letter.name.clone(),
-                    body_hash: letter.body.to_string(),
-                    mode: IdempotencyMode::Key,
-                }),
-            ),
-        };
-        let append = Append {
-            key,
-            append_id,
-            authority: Authority::Client {
-                guards: guards(&drafts),
-                idempotency,
-            },
-            projection: admit(&drafts),
-            events: drafts,
-        };
-        let mut tries = 0;
-        let appended = loop {
-            tries += 1;
-            match self.store.append(append.clone()).await {
-                Err(AppendError::Store(StoreError::Unknown { .. })) if tries < 3 => {}
-                outcome => break outcome?,
-            }
-        };
-        let ids = if appended.replayed {
-            let from = ReadFrom {
-                after: appended.first_seq - 1,
-                limit: PAGE,
-            };
-            let records = self.store.read(key, from).await?;
-            let own = records.into_iter().filter(|record| record.seq <= appended.last_seq);
-            own.map(|record| record.id.to_string()).collect()
-        } else {
-            append.events.iter().map(|draft| draft.id.to_string()).collect()
-        };
-        self.gate.leave(fault).await;
-        Ok((ids, appended.replayed))
-    }
-}
-
-fn guards(drafts: &[Draft]) -> Vec<Guard> {
-    let guard = |draft: &Draft| {
-        let (tool_use_id, answer): (EventId, Answer) = draft.body.answers()?;
-        let awaits = match (answer, &draft.body) {
-            (Answer::Confirmation, _) => Awaits::Confirmation,
-            (Answer::Result, Body::UserCustomToolResult(_)) => Awaits::CustomResult,
-            (Answer::Result, _) => Awaits::ToolResult,
-        };
-        Some(Guard::Unanswered { tool_use_id, awaits })
-    };
-    drafts.iter().filter_map(guard).collect()
 }
 
 /// A session of the run.

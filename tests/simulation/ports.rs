@@ -18,8 +18,9 @@ use perennial_worker::Ports;
 use perennial_worker::harness::{Harness, Harnesses, Native, Think};
 use perennial_worker::model::rehearsal::Rehearsal;
 
-use crate::hands::{Hands, Reach};
+use crate::hands::Hands;
 use crate::plan::{Fault, Op, mix};
+use crate::reach::Reach;
 use crate::world::{Gate, Life, Refused, Sabotage, Watch, World, sleep};
 
 /// The store and the bus as this node reaches them.

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use perennial_engine::ports::{Leases, Log, NewSession, Projection, ReadFrom, SessionKey, Sessions};
+use perennial_engine::ports::{Leases, Log, NewSession, Projection, ReadFrom, SessionKey, SessionRow, Sessions};
 use perennial_proof::oracle::{self, Counters, Evidence, View};
 use perennial_schema::agent::{self, AgentSnapshot, ModelConfig};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::Record;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AgentId, EnvironmentId};
+use perennial_schema::{AgentId, EnvironmentId, WorkspaceId};
 use perennial_worker::{Settings, Worker};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::front::Letter;
 use crate::hands::{EXECUTOR, Hands};
-use crate::people::{Letter, Town, key, script};
-use crate::plan::{Fault, Faults, Op, Plan, mix};
+use crate::people::{Town, key, script};
+use crate::plan::{Fault, Faults, Plan, mix};
 use crate::ports;
 use crate::world::{Life, RENEW, SWEEP, Sabotage, TTL, World, sleep};
 
@@ -36,6 +37,9 @@ pub(crate) struct Verdict {
     pub(crate) healed_in: u64,
 }
 
+/// Sessions as their last change told.
+type Summaries = Arc<Mutex<BTreeMap<SessionKey, SessionRow>>>;
+
 type Seen = Arc<Mutex<Vec<(u64, String)>>>;
 
 /// Runs a seed.
@@ -52,11 +56,16 @@ pub(crate) fn run(seed: u64, faults: Faults, sabotage: Sabotage) -> Verdict {
         for node in 0..2 + mix(seed, 0, 40) % 2 {
             tokio::spawn(keep(Arc::clone(&world), Arc::clone(&hands), node as usize));
         }
+        let summaries = Summaries::default();
+        for n in 1..=2 {
+            tokio::spawn(feed(Arc::clone(&world), key(n, 0).workspace, Arc::clone(&summaries)));
+        }
         let sessions = play(&world, &town).await;
         world.heal();
         let healed = Instant::now();
         let mut violations = come_to_rest(&world, &sessions).await;
         let healed_in = u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX);
+        violations.extend(outdated(&world, &sessions, &summaries).await);
         let mut counters = Counters::default();
         for (key, seen) in &sessions {
             let evidence = evidence(&world, &hands, &town, *key, seen).await;
@@ -90,7 +99,7 @@ async fn keep(world: Arc<World>, hands: Arc<Hands>, node: usize) {
         let root = tokio::spawn(worker.run(life.drain.clone()));
         life.lives_in(root.abort_handle());
         let _killed = root.await;
-        let (decision, _) = world.decide(node, Op::Begins);
+        let decision = world.chance();
         sleep(10 + world.roll(decision, 7) % 700).await;
     }
 }
@@ -168,6 +177,9 @@ async fn talk(town: &Town, key: SessionKey, n: u64) -> Vec<SessionKey> {
             }
         }
     }
+    if mix(seed, n, 53).is_multiple_of(6) && town.send(key, Letter::archive(format!("{n} archive"))).await {
+        town.world.count("archived");
+    }
     forks
 }
 
@@ -184,11 +196,9 @@ async fn come_to_rest(world: &Arc<World>, sessions: &[(SessionKey, Seen)]) -> Ve
                 world.count("quarantine lifted");
                 world.store.retry(*key).await.unwrap();
             }
-            if row.held
-                || row.ready_at.is_some()
-                || row.status != Status::Idle
-                || row.stop_reason.is_some_and(|stop| waits(&stop))
-            {
+            let over = row.archived_at.is_some();
+            let done = row.status == Status::Idle && !row.stop_reason.as_ref().is_some_and(waits);
+            if row.held || row.ready_at.is_some() || row.quarantined || !(over || done) {
                 let (status, ready, epoch) = (row.status, row.ready_at, row.epoch);
                 restless.push(format!(
                     "I10: {} does not rest: {status:?}, held {}, ready at {ready:?}, epoch {epoch}, attempts {}",
@@ -276,6 +286,52 @@ fn effects(hands: &Hands, key: SessionKey, log: &[Value]) -> Vec<String> {
         effects.extend(hands.effects(from).into_iter().filter(is_copied));
     }
     effects
+}
+
+/// Follows a workspace's stream of changes.
+async fn feed(world: Arc<World>, workspace: WorkspaceId, summaries: Summaries) {
+    let mut cursor = None;
+    loop {
+        let page = world.store.changes(workspace, cursor, 2).await.unwrap_or_default();
+        if page.is_empty() {
+            sleep(170).await;
+        }
+        for (at, row) in page {
+            cursor = Some(at);
+            summaries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(row.key, row);
+        }
+    }
+}
+
+/// I12: whoever followed the changes knows every session as it is.
+async fn outdated(world: &World, sessions: &[(SessionKey, Seen)], summaries: &Summaries) -> Vec<String> {
+    sleep(400).await;
+    let mut violations = Vec::new();
+    for (key, _) in sessions {
+        let row = world.store.get(*key).await.unwrap();
+        let told = summaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned();
+        let shown = |row: &SessionRow| {
+            let SessionRow { status, turn, .. } = *row;
+            (
+                status,
+                turn,
+                row.stop_reason.clone(),
+                row.ready_at.is_some(),
+                row.archived_at,
+            )
+        };
+        if row.as_ref().map(shown) != told.as_ref().map(shown) {
+            violations.push(format!("I12: {} is not as its last change told", key.session));
+        }
+    }
+    violations
 }
 
 /// Errors that only a bug of ours writes.

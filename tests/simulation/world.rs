@@ -104,6 +104,13 @@ impl World {
         (decision, fault)
     }
 
+    /// A decision without a fault, for a draw.
+    pub(crate) fn chance(&self) -> u64 {
+        let mut inner = self.inner();
+        inner.decisions += 1;
+        inner.decisions - 1
+    }
+
     /// A number that only this decision draws.
     pub(crate) fn roll(&self, decision: u64, purpose: u64) -> u64 {
         mix(self.plan.seed, decision, 100 + purpose)
