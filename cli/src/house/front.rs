@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use perennial_api::accounts::{Accounts, Secret};
+use perennial_api::accounts::Secret;
 use perennial_api::{Api, Config, Hosts, Limits};
-use perennial_engine::ports::{Clock, Router};
+use perennial_engine::ports::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +13,31 @@ use tokio_util::sync::CancellationToken;
 use super::{Store, SystemIds, files};
 use crate::config::Settings;
 
+/// When a server makes a key for the clients of its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Whenever the data directory has none that works: its database is nobody else's.
+    Always,
+    /// Only the first of an install that many servers share.
+    First,
+}
+
+/// Which key there is for this machine's clients.
+pub enum Key {
+    /// The one in the data directory.
+    Known,
+    /// One that was made just now.
+    Fresh(Secret),
+    /// None: another server of the install made the first.
+    Elsewhere,
+}
+
 /// An API that listens and is ready to serve.
 pub struct Front {
     /// Where it listens.
     pub url: String,
-    /// A key that was made just now.
-    pub fresh_key: Option<Secret>,
+    /// Which key there is for this machine's clients.
+    pub key: Key,
     data_dir: std::path::PathBuf,
     listener: TcpListener,
     api: Api,
@@ -26,9 +45,9 @@ pub struct Front {
 
 impl Front {
     /// Joins the API to a store and a router, makes the first key, and takes the address.
-    pub async fn build(settings: &Settings, store: &Store, router: Arc<dyn Router>) -> Result<Self> {
+    pub async fn build(settings: &Settings, store: &Store, router: Arc<dyn Router>, keys: Keys) -> Result<Self> {
         let data_dir = settings.data_dir.value.clone();
-        let fresh_key = ensure_key(&data_dir, store.accounts.as_ref(), store.clock.as_ref()).await?;
+        let key = ensure_key(&data_dir, store, keys).await?;
         let listener = listen(settings).await?;
         let address = listener.local_addr()?;
         let ports = perennial_api::Ports {
@@ -55,7 +74,7 @@ impl Front {
         };
         Ok(Self {
             url: format!("http://{address}"),
-            fresh_key,
+            key,
             data_dir,
             listener,
             api: Api::new(ports, config),
@@ -100,13 +119,20 @@ impl Serving {
     }
 }
 
-async fn ensure_key(data_dir: &std::path::Path, accounts: &dyn Accounts, clock: &dyn Clock) -> Result<Option<Secret>> {
-    let known = files::read_key(data_dir)?;
-    let ensured = accounts.ensure_workspace_and_key(known.as_ref(), clock.now()).await?;
-    if let Some(key) = &ensured.fresh {
-        files::write_key(data_dir, key)?;
-    }
-    Ok(ensured.fresh)
+async fn ensure_key(data_dir: &std::path::Path, store: &Store, keys: Keys) -> Result<Key> {
+    let (known, now) = (files::read_key(data_dir)?, store.clock.now());
+    let ensured = match keys {
+        Keys::Always => store.accounts.ensure_workspace_and_key(known.as_ref(), now).await?,
+        Keys::First => store.accounts.ensure_first_key(known.as_ref(), now).await?,
+    };
+    Ok(match ensured.fresh {
+        Some(key) => {
+            files::write_key(data_dir, &key)?;
+            Key::Fresh(key)
+        }
+        None if ensured.known => Key::Known,
+        None => Key::Elsewhere,
+    })
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener> {

@@ -13,7 +13,7 @@ use perennial_engine::ports::Ids;
 
 pub use brains::Brains;
 pub use bus::BusKind;
-pub use front::Front;
+pub use front::{Front, Key, Keys};
 pub use hands::{Hands, router_settings};
 pub use signals::Signals;
 pub use store::Store;

@@ -1,7 +1,7 @@
 //! What a person sees when the server has started. The address alone goes to stdout, for scripts.
 
 use crate::config::Settings;
-use crate::house::{Front, Hands};
+use crate::house::{Front, Hands, Key};
 
 /// Prints it.
 pub(super) fn print(front: &Front, hands: &Hands, settings: &Settings) {
@@ -41,15 +41,19 @@ fn bus(settings: &Settings) -> &'static str {
 }
 
 fn key(front: &Front, settings: &Settings) {
-    eprintln!(
-        "  key     {}",
-        crate::paths::key_file(&settings.data_dir.value).display()
-    );
-    if let Some(key) = &front.fresh_key {
-        eprintln!(
-            "          {} (made now, printed once; only its hash is in the database)",
-            key.expose()
-        );
+    let file = crate::paths::key_file(&settings.data_dir.value);
+    match &front.key {
+        Key::Known => eprintln!("  key     {}", file.display()),
+        Key::Fresh(key) => {
+            eprintln!("  key     {}", file.display());
+            eprintln!(
+                "          {} (made now, printed once; only its hash is in the database)",
+                key.expose()
+            );
+        }
+        Key::Elsewhere => {
+            eprintln!("  key     none here: another server made the first (`serve --new-key` makes one more)");
+        }
     }
 }
 

@@ -10,27 +10,31 @@ use super::banner;
 use crate::args::{ClusterArgs, FrontArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{Front, Signals, Store, files, router_settings};
+use crate::house::{Front, Keys, Signals, Store, files, router_settings};
 
 /// Serve the API of a cluster; any number of them on any number of hosts.
 ///
-/// Sessions live in the cluster's Postgres, and `perennial worker` processes drive them. The key this node made, if it made
-/// one, is left in its data directory.
+/// Sessions live in the cluster's Postgres, and `perennial worker` processes drive them. The first of them
+/// makes a key and leaves it in its data directory; clients elsewhere need it in PERENNIAL_KEY.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub front: FrontArgs,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Make another key and leave it in the data directory, which has none that works
+    #[arg(long)]
+    pub new_key: bool,
 }
 
 /// Serves until it is told to stop (SIGINT, SIGTERM): then no new connections, streams are closed with a word to resume.
-pub async fn run(_args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
+pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
     let store = Store::of_cluster(settings, None).await?;
     let router = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
-    let front = Front::build(settings, &store, router).await?;
+    let keys = if args.new_key { Keys::Always } else { Keys::First };
+    let front = Front::build(settings, &store, router, keys).await?;
     front.announce()?;
     banner::serving(&front, settings);
 

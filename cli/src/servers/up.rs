@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use perennial_engine::ports::Router;
 use perennial_router::Remote;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +11,7 @@ use super::banner;
 use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{Brains, BusKind, Front, Hands, Signals, Store, files, router_settings};
+use crate::house::{Brains, BusKind, Front, Hands, Keys, Signals, Store, files, router_settings};
 
 /// Start the server: API, worker and executor in one process on an embedded database.
 ///
@@ -44,12 +45,15 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
             (store, hands)
         }
     };
-    let router = match &settings.database {
-        None => hands.router(),
+    let (router, keys) = match &settings.database {
+        None => (hands.router(), Keys::Always),
         // A session's workspace may be on another host; our own is asked over the bus like any other.
-        Some(_) => Arc::new(Remote::new(store.bus.clone(), router_settings(settings))),
+        Some(_) => {
+            let remote: Arc<dyn Router> = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
+            (remote, Keys::First)
+        }
     };
-    let front = Front::build(settings, &store, router).await?;
+    let front = Front::build(settings, &store, router, keys).await?;
     let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
     let watch = store.watch(settings, brains.owner())?;
     // The address is in the data directory before anybody can read it from stdout.
