@@ -26,8 +26,16 @@ async fn times(client: &Client, session: &str, kind: &str) -> Result<(String, St
     Ok((first, last))
 }
 
-#[tokio::test]
-async fn a_suspect_is_driven_alone() -> Result<()> {
+/// When a suspect began, made progress and rested; when another session rested before and began again meanwhile.
+struct Times {
+    begun: String,
+    progress: String,
+    rested: String,
+    before: String,
+    again: String,
+}
+
+async fn beside_a_suspect(script: &str) -> Result<Times> {
     let dir = tempfile::tempdir()?;
     let up = Up::on(&dir.path().join("data"));
     let server = up.start().await?;
@@ -36,7 +44,7 @@ async fn a_suspect_is_driven_alone() -> Result<()> {
     // Three deaths, each right after the claim.
     let deadly = up.clone().env("PERENNIAL_KILL_AT", "worker.claim.after=1");
     let mut server = deadly.start().await?;
-    let said = server.client.say(&suspect, "/tokens 30 50\n/say suspect").await;
+    let said = server.client.say(&suspect, script).await;
     server.ended(PATIENCE).await?;
     for _ in 0..2 {
         // It may die before it listens.
@@ -62,21 +70,53 @@ async fn a_suspect_is_driven_alone() -> Result<()> {
     client.until_idle(&suspect, 0, PATIENCE).await?;
     client.until_idle(&healthy, head, PATIENCE).await?;
 
-    let (begun, _) = times(client, &suspect, "span.model_request_start").await?;
-    let (_, rested) = times(client, &suspect, "session.status_idle").await?;
-    let (first_rest, _) = times(client, &healthy, "session.status_idle").await?;
-    let (_, again) = times(client, &healthy, "session.status_running").await?;
-    assert!(
-        begun >= first_rest,
-        "the suspect began at {begun}, the other one ran until {first_rest}"
-    );
-    assert!(
-        again >= rested,
-        "the other one began again at {again}, the suspect ran until {rested}"
-    );
     let log = client.log(&suspect).await?;
     assert!(log.iter().any(|event| event["type"] == "session.status_rescheduled"));
-    server.kill().await
+    let times = Times {
+        begun: times(client, &suspect, "span.model_request_start").await?.0,
+        progress: times(client, &suspect, "span.model_request_end").await?.0,
+        rested: times(client, &suspect, "session.status_idle").await?.1,
+        before: times(client, &healthy, "session.status_idle").await?.0,
+        again: times(client, &healthy, "session.status_running").await?.1,
+    };
+    server.kill().await?;
+    assert!(
+        times.begun >= times.before,
+        "the suspect began at {}, the other ran until {}",
+        times.begun,
+        times.before
+    );
+    Ok(times)
+}
+
+#[tokio::test]
+async fn a_suspect_is_driven_alone() -> Result<()> {
+    let Times { again, rested, .. } = beside_a_suspect("/tokens 30 50\n/say suspect").await?;
+    assert!(
+        again >= rested,
+        "the other began again at {again}, the suspect ran until {rested}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_suspect_that_gets_further_is_none_any_more() -> Result<()> {
+    let script = "/tokens 10 50\n/tool bash {\"command\":\"sleep 4\"}\n/then\n/say suspect";
+    let Times {
+        again,
+        progress,
+        rested,
+        ..
+    } = beside_a_suspect(script).await?;
+    assert!(
+        again >= progress,
+        "the other began again at {again}, the suspect got further at {progress}"
+    );
+    assert!(
+        again < rested,
+        "the other waited until {again}, the suspect ran until {rested}"
+    );
+    Ok(())
 }
 
 #[tokio::test]

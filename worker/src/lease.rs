@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     pub(crate) head: watch::Receiver<u64>,
     /// Cancelled when the lease is lost: drop everything, append nothing.
     pub(crate) lost: CancellationToken,
+    /// Cancelled by the driver when the session has made progress.
+    pub(crate) progress: CancellationToken,
 }
 
 struct Entry {
@@ -63,7 +65,11 @@ impl Lease {
                 lost: lost.clone(),
             },
         );
-        Watch { head: receiver, lost }
+        Watch {
+            head: receiver,
+            lost,
+            progress: CancellationToken::new(),
+        }
     }
 
     /// Stops watching it, unless it was claimed anew meanwhile.

@@ -138,6 +138,7 @@ impl Pool<'_> {
                 () = woken(&mut wake_ups) => {}
                 _ = sweep.tick() => {}
                 Some(ended) = self.driving.join_next() => self.ended(ended),
+                () = self.alone.proven() => self.alone.driving = None,
             }
             // Several may have ended; take them all before asking for more.
             while let Some(ended) = self.driving.try_join_next() {
@@ -247,7 +248,7 @@ impl Pool<'_> {
             Err(error) => warn!(owner = %self.owner, %error, "a session's driver ended abnormally"),
         }
         if self.driving.is_empty() {
-            self.alone.driving = false;
+            self.alone.driving = None;
             self.alone.put_off = None;
         }
         metrics::driving(self.driving.len());
@@ -285,8 +286,8 @@ async fn woken(wake_ups: &mut Option<Box<dyn WakeUps>>) {
 struct Alone {
     /// Claimed, and waits for the others to end; nothing else is claimed meanwhile.
     next: Option<(SessionRow, Watch)>,
-    /// What is driven now is such a session.
-    driving: bool,
+    /// What is driven now is such a session, and has made no progress yet.
+    driving: Option<CancellationToken>,
     /// Since when one has been put off because others were here.
     put_off: Option<Instant>,
 }
@@ -298,7 +299,7 @@ impl Alone {
     }
 
     const fn has_the_house(&self) -> bool {
-        self.driving || self.next.is_some()
+        self.driving.is_some() || self.next.is_some()
     }
 
     /// Whether one may be next: an empty worker takes it at once, a busy one leaves it to others for a while before it stops
@@ -313,9 +314,17 @@ impl Alone {
 
     fn begin(&mut self) -> Option<(SessionRow, Watch)> {
         let next = self.next.take()?;
-        self.driving = true;
+        self.driving = Some(next.1.progress.clone());
         self.put_off = None;
         Some(next)
+    }
+
+    /// When the session that has the house to itself has got further than where it used to die: others may come in.
+    async fn proven(&self) {
+        match &self.driving {
+            Some(progress) => progress.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -41,6 +41,7 @@ impl Session {
         if let Some(ready) = terms.ready {
             projection.ready = ready;
         }
+        let progress = projection.progress;
         let authority = Authority::Holder {
             epoch: self.epoch,
             only_at_head: terms.only_at_head.then_some(self.state.seq),
@@ -54,6 +55,9 @@ impl Session {
         };
         fail::fail_point!("worker.append.after");
         metrics::count_append(drafts.len());
+        if progress {
+            self.watch.progress.cancel();
+        }
         if appended.first_seq == self.state.seq + 1 && !appended.replayed {
             self.fold_drafts(appended.first_seq, turn, &drafts)?;
         } else {
