@@ -1,7 +1,8 @@
 //! Ring 1: the real kernel and turn loop over the memory ports, under one seeded scheduler. Every port call of every node asks
 //! what happens to it; a seed is a run, a failing seed prints the few faults it takes.
 //!
-//! `make simulate SEEDS=1000000` runs more; `PERENNIAL_SEED=n` runs one and prints what happened.
+//! `make simulate SEEDS=1000000` runs more; `PERENNIAL_SEED=n` runs one and prints what happened
+//! (with `PERENNIAL_LOGS=1` every event, too).
 
 #![expect(clippy::unwrap_used, reason = "a simulation that cannot run should stop")]
 
@@ -99,7 +100,10 @@ fn number(name: &str) -> Option<u64> {
 fn no_seed_breaks_a_promise() {
     if let Some(seed) = number("PERENNIAL_SEED") {
         let verdict = drawn(seed);
-        println!("seed {seed}: {:?}\n{:#?}", verdict.fired, verdict.counts);
+        let Verdict {
+            fired, hash, counts, ..
+        } = &verdict;
+        println!("seed {seed}, trace {hash:016x}: {fired:?}\n{counts:#?}");
         assert!(
             verdict.violations.is_empty(),
             "{}",
