@@ -225,7 +225,8 @@ thread_local! {
 fn report(what: &str, kills: usize, violations: &[String]) {
     COUNTERS.with_borrow(|counters| {
         println!(
-            "{what}: {kills} SIGKILLs, {counters:?}, {} violations",
+            // The test runner has not ended the line with the test's name.
+            "\n{what}: {kills} SIGKILLs, {counters:?}, {} violations",
             violations.len()
         );
     });
@@ -277,7 +278,7 @@ async fn sigkill_at_random_moments() -> Result<()> {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(rand::random);
     let kills = if torture() { 200 } else { 20 };
-    println!("seed {seed}");
+    println!("\nseed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut violations = Vec::new();
     let mut world = World::new().await?;
