@@ -29,6 +29,8 @@ const REST: u64 = 60_000;
 /// What a run came to.
 pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
+    /// Some session was tried again later, for the deaths of its holders.
+    pub(crate) put_off: bool,
     pub(crate) fired: Vec<(u64, Fault)>,
     pub(crate) hash: u64,
     pub(crate) counts: BTreeMap<&'static str, u64>,
@@ -66,15 +68,30 @@ pub(crate) fn run(seed: u64, faults: Faults, sabotage: Sabotage) -> Verdict {
         let mut violations = come_to_rest(&world, &sessions).await;
         let healed_in = u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX);
         violations.extend(outdated(&world, &sessions, &summaries).await);
+        let mut put_off = false;
         let mut counters = Counters::default();
         for (key, seen) in &sessions {
             let evidence = evidence(&world, &hands, &town, *key, seen).await;
             violations.extend(odd_errors(&evidence.log));
+            put_off |= evidence
+                .log
+                .iter()
+                .any(|event| event["type"] == "session.status_rescheduled");
             let found = oracle::check(&evidence, &mut counters);
             violations.extend(found.iter().map(|violation| format!("{}: {violation}", key.session)));
         }
+        // Put off by a clock that leapt, or by deaths (I15), it may take longer.
+        let leaps = world
+            .fired()
+            .iter()
+            .filter(|(_, fault)| *fault == Fault::ClockLeaps)
+            .count() as u64;
+        if !put_off && healed_in > TTL + SWEEP + 5_000 + leaps * (TTL + 1) {
+            violations.push(format!("I10: it took {healed_in} ms to come to rest"));
+        }
         Verdict {
             violations,
+            put_off,
             fired: world.fired(),
             hash: world.hash(),
             counts: world.counts(),
