@@ -25,8 +25,9 @@ pub use verdict::{Latencies, Verdict};
 use crate::oracle::{self, Counters, Violation};
 use crate::rig::visitor::{Crowd, Told, Visitor};
 
-/// Longest a session may take to rest once everything is healed (I10: TTL + sweep + 5 s, and room for a slow machine).
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest a session may take to rest once everything is healed: TTL + sweep + 5 s (I10), the 31 s for which one that was
+/// unlucky in each of its attempts is kept waiting (I15), its turn in a worker of its own, and room for a slow machine.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is tried, and for how long.
 #[derive(Clone, Debug)]
@@ -100,8 +101,10 @@ pub async fn run(plan: &Plan, mut house: House, progress: &(dyn Fn(&Progress) + 
     progress(&struck);
     house.heal().await?;
     // What was broken on purpose needs no benefit of the doubt.
-    let patience = plan.sabotage.map_or(PATIENCE, |_| PATIENCE / 3);
+    let patience = plan.sabotage.map_or(PATIENCE, |_| PATIENCE / 9);
+    let healed = Instant::now();
     let restless = crowd.finish(patience).await;
+    let rested = healed.elapsed();
     struck.doing = "judging".to_owned();
     progress(&struck);
     let mut judged = judge(&crowd, &house, &losses).await?;
@@ -110,6 +113,7 @@ pub async fn run(plan: &Plan, mut house: House, progress: &(dyn Fn(&Progress) + 
         what: format!("{session} did not come to rest within {patience:?}"),
     });
     judged.violations.extend(stuck);
+    judged.rested = rested;
     let verdict = Verdict::new(plan, begun.elapsed(), &struck.struck, &house, judged);
     house.close().await;
     Ok(verdict)
@@ -159,6 +163,8 @@ pub struct Judged {
     pub told: Told,
     /// From the loss of a process to the first record of each session it held.
     pub takeover: Latencies,
+    /// From the last healing to the rest of the last session.
+    pub rested: Duration,
     /// What the processes said of themselves.
     pub trace: Trace,
 }

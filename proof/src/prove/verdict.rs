@@ -94,6 +94,8 @@ pub struct Verdict {
     pub takeover_p50_ms: Option<f64>,
     /// In milliseconds.
     pub takeover_p99_ms: Option<f64>,
+    /// From the last healing to the rest of the last session, in milliseconds.
+    pub rest_ms: f64,
     /// What the network was made to do.
     pub network: BTreeMap<&'static str, proxy::Counters>,
     /// Everything that was looked at.
@@ -157,6 +159,7 @@ impl Verdict {
             takeover_n: judged.takeover.n(),
             takeover_p50_ms: judged.takeover.quantile(0.5),
             takeover_p99_ms: judged.takeover.quantile(0.99),
+            rest_ms: judged.rested.as_secs_f64() * 1_000.0,
             network,
             sabotage: plan.sabotage.map(caught),
             counters: judged.counters,
@@ -209,6 +212,8 @@ impl Verdict {
                 format!("{p50:.0} ms")
             ));
         }
+        let rest = format!("{:.0} ms", self.rest_ms);
+        line(format!("  {:<44}{rest:>10}", "all at rest after the last fault"));
         line(String::new());
         if !self.not_tried.is_empty() {
             line(format!("  not tried: {}", self.not_tried.join(", ")));
