@@ -25,6 +25,8 @@ use crate::world::{Life, RENEW, SWEEP, Sabotage, TTL, World, sleep};
 
 /// How long a healed world may take to come to rest, in its own time. Poisoned sessions wait out their delays.
 const REST: u64 = 60_000;
+/// The same where nobody was put off: what I10 allows, and the turns that are still to be played.
+const PROMPT: u64 = TTL + SWEEP + 5_000 + 3_000;
 
 /// What a run came to.
 pub(crate) struct Verdict {
@@ -86,7 +88,7 @@ pub(crate) fn run(seed: u64, faults: Faults, sabotage: Sabotage) -> Verdict {
             .iter()
             .filter(|(_, fault)| *fault == Fault::ClockLeaps)
             .count() as u64;
-        if !put_off && healed_in > TTL + SWEEP + 5_000 + leaps * (TTL + 1) {
+        if !put_off && healed_in > PROMPT + leaps * (TTL + 1) {
             violations.push(format!("I10: it took {healed_in} ms to come to rest"));
         }
         Verdict {
