@@ -1,5 +1,6 @@
 //! What every log must do: append and read, sessions, leases.
 
+mod agreement;
 mod appends;
 mod changes;
 mod forks;

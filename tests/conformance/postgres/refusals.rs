@@ -1,7 +1,7 @@
 //! Servers, schemas and statements that are refused.
 
 use perennial_broker::log::postgres::{OpenError, Postgres, Settings, drop_schema, migrate};
-use perennial_engine::ports::{Append, Projection, Ready, SessionPatch};
+use perennial_engine::ports::{Append, Projection, Ready, SessionPatch, Sessions as _};
 use perennial_tests::postgres::Shared;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -93,8 +93,6 @@ async fn a_private_schema_is_apart() {
     drop_schema(&url, "proof_1").await.unwrap();
     assert!(migrate(&url, Some("no; such")).await.is_err());
 }
-
-use perennial_engine::ports::Sessions as _;
 
 /// I1: not even the schema's owner rewrites the log, and the servers' role has no right to try.
 #[tokio::test]

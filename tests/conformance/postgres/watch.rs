@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial_broker::log::postgres::{Postgres, Watch};
-use perennial_engine::ports::{Leases as _, Sessions as _};
+use perennial_engine::ports::Leases as _;
 use perennial_schema::OwnerId;
 use tokio::sync::Notify;
 use uuid::Uuid;
