@@ -1,4 +1,4 @@
-//! A private copy of the install, and what is done to it: one process on an embedded database, or nodes and workers on servers
+//! A private copy of the install: one process on an embedded database, or nodes and workers on servers
 //! of a cluster, reached through fault proxies so that nobody else on those servers notices.
 
 use std::collections::BTreeMap;
@@ -7,27 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use chrono::Utc;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rand::Rng;
-use rand::rngs::StdRng;
-use tokio::time::sleep;
 
+use super::Sabotage;
 use super::trace::{FILTER, Trace};
-use super::{Fault, Loss, Sabotage};
-use crate::proxy::{self, Cut, Faults, Proxy};
+use crate::proxy::{self, Proxy};
 use crate::rig::client::Client;
 use crate::rig::process::{Process, Program, beside, free_port};
 use crate::rig::server::SHORT_LEASES;
 use crate::rig::visitor::Doors;
 
-/// The lease of [`SHORT_LEASES`].
-const LEASE: Duration = Duration::from_secs(1);
 /// Longest wait for a process that was told to wind down.
-const DRAIN: Duration = Duration::from_secs(25);
-/// Longest wait for a write to cut off from its writer.
-const WRITE: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: Duration = Duration::from_secs(25);
 /// A statement with this writes events.
 const WRITES: &str = "INSERT INTO events";
 
@@ -57,27 +47,27 @@ pub trait Outages: Send {
     async fn crash_bus(&mut self) -> Result<()>;
 }
 
-struct Member {
-    program: Program,
-    process: Process,
+pub(super) struct Member {
+    pub(super) program: Program,
+    pub(super) process: Process,
 }
 
-struct Node {
-    member: Member,
+pub(super) struct Node {
+    pub(super) member: Member,
     url: String,
     /// Between clients' streams and the node.
-    streams: Proxy,
+    pub(super) streams: Proxy,
 }
 
 /// A private install that works.
 pub struct House {
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     key: String,
-    nodes: Vec<Node>,
-    workers: Vec<Member>,
-    database: Option<Proxy>,
-    bus: Option<Proxy>,
-    outages: Option<Box<dyn Outages>>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) workers: Vec<Member>,
+    pub(super) database: Option<Proxy>,
+    pub(super) bus: Option<Proxy>,
+    pub(super) outages: Option<Box<dyn Outages>>,
 }
 
 impl House {
@@ -202,135 +192,6 @@ impl House {
         self.database.as_ref()
     }
 
-    /// What this install can suffer.
-    #[must_use]
-    pub fn faults(&self) -> Vec<Fault> {
-        let possible = |fault: &Fault| match fault {
-            Fault::KillServer | Fault::Freeze | Fault::Drain | Fault::CutStreams => true,
-            Fault::KillWorker | Fault::KillExecutor => !self.workers.is_empty(),
-            Fault::CutDatabase | Fault::CutCommit | Fault::SilenceDatabase | Fault::SlowDatabase => {
-                self.database.is_some()
-            }
-            Fault::CutBus | Fault::SilenceBus => self.bus.is_some(),
-            Fault::CrashDatabase | Fault::CrashBus => self.outages.is_some(),
-        };
-        Fault::ALL.into_iter().filter(possible).collect()
-    }
-
-    /// Does it, and heals it. Returns the process that lost its sessions by it, if one did.
-    ///
-    /// # Errors
-    /// When what was taken down does not come back.
-    pub async fn strike(&mut self, fault: Fault, rng: &mut StdRng) -> Result<Option<Loss>> {
-        match fault {
-            Fault::KillServer => self.kill_node(rng).await,
-            Fault::KillWorker => self.kill_worker(rng).await.map(Some),
-            Fault::KillExecutor => self.kill_executor().map(|()| None),
-            Fault::Freeze => self.freeze(rng).await.map(|()| None),
-            Fault::Drain => self.drain(rng).await.map(|()| None),
-            Fault::CutStreams => self.cut_streams(rng).await,
-            Fault::CutDatabase => Ok(self.with_database(|proxy| async { proxy.drop_connections() }).await),
-            Fault::CutCommit => Ok(self.with_database(cut_commit).await),
-            Fault::SilenceDatabase => Ok(self.with_database(silence).await),
-            Fault::SlowDatabase => Ok(self.with_database(slow).await),
-            Fault::CutBus => Ok(with(self.bus.as_ref(), |proxy| async { proxy.drop_connections() }).await),
-            Fault::SilenceBus => Ok(with(self.bus.as_ref(), silence).await),
-            Fault::CrashDatabase => match &mut self.outages {
-                Some(outages) => outages.crash_database().await.map(|()| None),
-                None => Ok(None),
-            },
-            Fault::CrashBus => match &mut self.outages {
-                Some(outages) => outages.crash_bus().await.map(|()| None),
-                None => Ok(None),
-            },
-        }
-    }
-
-    async fn with_database<'a, F: Future<Output = ()>>(&'a self, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {
-        with(self.database.as_ref(), act).await
-    }
-
-    async fn kill_node(&mut self, rng: &mut StdRng) -> Result<Option<Loss>> {
-        // In the embedded form the server is the worker.
-        let works = self.workers.is_empty();
-        let index = rng.random_range(0..self.nodes.len());
-        let node = &mut self.nodes[index];
-        node.member.process.kill().await?;
-        let loss = Loss {
-            at: Utc::now(),
-            log: None,
-        };
-        node.restart().await?;
-        Ok(works.then_some(loss))
-    }
-
-    async fn kill_worker(&mut self, rng: &mut StdRng) -> Result<Loss> {
-        let index = rng.random_range(0..self.workers.len());
-        let worker = &mut self.workers[index];
-        worker.process.kill().await?;
-        let loss = Loss {
-            at: Utc::now(),
-            log: Some(worker.program.log_file.clone()),
-        };
-        worker.process = worker.program.start()?;
-        Ok(loss)
-    }
-
-    /// The executor is nobody's child that we know of; it is found by its command line, which names our folder.
-    fn kill_executor(&self) -> Result<()> {
-        for pid in executors(&self.data_dir) {
-            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-        }
-        Ok(())
-    }
-
-    async fn freeze(&mut self, rng: &mut StdRng) -> Result<()> {
-        let members = self.nodes.iter_mut().map(|node| &mut node.member);
-        let member = if self.workers.is_empty() {
-            members.into_iter().next()
-        } else {
-            let index = rng.random_range(0..self.workers.len());
-            self.workers.get_mut(index)
-        };
-        let member = member.context("nobody to freeze")?;
-        member.process.freeze()?;
-        sleep(LEASE.mul_f64(rng.random_range(1.2..2.0))).await;
-        member.process.thaw()
-    }
-
-    async fn drain(&mut self, rng: &mut StdRng) -> Result<()> {
-        let index = rng.random_range(0..self.nodes.len() + self.workers.len());
-        let ended = match self.nodes.get_mut(index) {
-            Some(node) => {
-                let ended = node.member.process.stop(DRAIN).await;
-                node.restart().await?;
-                ended
-            }
-            None => {
-                let index = index - self.nodes.len();
-                let worker = &mut self.workers[index];
-                let ended = worker.process.stop(DRAIN).await;
-                worker.process = worker.program.start()?;
-                ended
-            }
-        };
-        ended.context("a process did not wind down")?;
-        Ok(())
-    }
-
-    async fn cut_streams(&mut self, rng: &mut StdRng) -> Result<Option<Loss>> {
-        for node in &self.nodes {
-            node.streams.cut(Cut::Answer {
-                bytes: rng.random_range(1..20_000),
-            });
-        }
-        sleep(Duration::from_millis(rng.random_range(0..200))).await;
-        for node in &self.nodes {
-            node.streams.drop_connections();
-        }
-        Ok(None)
-    }
-
     /// Everything is well again: every process runs, every connection carries.
     ///
     /// # Errors
@@ -415,7 +276,7 @@ impl Node {
         })
     }
 
-    async fn restart(&mut self) -> Result<()> {
+    pub(super) async fn restart(&mut self) -> Result<()> {
         (self.member.process, self.url) = self.member.program.start_listening().await?;
         Ok(())
     }
@@ -439,44 +300,6 @@ pub fn stalled(sabotage: Option<Sabotage>) -> (String, String) {
     ("PERENNIAL_STALL_AT".to_owned(), stalls.to_owned())
 }
 
-async fn with<'a, F: Future<Output = ()>>(proxy: Option<&'a Proxy>, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {
-    if let Some(proxy) = proxy {
-        act(proxy).await;
-    }
-    None
-}
-
-async fn cut_commit(proxy: &Proxy) {
-    proxy.cut(Cut::Commit);
-    let waiting = async {
-        while proxy.is_armed() {
-            sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(WRITE, waiting).await.ok();
-}
-
-async fn silence(proxy: &Proxy) {
-    proxy.set(Faults {
-        swallow_requests: true,
-        swallow_answers: true,
-        ..Faults::default()
-    });
-    sleep(LEASE.mul_f64(1.5)).await;
-    // What was swallowed is gone: the connections cannot be used any more.
-    proxy.drop_connections();
-    proxy.heal();
-}
-
-async fn slow(proxy: &Proxy) {
-    proxy.set(Faults {
-        latency: Duration::from_millis(40),
-        ..Faults::default()
-    });
-    sleep(LEASE).await;
-    proxy.heal();
-}
-
 /// A proxy before the host of a URL, and the URL through it.
 async fn proxied(url: &str, port: u16, writes: Option<&'static str>) -> Result<(Proxy, String)> {
     let mut url = reqwest::Url::parse(url).context("the server's URL")?;
@@ -490,19 +313,4 @@ async fn proxied(url: &str, port: u16, writes: Option<&'static str>) -> Result<(
     let moved = url.set_host(Some(&here.ip().to_string())).is_ok() && url.set_port(Some(here.port())).is_ok();
     anyhow::ensure!(moved, "{url} cannot be reached through a proxy");
     Ok((proxy, url.into()))
-}
-
-/// Executors of a data directory.
-fn executors(data_dir: &Path) -> Vec<i32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let ours = data_dir.as_os_str().as_encoded_bytes();
-    let is_ours = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut words = line.split(|byte| *byte == 0).skip(1);
-        words.next() == Some(b"executor") && words.any(|word| word == ours)
-    };
-    pids.filter(is_ours).collect()
 }

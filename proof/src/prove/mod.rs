@@ -3,6 +3,7 @@
 
 mod fault;
 mod house;
+mod strike;
 mod trace;
 mod verdict;
 
