@@ -22,7 +22,7 @@ async fn prove(args: &[&str]) -> Result<(Option<i32>, Value)> {
 
 /// A sabotage is found by chance, if with good odds: what one run misses, another finds.
 async fn is_caught(name: &str) -> Result<()> {
-    for (run, seed) in (1..=4).zip(seed(name)..) {
+    for (run, seed) in (1..=8).zip(seed(name)..) {
         let (code, verdict) = prove(&["--minutes", "0.2", "--seed", &seed.to_string(), "--sabotage", name]).await?;
         if verdict["sabotage"]["caught"] == true {
             assert_eq!(
