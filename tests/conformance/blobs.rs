@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use perennial_broker::blobs::{files::Files, memory::Memory};
+use perennial_broker::log::postgres::{Postgres, Settings};
 use perennial_engine::ports::{Blobs, StoreError};
 
 use crate::fixture::workspace;
@@ -21,6 +22,14 @@ macro_rules! on_every_blob_store {
                 let dir = tempfile::tempdir().unwrap();
                 let files = super::Files::open(&dir.path().join("blobs")).unwrap();
                 super::$case(std::sync::Arc::new(files)).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $case() {
+                let Some(url) = crate::fixture::database().await else { return };
+                let store = super::Postgres::open(&url, super::Settings::default()).await.unwrap();
+                super::$case(std::sync::Arc::new(store.blobs())).await;
             })*
         }
     };
