@@ -44,8 +44,8 @@ torture: setup-test
 # Fold, render and codec; then the install as a whole against the least that could do the same, in one run.
 bench: setup-test
 	cargo bench --locked -p perennial-engine
-	cargo build --release --locked --workspace
-	target/release/perennial-bench $(ARGS)
+	cargo build --release --locked -p perennial -p perennial-tests --bin perennial --bin perennial-bench
+	PERENNIAL_BIN=$(CURDIR)/target/release/perennial target/release/perennial-bench --json tests/results/bench.json $(ARGS)
 
 setup-build:
 	scripts/setup.sh --build
