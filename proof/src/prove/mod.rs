@@ -186,6 +186,7 @@ async fn judge(crowd: &Crowd, house: &House, losses: &[Loss]) -> Result<Judged> 
         judged.told.resumed += told.resumed;
         judged.told.repeated += told.repeated;
         judged.told.pairs += told.pairs;
+        judged.told.set_aside += told.set_aside;
         for loss in losses.iter().filter(|loss| judged.trace.held(loss, session)) {
             judged.takeover.extend(takeover(&evidence.log, loss.at));
         }

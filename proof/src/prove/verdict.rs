@@ -86,6 +86,8 @@ pub struct Verdict {
     pub freed_early: u64,
     /// Streams that were taken up again.
     pub streams_resumed: u64,
+    /// Sessions that were set aside after too many deaths in a row, and asked for again.
+    pub set_aside: u64,
     /// Requests that were sent again, or twice at once.
     pub requests_repeated: u64,
     /// From the loss of a process to the next record of each session at work.
@@ -155,6 +157,7 @@ impl Verdict {
             ambiguous_resolved: judged.trace.resolved,
             freed_early: judged.trace.freed,
             streams_resumed: judged.told.resumed,
+            set_aside: judged.told.set_aside,
             requests_repeated: judged.told.repeated + judged.told.pairs,
             takeover_n: judged.takeover.n(),
             takeover_p50_ms: judged.takeover.quantile(0.5),
@@ -222,7 +225,7 @@ impl Verdict {
         out
     }
 
-    fn recoveries(&self) -> [(&'static str, u64); 8] {
+    fn recoveries(&self) -> [(&'static str, u64); 9] {
         [
             ("calls in doubt, and the model told so", self.in_doubt),
             ("model requests abandoned and asked again", self.counters.abandoned),
@@ -230,6 +233,7 @@ impl Verdict {
             ("stale calls refused by the executor", self.stale_refused_by_executor),
             ("ambiguous commits resolved", self.ambiguous_resolved),
             ("dead workers freed before their lease", self.freed_early),
+            ("sessions set aside and asked for again", self.set_aside),
             ("streams resumed", self.streams_resumed),
             ("requests repeated", self.requests_repeated),
         ]

@@ -42,6 +42,8 @@ pub struct Told {
     pub repeated: u64,
     /// Pairs of the same request, sent at once to two nodes.
     pub pairs: u64,
+    /// Times the session was set aside and asked for again.
+    pub set_aside: u64,
 }
 
 /// What is known of the session so far.
@@ -148,8 +150,28 @@ impl Visitor {
     async fn rested(&self) {
         let mut head = self.head.subscribe();
         while !self.is_resting() {
-            if head.changed().await.is_err() {
-                return;
+            self.retry_if_set_aside().await;
+            tokio::time::timeout(ANSWER, head.changed()).await.ok();
+        }
+    }
+
+    /// A session that lost its worker too often in a row is set aside (I15), by bad luck here: somebody has to ask for it.
+    async fn retry_if_set_aside(&self) {
+        let set_aside = {
+            let seen = self.seen();
+            let last = seen.view.seen.iter().rev().find(|(_, event)| {
+                matches!(
+                    event["type"].as_str(),
+                    Some("session.status_idle" | "session.status_running")
+                )
+            });
+            last.is_some_and(|(_, event)| event["stop_reason"]["type"] == "retries_exhausted")
+        };
+        if set_aside && let Some(door) = self.doors.requests.first() {
+            let path = format!("/v1/sessions/{}/retry", self.session);
+            let answer = tokio::time::timeout(ANSWER, door.post(&path, &serde_json::json!({}))).await;
+            if matches!(answer, Ok(Ok(answer)) if answer.status < 300) {
+                self.seen().told.set_aside += 1;
             }
         }
     }
@@ -264,6 +286,7 @@ impl Visitor {
             if Instant::now() > deadline {
                 return false;
             }
+            self.retry_if_set_aside().await;
             tokio::time::sleep(PAUSE).await;
         }
     }
