@@ -34,10 +34,15 @@ impl HarnessHome {
         sweep(&homes).with_context(|| format!("cannot sweep {}", homes.display()))?;
         let path = homes.join(format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()));
         self::data_dir(&path)?;
-        let alive = path.join(ALIVE);
-        let file = fs::File::create(&alive).with_context(|| format!("cannot write {}", alive.display()))?;
-        file.try_lock()
-            .with_context(|| format!("cannot lock {}", alive.display()))?;
+        // Locked before it has its name: a process that sweeps at this moment sees a young home, not a dead one.
+        let unnamed = path.join("alive.new");
+        let locked = || -> std::io::Result<fs::File> {
+            let file = fs::File::create(&unnamed)?;
+            file.try_lock()?;
+            fs::rename(&unnamed, path.join(ALIVE))?;
+            Ok(file)
+        };
+        let file = locked().with_context(|| format!("cannot lock {}", unnamed.display()))?;
         Ok(Self { path, _alive: file })
     }
 
@@ -130,4 +135,29 @@ fn replace(path: &Path, text: &str) -> Result<()> {
         fs::rename(&partial, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_of_the_dead_are_swept_and_those_of_the_living_stay() {
+        let dir = std::env::temp_dir().join(format!("perennial-homes-{}", uuid::Uuid::now_v7().simple()));
+        let homes = dir.join("harness");
+        let dead = homes.join("1-dead");
+        fs::create_dir_all(&dead).expect("a folder");
+        fs::write(dead.join(ALIVE), "").expect("a lock that nobody holds");
+        let young = homes.join("2-young");
+        fs::create_dir_all(&young).expect("a folder");
+        let first = HarnessHome::open(&dir).expect("a home");
+        assert!(!dead.exists() && young.exists());
+        let second = HarnessHome::open(&dir).expect("another home");
+        assert!(first.path().exists() && second.path().exists());
+        let left = first.path().to_owned();
+        drop(first);
+        assert!(!left.exists() && second.path().exists());
+        drop(second);
+        fs::remove_dir_all(&dir).expect("removed");
+    }
 }
