@@ -79,25 +79,6 @@ check_nats() {
     ok "$("$server" --version)"
 }
 
-# The newest server's programs: in PATH, or where Debian puts them.
-find_postgres() {
-    for postgres in "$(command -v postgres)" $(ls -dr /usr/lib/postgresql/*/bin/postgres 2>/dev/null); do
-        [ -n "$postgres" ] && [ -x "$(dirname "$postgres")/initdb" ] && return 0
-    done
-    return 1
-}
-
-check_postgres() {
-    if ! find_postgres; then
-        # Debian would make a cluster and run it as a service; the tests run their own.
-        apt_install "no postgres" postgresql-common
-        as_root sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
-        apt_install "no postgres" postgresql
-        find_postgres || fail "no postgres (installed, but not found)"
-    fi
-    ok "$("$postgres" --version)"
-}
-
 # The first python3 that can make a venv with pip; Debian's own may come after another one in PATH.
 find_python() {
     for python in python3 /usr/bin/python3; do

@@ -369,11 +369,11 @@ struct Brains {
 }
 
 impl Harnesses for Brains {
-    fn open(&self, _: agent::Harness) -> Box<dyn Harness> {
-        Box::new(Brain {
+    fn open(&self, _: &agent::Harness) -> Result<Box<dyn Harness>, ModelError> {
+        Ok(Box::new(Brain {
             gate: self.gate.clone(),
             native: Native::new(Arc::<Rehearsal>::clone(&self.model)),
-        })
+        }))
     }
 }
 

@@ -101,7 +101,9 @@ impl Update {
         let mut next = current.clone();
         let snapshot = &mut next.snapshot;
         snapshot.name = self.name.unwrap_or_else(|| snapshot.name.clone());
-        snapshot.harness = self.harness.unwrap_or(snapshot.harness);
+        if let Some(harness) = self.harness {
+            snapshot.harness = harness;
+        }
         snapshot.system = self.system.unwrap_or_else(|| snapshot.system.clone());
         snapshot.description = self.description.unwrap_or_else(|| snapshot.description.clone());
         if let Some(given) = &self.model {

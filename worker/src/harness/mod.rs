@@ -4,6 +4,7 @@
 //! makes one model request; `claude-code` feeds the results into its live process and waits for its next message, or starts
 //! a process from the rendered log. A harness holds nothing that the log does not: it may be thrown away at any time.
 
+mod access;
 pub mod claude_code;
 mod native;
 
@@ -13,7 +14,9 @@ use async_trait::async_trait;
 use perennial_engine::kernel::Message;
 use perennial_engine::ports::{DeltaSink, Model, ModelError, ModelStep, SessionKey, ToolSpec};
 use perennial_schema::agent::{self, AgentSnapshot};
+use perennial_schema::event::ErrorKind;
 
+pub use access::{Access, Direct, Gate, Wire};
 pub use native::Native;
 
 /// What a harness is asked: one step.
@@ -42,7 +45,10 @@ pub trait Harness: Send {
 /// Makes harnesses.
 pub trait Harnesses: Send + Sync {
     /// A fresh one of a kind.
-    fn open(&self, kind: agent::Harness) -> Box<dyn Harness>;
+    ///
+    /// # Errors
+    /// When this worker has none; the message says what to do.
+    fn open(&self, kind: &agent::Harness) -> Result<Box<dyn Harness>, ModelError>;
 }
 
 /// The harnesses this worker has.
@@ -54,10 +60,18 @@ pub struct Installed {
 }
 
 impl Harnesses for Installed {
-    fn open(&self, kind: agent::Harness) -> Box<dyn Harness> {
-        match kind {
+    fn open(&self, kind: &agent::Harness) -> Result<Box<dyn Harness>, ModelError> {
+        Ok(match kind {
             agent::Harness::Native => Box::new(Native::new(self.models.clone())),
             agent::Harness::ClaudeCode => Box::new(claude_code::ClaudeCode::new(self.claude_code.clone())),
-        }
+            agent::Harness::Codex | agent::Harness::Acp(_) => {
+                return Err(ModelError {
+                    kind: ErrorKind::ModelRequestFailedError,
+                    message: format!("this worker has no harness {kind}; give the agent native or claude-code"),
+                    retryable: false,
+                    retry_after: None,
+                });
+            }
+        })
     }
 }

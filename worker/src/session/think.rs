@@ -91,7 +91,10 @@ impl Session {
         // The harness is borrowed by the request for as long as it lasts; the rest of the session is not.
         let mut harness = match self.harness.take() {
             Some(harness) => harness,
-            None => self.ports.harnesses.open(self.row.agent.harness),
+            None => match self.ports.harnesses.open(&self.row.agent.harness) {
+                Ok(harness) => harness,
+                Err(error) => return Ok(Asked::Answered(Err(error))),
+            },
         };
         let outcome = {
             let mut thinking = harness.think(ask, &mut sink);

@@ -1,0 +1,65 @@
+//! How a harness process reaches its model: an address and a key made for it, never a provider's own.
+
+use async_trait::async_trait;
+use perennial_engine::ports::{ModelError, SessionKey};
+use perennial_schema::agent::AgentSnapshot;
+use secrecy::SecretString;
+
+/// What a harness speaks to its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// Anthropic Messages.
+    Messages,
+    /// OpenAI Responses.
+    Responses,
+    /// OpenAI Chat Completions.
+    Chat,
+}
+
+/// What one harness process needs to ask its model. Ends with [`Gate::withdraw`], or by itself after a while.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Base URL as the wire's official clients want it: for [`Wire::Messages`] without `/v1`, for the others with it.
+    pub base_url: String,
+    /// A key for this process alone.
+    pub key: SecretString,
+    /// The model's name on that wire: the agent's model id without our routing prefix.
+    pub model: String,
+}
+
+/// Gives harness processes access to models.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Access to the agent's model for one process of one session.
+    ///
+    /// # Errors
+    /// When the model does not speak this wire, has no provider, or a budget is used up; the message says what to do.
+    async fn admit(&self, session: SessionKey, agent: &AgentSnapshot, wire: Wire) -> Result<Access, ModelError>;
+
+    /// The process is gone: its key is void. Best effort.
+    async fn withdraw(&self, access: Access);
+}
+
+/// Hands out the same address and key to everybody: a bare provider, or a scripted one in tests.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    /// Base URL, as in [`Access`].
+    pub base_url: String,
+    /// The key.
+    pub key: SecretString,
+}
+
+#[async_trait]
+impl Gate for Direct {
+    async fn admit(&self, _: SessionKey, agent: &AgentSnapshot, _: Wire) -> Result<Access, ModelError> {
+        let id = &agent.model.id;
+        let model = id.split_once('/').map_or(id.as_str(), |(_, model)| model);
+        Ok(Access {
+            base_url: self.base_url.clone(),
+            key: self.key.clone(),
+            model: model.to_owned(),
+        })
+    }
+
+    async fn withdraw(&self, _: Access) {}
+}
