@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::sse::Stream;
 
+/// Connections of a killed server a client may still hold: one for each request it had under way at once.
+const STALE_CONNECTIONS: usize = 32;
+
 /// A client with a key.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -196,16 +199,24 @@ impl Client {
                 .last()
                 .and_then(|event: &Value| event["seq"].as_u64())
                 .unwrap_or(0);
-            let page = self
-                .get(&format!("/v1/sessions/{session}/log?after={after}&limit=1000"))
-                .await?
-                .ok()?;
+            let page = self.page(session, after).await?.ok()?;
             let data = page["data"].as_array().context("log page without data")?;
             if data.is_empty() {
                 return Ok(events);
             }
             events.extend(data.iter().cloned());
         }
+    }
+
+    /// A page of the log. Kept connections may be those of a server that was killed: each is found out by a request that fails.
+    async fn page(&self, session: &str, after: u64) -> Result<Answer> {
+        let path = format!("/v1/sessions/{session}/log?after={after}&limit=1000");
+        for _ in 0..STALE_CONNECTIONS {
+            if let Ok(answer) = self.get(&path).await {
+                return Ok(answer);
+            }
+        }
+        self.get(&path).await
     }
 
     /// Follows the session's stream from `after` until it rests with nothing ready; returns all payloads and the last seq.
