@@ -112,6 +112,14 @@ ids! {
     MessageId = "msg";
     /// An outcome a client defined.
     OutcomeId = "outc";
+    /// A budget: how much of something may be used.
+    BudgetId = "bud";
+    /// A virtual key of the model gateway.
+    GatewayKeyId = "vkey";
+    /// One model request's place in its budgets, from before it leaves until it is counted.
+    ReservationId = "rsv";
+    /// One model request as it was traced.
+    TraceId = "trace";
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub mod session;
 pub mod text;
 pub mod time;
 pub mod tool;
+pub mod virtual_key;
 
 pub use id::*;
 pub use time::Timestamp;
+pub use virtual_key::{VirtualKey, VirtualKeyHash};

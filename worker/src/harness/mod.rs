@@ -6,7 +6,9 @@
 
 mod access;
 pub mod claude_code;
+mod fault;
 mod native;
+mod process;
 
 use std::sync::Arc;
 
@@ -65,12 +67,11 @@ impl Harnesses for Installed {
             agent::Harness::Native => Box::new(Native::new(self.models.clone())),
             agent::Harness::ClaudeCode => Box::new(claude_code::ClaudeCode::new(self.claude_code.clone())),
             agent::Harness::Codex | agent::Harness::Acp(_) => {
-                return Err(ModelError {
-                    kind: ErrorKind::ModelRequestFailedError,
-                    message: format!("this worker has no harness {kind}; give the agent native or claude-code"),
-                    retryable: false,
-                    retry_after: None,
-                });
+                return Err(ModelError::new(
+                    ErrorKind::ModelRequestFailedError,
+                    format!("this worker has no harness {kind}; give the agent native or claude-code"),
+                    false,
+                ));
             }
         })
     }

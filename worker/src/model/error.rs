@@ -88,12 +88,7 @@ impl Class {
         let detail = detail.trim();
         let colon = if detail.is_empty() { "" } else { ": " };
         let message = format!("{what}{colon}{}{}", cut(detail), self.remedy());
-        ModelError {
-            kind: self.kind(),
-            message,
-            retryable: self.retryable(),
-            retry_after: None,
-        }
+        ModelError::new(self.kind(), message, self.retryable())
     }
 }
 
@@ -112,12 +107,7 @@ pub(super) fn broken(what: impl AsRef<str>) -> ModelError {
 
 /// A request that can never work as things are set up.
 pub(super) fn unusable(message: String) -> ModelError {
-    ModelError {
-        kind: ErrorKind::ModelRequestFailedError,
-        message,
-        retryable: false,
-        retry_after: None,
-    }
+    ModelError::new(ErrorKind::ModelRequestFailedError, message, false)
 }
 
 fn cut(text: &str) -> String {
