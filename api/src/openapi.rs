@@ -88,7 +88,7 @@ object! {
         skills: Vec<Value>,
         multiagent: Option<Value>,
         execution_identity: Value,
-        /// Ours: `claude-code`; absent for the native loop.
+        /// Ours: `claude-code`, `codex` or `acp:NAME`; absent for the native loop.
         harness: Option<String>,
         metadata: std::collections::HashMap<String, String>,
         created_at: chrono::DateTime<chrono::Utc>,
@@ -104,7 +104,7 @@ object! {
         tools: Option<Vec<Value>>,
         mcp_servers: Option<Vec<Value>>,
         metadata: Option<std::collections::HashMap<String, String>>,
-        /// Ours: `native` (default) or `claude-code`.
+        /// Ours: `native` (default), `claude-code`, `codex` or `acp:NAME`.
         harness: Option<String>,
     }
     AgentUpdate {
@@ -182,12 +182,16 @@ object! {
     SessionUpdate {
         title: Option<String>,
         metadata: Option<std::collections::HashMap<String, Option<String>>>,
-        /// `tools` and `mcp_servers`, whole, while the session is idle.
+        /// `tools` and `mcp_servers`, whole, while the session is idle. Ours: `model`, `harness` and `system` too.
         agent: Option<Value>,
     }
     SessionFork {
         /// How many events to copy; all of them when absent.
         at_seq: Option<u64>,
+        /// Instead of `at_seq`: the last event to copy.
+        at_event: Option<String>,
+        /// Another agent as in a creation, or `model`, `harness`, `system`, `tools`, `mcp_servers` to change.
+        agent: Option<Value>,
         title: Option<String>,
     }
     SessionPage { data: Vec<Session>, next_page: Option<String>, prev_page: Option<String>, }

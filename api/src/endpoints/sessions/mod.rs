@@ -1,5 +1,6 @@
 //! Sessions: create, find, change, end; and ours: fork, log, retry.
 
+mod agent;
 mod archive;
 mod blob;
 mod create;

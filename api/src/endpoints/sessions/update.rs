@@ -1,9 +1,9 @@
-//! `POST /v1/sessions/{id}`: title and metadata at any time, tools only while idle.
+//! `POST /v1/sessions/{id}`: title and metadata at any time; what its turns run by (tools, and ours: model, harness, system
+//! prompt) only while idle.
 
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{Append, Authority, Guard, Projection, SessionPatch, SessionRow};
-use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::event::{Body, Draft, Raw, SessionUpdated};
 use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::path::Id;
-use crate::wire::agent::replace_tools;
+use crate::wire::agent::Overrides;
 use crate::wire::length;
 use crate::wire::metadata::{self, Pairs, Patch};
 
@@ -29,18 +29,9 @@ struct Update {
     title: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     metadata: Option<Option<Patch>>,
-    agent: Option<AgentUpdate>,
+    agent: Option<Overrides>,
     budget: Option<Value>,
     vault_ids: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AgentUpdate {
-    #[serde(default, deserialize_with = "nullable")]
-    tools: Option<Option<Vec<Value>>>,
-    #[serde(default, deserialize_with = "nullable")]
-    mcp_servers: Option<Option<Vec<Value>>>,
 }
 
 #[utoipa::path(post, path = "/v1/sessions/{session_id}", tag = "sessions", params(("session_id" = String, Path)),
@@ -101,7 +92,7 @@ fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
         .collect();
     let merged = metadata::merge(pairs.clone(), input.metadata)?;
     let agent = match input.agent {
-        Some(update) => Some(agent(&row.agent, update)?).filter(|agent| *agent != row.agent),
+        Some(update) => Some(update.apply(row.agent.clone())?).filter(|agent| *agent != row.agent),
         None => None,
     };
     Ok(SessionPatch {
@@ -110,12 +101,6 @@ fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
         agent,
         ..SessionPatch::default()
     })
-}
-
-fn agent(current: &AgentSnapshot, update: AgentUpdate) -> Result<AgentSnapshot, ApiError> {
-    let mut next = current.clone();
-    replace_tools(&mut next, "agent.", update.mcp_servers, update.tools)?;
-    Ok(next)
 }
 
 fn told(patch: &SessionPatch) -> SessionUpdated {

@@ -8,6 +8,8 @@ pub mod interrupt;
 pub mod list;
 pub mod retry;
 pub mod show;
+mod switch;
+pub mod update;
 
 use clap::{Args, Subcommand};
 
@@ -26,6 +28,7 @@ pub enum SessionVerb {
     /// Show one session
     Show(SessionArg),
     Events(events::EventsArgs),
+    Update(update::UpdateArgs),
     Fork(fork::ForkArgs),
     /// Stop the turn at the next safe point
     Interrupt(SessionArg),
@@ -49,6 +52,7 @@ pub async fn run(context: &Context, verb: SessionVerb) -> Result<Exit, Error> {
         SessionVerb::List(args) => list::run(context, args).await,
         SessionVerb::Show(args) => show::run(context, args).await,
         SessionVerb::Events(args) => events::run(context, args).await,
+        SessionVerb::Update(args) => update::run(context, args).await,
         SessionVerb::Fork(args) => fork::run(context, args).await,
         SessionVerb::Interrupt(args) => interrupt::run(context, args).await,
         SessionVerb::Archive(args) => archive::run(context, args).await,
