@@ -13,7 +13,7 @@ use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::{Builtin, Effect};
 use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
 use perennial_worker::harness::claude_code::{ClaudeCode, Settings};
-use perennial_worker::harness::{Harness, Think};
+use perennial_worker::harness::{Direct, Harness, Think};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -75,11 +75,13 @@ impl Bench {
     pub(crate) async fn with_binary(binary: Option<PathBuf>, replies: Vec<Reply>) -> Self {
         let upstream = Upstream::start(replies).await;
         let scratch = tempfile::tempdir().unwrap();
-        let mut settings = Settings::new(Arc::new(Now));
+        let gate = Direct {
+            base_url: upstream.url.clone(),
+            key: "test-key".into(),
+        };
+        let mut settings = Settings::new(Arc::new(Now), Arc::new(gate));
         settings.scratch = Some(scratch.path().to_owned());
         settings.binary = binary;
-        settings.base_url = upstream.url.clone();
-        settings.api_key = Some("test-key".into());
         settings.silence = Duration::from_secs(60);
         Self {
             upstream: Arc::new(upstream),
@@ -102,7 +104,10 @@ impl Bench {
     }
 
     pub(crate) fn without_key(&mut self) {
-        self.settings.api_key = None;
+        self.settings.gate = Arc::new(Direct {
+            base_url: self.upstream.url.clone(),
+            key: "".into(),
+        });
         self.harness = ClaudeCode::new(self.settings.clone());
     }
 

@@ -19,7 +19,7 @@ use perennial_schema::agent::{AgentSnapshot, Harness, ModelConfig};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Body, Draft, Record};
 use perennial_schema::{AgentId, AppendId, EnvironmentId, EventId, SessionId, Timestamp, WorkspaceId};
-use perennial_worker::harness::{Harnesses, Installed, claude_code};
+use perennial_worker::harness::{Direct, Harnesses, Installed, claude_code};
 use perennial_worker::{Ports, Settings, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -61,7 +61,13 @@ impl Stand {
         let clock = Arc::new(clock::System);
         let harnesses: Arc<dyn Harnesses> = Arc::new(Installed {
             models: Arc::new(ports::Padded::default()),
-            claude_code: claude_code::Settings::new(clock.clone()),
+            claude_code: claude_code::Settings::new(
+                clock.clone(),
+                Arc::new(Direct {
+                    base_url: String::new(),
+                    key: "".into(),
+                }),
+            ),
         });
         let ports = Ports {
             log: log.clone(),

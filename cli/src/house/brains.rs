@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use perennial_engine::ports::{Clock, Router};
 use perennial_schema::{ExecutorId, OwnerId};
-use perennial_worker::harness::{Installed, claude_code};
+use perennial_worker::harness::{Direct, Installed, claude_code};
 use perennial_worker::model::{ModelSettings, Models, Provider};
 use perennial_worker::{Ports, Worker};
 use tokio::task::JoinHandle;
@@ -99,10 +99,16 @@ fn provider(provider: &config::Provider) -> Option<Provider> {
 }
 
 fn claude_code(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>) -> claude_code::Settings {
-    let mut claude = claude_code::Settings::new(clock);
+    let gate = Direct {
+        base_url: settings.anthropic.base_url.value.clone(),
+        key: settings
+            .anthropic
+            .key
+            .as_ref()
+            .map_or_else(|| "".into(), |key| key.value.clone()),
+    };
+    let mut claude = claude_code::Settings::new(clock, Arc::new(gate));
     claude.binary.clone_from(&settings.claude.value);
-    claude.base_url.clone_from(&settings.anthropic.base_url.value);
     claude.scratch = Some(home.path().to_owned());
-    claude.api_key = settings.anthropic.key.as_ref().map(|key| key.value.clone());
     claude
 }

@@ -1,9 +1,15 @@
 //! How a harness process reaches its model: an address and a key made for it, never a provider's own.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use perennial_engine::ports::{ModelError, SessionKey};
 use perennial_schema::agent::AgentSnapshot;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
+
+use super::fault;
 
 /// What a harness speaks to its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +46,51 @@ pub trait Gate: Send + Sync {
     async fn withdraw(&self, access: Access);
 }
 
+/// An access that ends with its process: withdrawn at its end, or in the background when it is dropped.
+pub(super) struct Admitted {
+    gate: Arc<dyn Gate>,
+    access: Option<Access>,
+}
+
+impl Admitted {
+    /// Asks for access.
+    pub(super) async fn at(
+        gate: Arc<dyn Gate>,
+        session: SessionKey,
+        agent: &AgentSnapshot,
+        wire: Wire,
+    ) -> Result<(Self, Access), ModelError> {
+        let access = gate.admit(session, agent, wire).await?;
+        let admitted = Self {
+            gate,
+            access: Some(access.clone()),
+        };
+        Ok((admitted, access))
+    }
+
+    /// The process is gone.
+    pub(super) async fn withdraw(mut self) {
+        if let Some(access) = self.access.take() {
+            self.gate.withdraw(access).await;
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let (Some(access), Ok(runtime)) = (self.access.take(), Handle::try_current()) {
+            let gate = self.gate.clone();
+            runtime.spawn(async move { gate.withdraw(access).await });
+        }
+    }
+}
+
+impl fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted").finish_non_exhaustive()
+    }
+}
+
 /// Hands out the same address and key to everybody: a bare provider, or a scripted one in tests.
 #[derive(Clone, Debug)]
 pub struct Direct {
@@ -51,7 +102,17 @@ pub struct Direct {
 
 #[async_trait]
 impl Gate for Direct {
-    async fn admit(&self, _: SessionKey, agent: &AgentSnapshot, _: Wire) -> Result<Access, ModelError> {
+    async fn admit(&self, _: SessionKey, agent: &AgentSnapshot, wire: Wire) -> Result<Access, ModelError> {
+        if self.key.expose_secret().is_empty() {
+            let setting = match wire {
+                Wire::Messages => "ANTHROPIC_API_KEY",
+                Wire::Responses | Wire::Chat => "OPENAI_API_KEY",
+            };
+            return Err(fault::setup(format!(
+                "the {} harness needs a key for its model: set {setting}",
+                agent.harness
+            )));
+        }
         let id = &agent.model.id;
         let model = id.split_once('/').map_or(id.as_str(), |(_, model)| model);
         Ok(Access {

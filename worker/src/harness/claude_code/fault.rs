@@ -1,24 +1,10 @@
-//! What goes wrong, in the turn loop's terms: what class of error, and whether another try may help.
+//! How a turn of Claude Code ends that has no message, in the turn loop's terms.
 
 use perennial_engine::ports::ModelError;
 use perennial_schema::event::ErrorKind;
 
 use super::events::Ending;
-
-/// Somebody must change a setting.
-pub(super) fn setup(message: impl Into<String>) -> ModelError {
-    error(ErrorKind::ModelRequestFailedError, message, false)
-}
-
-/// Another try may help.
-pub(super) fn transient(message: impl Into<String>) -> ModelError {
-    error(ErrorKind::ModelRequestFailedError, message, true)
-}
-
-/// The harness does not see our tools as it should.
-pub(super) fn tools(message: impl Into<String>) -> ModelError {
-    error(ErrorKind::McpConnectionFailedError, message, true)
-}
+use crate::harness::fault::error;
 
 /// A turn that ended without the message we wait for. The harness's own retries are off: the turn loop's are logged.
 pub(super) fn ended(ending: &Ending) -> ModelError {
@@ -31,15 +17,6 @@ pub(super) fn ended(ending: &Ending) -> ModelError {
         Some(status @ 400..=499) => error(ErrorKind::ModelRequestFailedError, message, matches!(status, 408 | 409)),
         // No status: the connection or the stream broke.
         Some(_) | None => error(ErrorKind::ModelRequestFailedError, message, true),
-    }
-}
-
-fn error(kind: ErrorKind, message: impl Into<String>, retryable: bool) -> ModelError {
-    ModelError {
-        kind,
-        message: message.into(),
-        retryable,
-        retry_after: None,
     }
 }
 

@@ -10,16 +10,17 @@ use perennial_router::mcp::{self, McpEndpoint};
 use perennial_schema::content::Block;
 use perennial_schema::event::Raw;
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, Timestamp};
+use perennial_schema::{AgentId, EventId, Timestamp};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::desk::{Answers, Desk};
-use super::events::{Event, Server};
-use super::install::Install;
-use super::process::{self, Process, Start};
-use super::{SERVER, Settings, TOOL_PREFIX, fault, transcript};
-use crate::harness::Think;
+use super::events::{self, Event, Server};
+use super::launch::{self, Start};
+use super::{SERVER, Settings, TOOL_PREFIX, transcript};
+use crate::harness::access::{Admitted, Wire};
+use crate::harness::process::{Install, Process};
+use crate::harness::{Think, fault};
 use crate::model::anthropic::accumulator::Accumulator;
 use crate::model::anthropic::body::{EFFORTS, NO_OUTPUT};
 use crate::model::effort;
@@ -42,6 +43,7 @@ impl From<ModelError> for Broken {
 /// What a process was started for; with anything else it is of no use.
 #[derive(Debug, PartialEq)]
 struct Asked {
+    agent: AgentId,
     model: String,
     effort: Option<String>,
     system: Option<String>,
@@ -50,9 +52,9 @@ struct Asked {
 
 impl Asked {
     fn of(ask: &Think<'_>) -> Self {
-        let model = &ask.agent.model.id;
         Self {
-            model: model.strip_prefix("anthropic/").unwrap_or(model).to_owned(),
+            agent: ask.agent.id,
+            model: ask.agent.model.id.clone(),
             effort: effort(&ask.agent.model).filter(|level| EFFORTS.contains(&level.as_str())),
             system: ask.agent.system.clone().filter(|system| !system.trim().is_empty()),
             tools: ask.tools.to_vec(),
@@ -64,6 +66,7 @@ impl Asked {
 #[derive(Debug)]
 pub(super) struct Live {
     process: Process,
+    access: Admitted,
     endpoint: McpEndpoint,
     desk: Arc<Desk>,
     asked: Asked,
@@ -83,28 +86,28 @@ impl Live {
         ask: &Think<'_>,
         at: Timestamp,
     ) -> Result<Self, ModelError> {
-        let api_key = process::api_key(settings)?;
+        let (admitted, access) = Admitted::at(settings.gate.clone(), ask.key, ask.agent, Wire::Messages).await?;
         let asked = Asked::of(ask);
         let desk = Desk::new();
         let endpoint = McpEndpoint::listen(ask.tools, desk.clone())
             .await
             .map_err(|error| fault::transient(format!("no MCP endpoint for Claude Code: {error}")))?;
         let session = ask.key.session.uuid();
-        let transcript = transcript::render(&ask.messages, session, &asked.model, at);
+        let transcript = transcript::render(&ask.messages, session, &access.model, at);
         let start = Start {
             session,
             transcript: &transcript,
-            model: &asked.model,
             effort: asked.effort.as_deref(),
             system: asked.system.as_deref(),
             mcp_url: &endpoint.url(),
             mcp_token: endpoint.token(),
-            api_key,
+            access: &access,
         };
-        let process = Process::start(settings, install, &start)
+        let process = launch::spawn(settings, install, &start)
             .map_err(|error| fault::transient(format!("Claude Code could not be started: {error}")))?;
         Ok(Self {
             process,
+            access: admitted,
             endpoint,
             desk,
             asked,
@@ -152,8 +155,8 @@ impl Live {
         let mut message = None;
         let mut spoiled = false;
         loop {
-            let event = match timeout(silence, self.process.next()).await {
-                Ok(Ok(Some(event))) => event,
+            let line = match timeout(silence, self.process.next()).await {
+                Ok(Ok(Some(line))) => line,
                 Ok(Ok(None)) if message.is_none() => return Err(Broken::Void("the process ended")),
                 Ok(Ok(None)) => return Err(fault::transient("Claude Code ended in the middle of a message").into()),
                 Ok(Err(error)) => return Err(fault::transient(format!("Claude Code: {error}")).into()),
@@ -162,6 +165,8 @@ impl Live {
                     return Err(fault::transient(format!("Claude Code was silent for {seconds} s")).into());
                 }
             };
+            let event = events::parse(&line)
+                .map_err(|error| fault::transient(format!("Claude Code: a line has an unknown shape: {error}")))?;
             match event {
                 Event::Init { tools, servers } => self.greet(&tools, &servers)?,
                 Event::Stream(event) => {
@@ -175,7 +180,7 @@ impl Live {
                     Some(_) => spoiled = true,
                     None => return Err(Broken::Void("it made up a tool result")),
                 },
-                Event::Result(ending) => return Err(fault::ended(&ending).into()),
+                Event::Result(ending) => return Err(super::fault::ended(&ending).into()),
                 Event::ToolResults(_) | Event::Other => {}
             }
         }
@@ -272,6 +277,7 @@ impl Live {
     pub(super) async fn end(self) {
         self.process.end().await;
         self.endpoint.close().await;
+        self.access.withdraw().await;
     }
 }
 

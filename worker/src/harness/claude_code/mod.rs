@@ -18,16 +18,14 @@
 //!
 //! Relies on hidden flags: `tests/claude_code` runs the real binary and compares what it sends upstream.
 //!
-//! Not here: running tools (router, executor), retrying (turn loop). The key and the address of the model reach the process
-//! as they are; a gateway that hides them comes with a later release.
+//! Not here: running tools (router, executor), retrying (turn loop), the provider's key (the gate has it; a process gets an
+//! access of its own).
 
 mod desk;
 mod events;
 mod fault;
-mod install;
+mod launch;
 mod live;
-mod process;
-mod sandbox;
 mod transcript;
 
 use std::fmt;
@@ -37,12 +35,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{Clock, DeltaSink, ModelError, ModelStep};
-use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
-use self::install::Install;
 use self::live::{Broken, Live};
-use super::{Harness, Think};
+use super::fault::transient;
+use super::process::{self, Install, Kind, Version};
+use super::{Gate, Harness, Think};
 
 /// The MCP server's name inside the harness.
 const SERVER: &str = "router";
@@ -51,15 +49,22 @@ const TOOL_PREFIX: &str = "mcp__router__";
 /// Longest silence of a process while the model is asked, unless set otherwise.
 const SILENCE: Duration = Duration::from_secs(120);
 
+/// The program. Older versions than the floor also trusted project settings too early (CVE-2026-21852).
+const CLAUDE: Kind = Kind {
+    harness: "claude-code",
+    name: "Claude Code",
+    setting: "PERENNIAL_CLAUDE_BIN",
+    floor: Version(2, 1, 197),
+    version: |text| Version::parse(text.strip_suffix(" (Claude Code)")?),
+};
+
 /// How to run Claude Code. Clones share what was found out about the installation.
 #[derive(Clone)]
 pub struct Settings {
     /// The native binary (`PERENNIAL_CLAUDE_BIN`).
     pub binary: Option<PathBuf>,
-    /// `ANTHROPIC_BASE_URL`.
-    pub base_url: String,
-    /// `ANTHROPIC_API_KEY`.
-    pub api_key: Option<SecretString>,
+    /// Gives each process its access to the model.
+    pub gate: Arc<dyn Gate>,
     /// Certificates to trust beside the built-in ones, a PEM file.
     pub ca_certs: Option<PathBuf>,
     /// bubblewrap, used when a probe run succeeds; none to run without.
@@ -73,13 +78,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Defaults: no binary, no key, Anthropic's own address, bubblewrap as installed.
+    /// Defaults: no binary, bubblewrap as installed.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, gate: Arc<dyn Gate>) -> Self {
         Self {
             binary: None,
-            base_url: crate::model::ANTHROPIC_BASE_URL.to_owned(),
-            api_key: None,
+            gate,
             ca_certs: None,
             bubblewrap: Some("/usr/bin/bwrap".into()),
             scratch: None,
@@ -90,11 +94,22 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The installation, found out by the first who asks.
+    async fn install(&self) -> Result<&Install, ModelError> {
+        let found = process::Settings {
+            binary: self.binary.as_deref(),
+            bubblewrap: self.bubblewrap.as_deref(),
+            ca_certs: self.ca_certs.as_deref(),
+        };
+        self.install.get_or_try_init(|| Install::probe(&CLAUDE, &found)).await
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("binary", &self.binary)
-            .field("base_url", &self.base_url)
             .field("silence", &self.silence)
             .finish_non_exhaustive()
     }
@@ -148,13 +163,13 @@ impl ClaudeCode {
 
     async fn start(&self, ask: &Think<'_>, sink: &mut dyn DeltaSink) -> Result<(Live, ModelStep), ModelError> {
         let settings = &self.settings;
-        let install = settings.install.get_or_try_init(|| install::probe(settings)).await?;
+        let install = settings.install().await?;
         let mut live = Live::start(settings, install, ask, settings.clock.now()).await?;
         match live.step(settings.silence, sink).await {
             Ok(step) => Ok((live, step)),
             Err(broken) => {
                 let error = match broken {
-                    Broken::Void(why) => fault::transient(format!("Claude Code: {why}: {}", live.epitaph().await)),
+                    Broken::Void(why) => transient(format!("Claude Code: {why}: {}", live.epitaph().await)),
                     Broken::Failed(error) => error,
                 };
                 live.end().await;

@@ -1,18 +1,18 @@
 //! What the process can see: an empty home, the system's libraries, the network (it must reach the model and our MCP
 //! endpoint on loopback), and nothing else of the host: no workspace, no data directory, no user's home (S31).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
 /// The only search path it gets.
 pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Where the session folder is seen inside: the same on every worker, so nothing depends on which one runs a turn.
+/// Where its home is seen inside: the same on every worker, so nothing depends on which one runs a turn.
 pub(super) const INSIDE: &str = "/session";
-/// The working folder below the session folder: empty, so that there is nothing to be led astray by.
+/// The working folder below the home.
 pub(super) const WORK: &str = "work";
-const PROGRAM: &str = "/run/claude";
-const CERTIFICATES: &str = "/run/ca-certificates.pem";
+/// Where the certificates are seen inside.
+pub(super) const CERTIFICATES: &str = "/run/ca-certificates.pem";
 
 /// What of the host is shown, read-only: libraries, name resolution, certificates, time zone.
 const SHOWN: [&str; 14] = [
@@ -32,8 +32,10 @@ const SHOWN: [&str; 14] = [
     "/etc/passwd",
 ];
 
-/// The program under bubblewrap; further arguments go to the program.
+/// The program under bubblewrap; further arguments go to the program. The environment is empty.
 pub(super) fn wrapped(bubblewrap: &Path, binary: &Path, folder: &Path, certificates: Option<&Path>) -> Command {
+    // By its own name, which is what a list of processes shows.
+    let program: PathBuf = Path::new("/run").join(binary.file_name().unwrap_or_else(|| "harness".as_ref()));
     let mut command = Command::new(bubblewrap);
     command.args([
         "--die-with-parent",
@@ -46,18 +48,13 @@ pub(super) fn wrapped(bubblewrap: &Path, binary: &Path, folder: &Path, certifica
         command.args(["--ro-bind-try", path, path]);
     }
     command.args(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
-    command.arg("--ro-bind").arg(binary).arg(PROGRAM);
+    command.arg("--ro-bind").arg(binary).arg(&program);
     if let Some(certificates) = certificates {
         command.arg("--ro-bind").arg(certificates).arg(CERTIFICATES);
     }
     command.arg("--bind").arg(folder).arg(INSIDE);
     command.arg("--chdir").arg(Path::new(INSIDE).join(WORK));
-    command.args(["--cap-drop", "ALL", "--", PROGRAM]);
-    command.env_clear().env("HOME", INSIDE).env("PATH", PATH);
+    command.args(["--cap-drop", "ALL", "--"]).arg(program);
+    command.env_clear();
     command
-}
-
-/// Where the certificates are seen inside.
-pub(super) const fn certificates_inside() -> &'static str {
-    CERTIFICATES
 }
