@@ -25,25 +25,25 @@ const ERROR_BYTES: usize = 64 * 1024;
 /// The client all adapters share. Made on first use: loading the system's certificates takes time and memory that a server
 /// without a key need not spend.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(crate) struct Http {
     timeouts: Timeouts,
     client: OnceLock<Client>,
 }
 
 /// Where requests go.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// The provider's name, for messages.
-    pub(super) who: &'static str,
+    pub(crate) who: &'static str,
     /// The whole URL.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Kept out of every message.
-    pub(super) key: SecretString,
+    pub(crate) key: SecretString,
 }
 
 impl Endpoint {
     /// `base` with or without a final slash; `path` begins with one.
-    pub(super) fn new(who: &'static str, base: &str, path: &str, key: SecretString) -> Self {
+    pub(crate) fn new(who: &'static str, base: &str, path: &str, key: SecretString) -> Self {
         Self {
             who,
             url: format!("{}{path}", base.trim_end_matches('/')),
@@ -52,7 +52,7 @@ impl Endpoint {
     }
 
     /// A header that carries the key, or a prefix and the key; none for an empty key.
-    pub(super) fn key_header(&self, prefix: &str) -> Result<Option<HeaderValue>, ModelError> {
+    pub(crate) fn key_header(&self, prefix: &str) -> Result<Option<HeaderValue>, ModelError> {
         let key = self.key.expose_secret().trim();
         if key.is_empty() {
             return Ok(None);
@@ -68,7 +68,7 @@ impl Endpoint {
     }
 
     /// A failure without the key in it.
-    pub(super) fn without_key(&self, mut error: ModelError) -> ModelError {
+    pub(crate) fn without_key(&self, mut error: ModelError) -> ModelError {
         error.message = self.scrubbed(error.message);
         error
     }
@@ -85,7 +85,7 @@ impl Endpoint {
 }
 
 impl Http {
-    pub(super) fn new(timeouts: Timeouts) -> Self {
+    pub(crate) fn new(timeouts: Timeouts) -> Self {
         Self {
             timeouts,
             client: OnceLock::new(),
@@ -109,7 +109,7 @@ impl Http {
     }
 
     /// Sends a request and waits for the beginning of the answer.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         endpoint: &Endpoint,
         headers: HeaderMap,
@@ -237,7 +237,7 @@ enum Cut {
 }
 
 /// The events of a streamed response.
-pub(super) struct Events {
+pub(crate) struct Events {
     who: &'static str,
     stream: Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<Cut>>> + Send>>,
 }
@@ -257,7 +257,7 @@ impl Events {
     }
 
     /// The data of the next event; `None` when the response is over.
-    pub(super) async fn next(&mut self) -> Result<Option<String>, ModelError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, ModelError> {
         let who = self.who;
         match self.stream.next().await {
             None => Ok(None),

@@ -11,7 +11,7 @@
 
 pub mod anthropic;
 mod error;
-mod http;
+pub(crate) mod http;
 mod ids;
 pub mod openai;
 pub mod rehearsal;

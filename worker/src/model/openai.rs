@@ -5,7 +5,7 @@
 //! * [`accumulator`]: stream events → previews and the finished step.
 
 pub mod accumulator;
-mod body;
+pub(crate) mod body;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -3,6 +3,7 @@
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
 use perennial_engine::ports::{ModelError, ModelRequest, ToolSpec};
+use perennial_schema::agent::ModelConfig;
 use perennial_schema::event::Raw;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub(super) fn encode(model: &str, request: &ModelRequest, reasoning: bool) -> Re
         instructions: request.system.as_deref().filter(|system| !system.trim().is_empty()),
         tools: request.tools.iter().map(tool).collect(),
         include: reasoning.then_some(["reasoning.encrypted_content"]),
-        reasoning: level(request)
+        reasoning: level(&request.model)
             .filter(|_| reasoning)
             .map(|effort| json!({"effort": effort})),
         input: input(&request.messages),
@@ -47,8 +48,9 @@ pub(super) fn encode(model: &str, request: &ModelRequest, reasoning: bool) -> Re
     serde_json::to_vec(&body).map_err(|error| error::unusable(format!("this conversation cannot be encoded: {error}")))
 }
 
-fn level(request: &ModelRequest) -> Option<String> {
-    let effort = effort(&request.model)?;
+/// The level of reasoning an agent asks for, in this API's words.
+pub(crate) fn level(model: &ModelConfig) -> Option<String> {
+    let effort = effort(model)?;
     match effort.as_str() {
         "none" | "minimal" | "low" | "medium" | "high" | "xhigh" => Some(effort),
         // The other vendor's word for the most there is.
@@ -67,7 +69,8 @@ fn tool(tool: &ToolSpec) -> Value {
     })
 }
 
-fn input(messages: &[Message]) -> Vec<Raw> {
+/// The conversation as input items.
+pub(crate) fn input(messages: &[Message]) -> Vec<Raw> {
     let ids = CallIds::of(messages);
     let mut items = Items {
         list: Vec::new(),
