@@ -1,7 +1,7 @@
 //! The rules of an append, pure: who may, and what it changes on the session row. Backends bring the row and write it back.
 
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Guard, Idempotency, IdempotencyMode, Projection, Ready, SessionKey,
+    Append, AppendError, Appended, Authority, BudgetHold, Guard, Idempotency, IdempotencyMode, Projection, Ready, SessionKey,
 };
 use perennial_engine::retry;
 use perennial_schema::event::{Answer, Awaits, Body, Draft};
@@ -26,6 +26,7 @@ pub(crate) struct Head {
     pub(crate) quarantined: bool,
     pub(crate) usage: Usage,
     pub(crate) place: Option<ExecutorId>,
+    pub(crate) hold: Option<BudgetHold>,
     pub(crate) updated_at: Timestamp,
     pub(crate) archived_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
@@ -46,6 +47,7 @@ impl Head {
             quarantined: false,
             usage: Usage::default(),
             place: None,
+            hold: None,
             updated_at: now,
             archived_at: None,
             deleted_at: None,
@@ -93,7 +95,8 @@ impl Head {
     fn is_running(&self) -> bool {
         self.owner.is_some()
             || matches!(self.status, Status::Running | Status::Rescheduling)
-            || (self.ready_at.is_some() && !self.quarantined)
+            // What waits for a daily budget has a time to be ready at, and rests until then.
+            || (self.ready_at.is_some() && !self.quarantined && self.hold.is_none())
     }
 
     /// Applies an admitted append. Returns its numbers.
@@ -131,6 +134,7 @@ impl Head {
         }
         if let Some(stop_reason) = &projection.stop_reason {
             self.stop_reason.clone_from(stop_reason);
+            self.hold = projection.hold;
         }
         if let Some(turn) = projection.turn.filter(|_| may_turn) {
             self.turn = turn;
@@ -173,7 +177,10 @@ impl Head {
         match self.wake(ready) {
             Wake::Keep => {}
             // An earlier time stays: who waits longest is served first.
-            Wake::Now => self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now))),
+            Wake::Now => {
+                self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now)));
+                self.hold = None;
+            }
             Wake::At(at) => self.ready_at = Some(at),
             Wake::Never => self.ready_at = None,
         }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use perennial_schema::event::{Awaits, Draft, Record};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AppendId, EventId, ExecutorId, SessionId, Timestamp};
+use perennial_schema::{AppendId, BudgetId, EventId, ExecutorId, SessionId, Timestamp};
 
 use super::{SessionKey, SessionPatch, StoreError};
 
@@ -104,6 +104,8 @@ pub struct Projection {
     pub progress: bool,
     /// When the session may next be claimed.
     pub ready: Ready,
+    /// The budget a session rests for; goes with a stop reason, and any other stop reason clears it.
+    pub hold: Option<BudgetHold>,
     /// Inputs to stamp as processed, with the append's time.
     pub processed: Vec<EventId>,
     /// Set the quarantine flag.
@@ -112,6 +114,15 @@ pub struct Projection {
     pub place: Option<ExecutorId>,
     /// New values of client-owned columns.
     pub patch: SessionPatch,
+}
+
+/// A session rests until a budget has room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetHold {
+    /// Which.
+    pub budget: BudgetId,
+    /// How much room there must be.
+    pub need: u64,
 }
 
 /// When a session may next be claimed.

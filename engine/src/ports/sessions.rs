@@ -8,7 +8,7 @@ use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{AgentId, EnvironmentId, ExecutorId, SessionId, Timestamp, WorkspaceId};
 
-use super::{AppendError, Appended, Idempotency, Projection, SessionKey, StoreError, TimeBounds};
+use super::{AppendError, Appended, BudgetHold, Idempotency, Projection, SessionKey, StoreError, TimeBounds};
 
 /// Free pairs, in the client's order.
 pub type SessionMetadata = serde_json::Map<String, serde_json::Value>;
@@ -62,6 +62,8 @@ pub struct SessionPatch {
     pub metadata: Option<SessionMetadata>,
     /// New agent snapshot, whole.
     pub agent: Option<AgentSnapshot>,
+    /// New budget, verbatim (inner `None` clears).
+    pub budget: Option<Option<Raw>>,
     /// Archive at the append's time.
     pub archive: bool,
     /// Delete (tombstone) at the append's time.
@@ -95,6 +97,8 @@ pub struct SessionRow {
     pub usage: Usage,
     /// The executor that has its workspace; none before the first tool call.
     pub place: Option<ExecutorId>,
+    /// The budget it rests for, with `budget_reached`.
+    pub hold: Option<BudgetHold>,
     /// Everything its turns depend on.
     pub agent: AgentSnapshot,
     /// Where its hands are.

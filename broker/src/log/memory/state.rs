@@ -149,6 +149,7 @@ impl State {
             quarantined: head.quarantined,
             usage: head.usage,
             place: head.place,
+            hold: head.hold,
             agent: details.agent,
             environment_id: details.environment_id,
             environment: details.environment,
@@ -222,6 +223,9 @@ impl Session {
         }
         if let Some(agent) = &patch.agent {
             self.details.agent.clone_from(agent);
+        }
+        if let Some(budget) = &patch.budget {
+            self.details.budget.clone_from(budget);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Rows as values. A cell that does not parse names its table and key; it is never skipped and never a panic.
 
 use chrono::{DateTime, Utc};
-use perennial_engine::ports::{ChangeCursor, SessionKey, SessionRow, StoreError};
+use perennial_engine::ports::{BudgetHold, ChangeCursor, SessionKey, SessionRow, StoreError};
 use perennial_schema::event::Record;
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{
-    AgentId, AppendId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId,
+    AgentId, AppendId, BudgetId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId,
 };
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
@@ -36,7 +36,8 @@ ids!(
     EnvironmentId,
     ExecutorId,
     OwnerId,
-    AppendId
+    AppendId,
+    BudgetId
 );
 
 /// A number as it is stored. Counters saturate: Postgres' integers are signed.
@@ -108,7 +109,7 @@ impl Cells<'_> {
 /// The columns [`head`] reads, of a table called `s`.
 pub(super) const HEAD: &str = "s.number, s.revision, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn,
     s.ready_at, s.attempts, s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens,
-    s.cache_read_input_tokens, s.place, s.updated_at, s.archived_at, s.deleted_at";
+    s.cache_read_input_tokens, s.place, s.budget_hold, s.budget_need, s.updated_at, s.archived_at, s.deleted_at";
 
 /// A session's hot columns as of a revision: what a writer says it saw.
 #[derive(Clone, Debug)]
@@ -139,6 +140,7 @@ pub(super) fn known(cells: &Cells<'_>) -> Result<Known, StoreError> {
             cache_read_input_tokens: cells.count("cache_read_input_tokens")?,
         },
         place: cells.maybe_id("place")?,
+        hold: hold(cells)?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -148,6 +150,14 @@ pub(super) fn known(cells: &Cells<'_>) -> Result<Known, StoreError> {
         revision: cells.get("revision")?,
         head,
     })
+}
+
+fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
+    let Some(budget) = cells.maybe_id("budget_hold")? else {
+        return Ok(None);
+    };
+    let need = cells.count("budget_need")?;
+    Ok(Some(BudgetHold { budget, need }))
 }
 
 /// What [`session`] reads beside the head, of `sessions s`, `session_details d` and `clock c`.
@@ -183,6 +193,7 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
         quarantined: head.quarantined,
         usage: head.usage,
         place: head.place,
+        hold: head.hold,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,

@@ -91,7 +91,7 @@ pub(super) fn answer(script: &mut Script) {
 }
 
 fn details(script: &mut Script, patch: &SessionPatch) {
-    if patch.title.is_none() && patch.metadata.is_none() && patch.agent.is_none() {
+    if patch.title.is_none() && patch.metadata.is_none() && patch.agent.is_none() && patch.budget.is_none() {
         return;
     }
     script.sql(", detailed AS (UPDATE session_details d SET workspace_id = d.workspace_id");
@@ -103,6 +103,9 @@ fn details(script: &mut Script, patch: &SessionPatch) {
     }
     if let Some(agent) = &patch.agent {
         script.sql(", agent = ").bind(text(agent));
+    }
+    if let Some(budget) = &patch.budget {
+        script.sql(", budget = ").bind(budget.as_ref().map(text));
     }
     script.sql(" FROM bumped b WHERE d.session = b.number)");
 }

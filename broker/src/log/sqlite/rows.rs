@@ -1,10 +1,10 @@
 //! Rows as values. A cell that does not parse names its table and key; it is never skipped and never a panic.
 
-use perennial_engine::ports::{ChangeCursor, SessionKey, SessionRow, StoreError};
+use perennial_engine::ports::{BudgetHold, ChangeCursor, SessionKey, SessionRow, StoreError};
 use perennial_schema::event::Record;
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AgentId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
+use perennial_schema::{AgentId, BudgetId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
@@ -41,7 +41,8 @@ stored_ids!(
     AgentId,
     EnvironmentId,
     ExecutorId,
-    OwnerId
+    OwnerId,
+    BudgetId
 );
 
 impl Stored for perennial_schema::AppendId {
@@ -122,7 +123,7 @@ impl Cells<'_> {
 pub(super) const HEAD: &str =
     "s.number, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn, s.ready_at, s.attempts,
     s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens, s.cache_read_input_tokens,
-    s.place, s.updated_at, s.archived_at, s.deleted_at";
+    s.place, s.budget_hold, s.budget_need, s.updated_at, s.archived_at, s.deleted_at";
 
 /// Reads the hot columns.
 pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
@@ -145,10 +146,19 @@ pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
             cache_read_input_tokens: cells.count("cache_read_input_tokens")?,
         },
         place: cells.maybe_id("place")?,
+        hold: hold(cells)?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
     })
+}
+
+fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
+    let Some(budget) = cells.maybe_id("budget_hold")? else {
+        return Ok(None);
+    };
+    let need = cells.count("budget_need")?;
+    Ok(Some(BudgetHold { budget, need }))
 }
 
 /// Whole sessions: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
@@ -187,6 +197,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         quarantined: head.quarantined,
         usage: head.usage,
         place: head.place,
+        hold: head.hold,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,

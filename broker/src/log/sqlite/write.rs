@@ -219,6 +219,12 @@ fn indexed(script: &mut Script, place: Place, before: &Head, after: &Head) {
     if before.place != after.place {
         script.sql(", place = ?").bind(after.place.map(Stored::stored));
     }
+    if before.hold != after.hold {
+        script
+            .sql(", budget_hold = ?, budget_need = ?")
+            .bind(after.hold.map(|hold| hold.budget.stored()))
+            .bind(after.hold.map(|hold| integer(hold.need)));
+    }
     if before.owner != after.owner {
         script.sql(", owner = ?").bind(after.owner.map(Stored::stored));
     }
@@ -266,6 +272,7 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             before.archived_at,
             before.deleted_at,
             before.place,
+            before.hold,
         ) != (
             after.owner,
             after.ready_at,
@@ -273,6 +280,7 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             after.archived_at,
             after.deleted_at,
             after.place,
+            after.hold,
         );
         if changed || after.is_news(before) {
             script.sql("UPDATE sessions SET epoch = ?").bind(integer(after.epoch));
@@ -317,6 +325,12 @@ pub(super) fn patch(script: &mut Script, place: Place, patch: &SessionPatch) {
         script
             .sql("UPDATE session_details SET metadata = ? WHERE session = ?;")
             .bind(text(metadata))
+            .bind(place.number);
+    }
+    if let Some(budget) = &patch.budget {
+        script
+            .sql("UPDATE session_details SET budget = ? WHERE session = ?;")
+            .bind(budget.as_ref().map(text))
             .bind(place.number);
     }
     if let Some(agent) = &patch.agent {
