@@ -102,6 +102,8 @@ ids! {
     ExecutorId = "exec";
     /// One call journal; a new one is a new memory (DESIGN §8, settle).
     JournalId = "jrnl";
+    /// A packed workspace folder on its way into or out of an executor.
+    PackId = "pack";
     /// One append, chosen by the caller, so that an ambiguous commit can be looked up (I2).
     AppendId = "apnd";
     /// An API key.
