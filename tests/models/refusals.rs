@@ -108,7 +108,7 @@ fn responses_requests_are_checked_as_openai_does() {
             ("/model", json!(null), "model"),
             ("/store", json!(true), "store"),
             ("/max_output_tokens", json!(1), "max_output_tokens"),
-            ("/tools/0/type", json!("custom"), "not a function"),
+            ("/tools/0/type", json!("odd"), "not a function"),
             ("/tools/0/parameters", json!(null), "not of an object"),
             ("/input", json!([]), "empty"),
             ("/input/0/content", json!([]), "empty content"),

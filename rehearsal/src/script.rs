@@ -1,4 +1,4 @@
-//! The rehearsal's script language: text in, steps out. Pure; knows nothing of conversations or streams.
+//! The script language: text in, steps out. Pure; knows nothing of conversations or wires.
 //!
 //! One command a line; white space around it does not matter. Lines that are no commands are ignored when the text has at
 //! least one command, so a script may carry prose. Only a `/` followed by lower-case letters begins a command: a path
@@ -25,7 +25,7 @@ pub const COMMANDS: usize = 1_000;
 
 /// What to type, in one line.
 pub const USAGE: &str =
-    "/say TEXT, /tool NAME {json input}, /then, /sleep MS, /tokens N [MS_EACH], /fail STATUS [TIMES]";
+    "/say TEXT, /think TEXT, /tool NAME {json input}, /then, /sleep MS, /tokens N [MS_EACH], /fail STATUS [TIMES]";
 
 /// A script: what each step of the model does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +48,8 @@ pub struct Step {
 pub enum Act {
     /// Says a text.
     Say(String),
+    /// Thinks a text.
+    Think(String),
     /// Writes this many tokens, pausing before each one.
     Tokens {
         /// How many.
@@ -92,6 +94,11 @@ impl Step {
             .iter()
             .any(|act| matches!(act, Act::Say(_) | Act::Tokens { .. }))
     }
+
+    pub(crate) fn ends_in_thought(&self) -> bool {
+        let said = self.acts.iter().rev().find(|act| !matches!(act, Act::Sleep(_)));
+        matches!(said, Some(Act::Think(_)))
+    }
 }
 
 /// Reads a prompt. `None` when it has no command.
@@ -118,7 +125,8 @@ pub fn parse(text: &str) -> Result<Option<Script>, Malformed> {
             script.steps.push(std::mem::take(&mut step));
         }
         match word {
-            "say" => step.acts.push(Act::Say(say(rest).map_err(refuse)?)),
+            "say" => step.acts.push(Act::Say(words("say", rest).map_err(refuse)?)),
+            "think" => step.acts.push(Act::Think(words("think", rest).map_err(refuse)?)),
             "tool" => step.acts.push(tool(rest).map_err(refuse)?),
             "then" if rest.is_empty() => {}
             "then" => {
@@ -146,9 +154,9 @@ fn command(line: &str) -> Option<(&str, &str)> {
     is_word.then(|| (word, rest.trim()))
 }
 
-fn say(rest: &str) -> Result<String, String> {
+fn words(command: &str, rest: &str) -> Result<String, String> {
     if rest.is_empty() {
-        return Err("/say needs a text: write /say TEXT".into());
+        return Err(format!("/{command} needs a text: write /{command} TEXT"));
     }
     Ok(rest.to_owned())
 }
@@ -265,6 +273,7 @@ mod tests {
             "a step without tools would end the turn"
         );
         assert_eq!(steps("/tool a\n/sleep 1\n/tool b"), 2);
+        assert_eq!(steps("/think a\n/tool a\n/think b\n/tool b"), 2);
         assert_eq!(steps("/then"), 0);
     }
 
@@ -316,6 +325,7 @@ mod tests {
         assert!(problem("/tool bash [1]").problem.contains("object"));
         assert!(problem("/tool").problem.contains("name"));
         assert!(problem("/say").problem.contains("write /say TEXT"));
+        assert!(problem("/think").problem.contains("write /think TEXT"));
         assert!(problem("/then x").problem.contains("own line"));
         assert!(problem("/help").problem.contains("/fail STATUS"));
         assert!(problem(&"/then\n".repeat(COMMANDS + 1)).problem.contains("at most"));
