@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use perennial_engine::ports::{
     Blobs, Bus, Clock, Ids, Leases, Log, Router as ToolRouter, SessionKey, SessionRow, Sessions,
 };
+use perennial_gateway::Gateway;
 use perennial_schema::SessionId;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// The model of agents that name none on the command line; `/readyz` tells it to clients.
     pub default_model: String,
+    /// Models for whoever has a key, under `/llm`; none serves nothing there.
+    pub gateway: Option<Arc<Gateway>>,
     /// What `/metrics` prints; none means it prints nothing. See [`crate::prometheus`].
     pub metrics: Option<PrometheusHandle>,
 }

@@ -34,6 +34,7 @@ pub fn document() -> String {
     let mut document = Frame::openapi();
     document.merge(keyed);
     document.merge(open);
+    document.merge(crate::llm::doc::Doc::openapi());
     document
         .to_pretty_json()
         .map_or_else(|_| "{}".into(), |text| text + "\n")

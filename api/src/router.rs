@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::endpoints::{agents, environments, events, feed, health, metrics, openapi, sessions};
+use crate::llm::Llm;
 use crate::{auth, host, respond, telemetry};
 
 /// Routes that need a key.
@@ -57,6 +58,7 @@ pub(crate) fn open() -> OpenApiRouter<App> {
 pub(crate) fn router(app: App) -> Router {
     let (keyed, _) = keyed().split_for_parts();
     let (open, _) = open().split_for_parts();
+    let llm = llm(&app);
     keyed
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
         .merge(open)
@@ -66,4 +68,16 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), host::check))
         .layer(from_fn_with_state(Arc::clone(&app), respond::finish))
         .with_state(app)
+        .merge(llm)
+}
+
+/// The model gateway: apart from everything else, because nothing around it may touch its bytes.
+fn llm(app: &App) -> Router {
+    let Some(gateway) = &app.config.gateway else {
+        return Router::new();
+    };
+    let (accounts, config) = (app.ports.accounts.clone(), &app.config);
+    Llm::new(gateway.clone(), Some(accounts), config.hosts.clone(), config.limits)
+        .router()
+        .route_layer(from_fn(telemetry::measure))
 }

@@ -29,6 +29,7 @@ mod peek;
 mod price;
 mod provider;
 mod refusal;
+mod rehearsal;
 mod remote;
 mod scrub;
 mod upstream;
@@ -38,13 +39,13 @@ mod wire;
 pub use answer::{Answer, Body, Cut};
 pub use caller::Caller;
 pub use endpoint::dialect;
-pub use gateway::{Ask, Forward, Gateway, Settings};
+pub use gateway::{Ask, Counted, Forward, Gateway, Settings};
 pub use keys::{REMEDY, presented};
 pub use price::{Price, Prices};
 pub use provider::{
     ANTHROPIC, ANTHROPIC_BASE_URL, Credential, OPENAI, OPENAI_BASE_URL, Provider, Providers, Route, is_name,
 };
-pub use refusal::{BUDGET, BUDGET_NEED, BUDGET_RESETS, Kind, Refusal};
+pub use refusal::{BUDGET, BUDGET_NEED, BUDGET_RESETS, Kind, REFUSED, Refusal};
 pub use remote::{Remote, mint};
 pub use upstream::Timeouts;
 pub use wire::{Dialect, UnknownWire, Wire};
@@ -52,4 +53,4 @@ pub use wire::{Dialect, UnknownWire, Wire};
 /// The name of the scripted model's provider: it is in this process and needs no key.
 pub const REHEARSAL: &str = "rehearsal";
 /// The scripted model.
-pub const REHEARSAL_MODEL: &str = "rehearsal-1";
+pub const REHEARSAL_MODEL: &str = perennial_rehearsal::ID;

@@ -59,6 +59,9 @@ impl Prices {
     /// The price of a provider's model: the exact name before the longest pattern, with its provider before without.
     #[must_use]
     pub fn find(&self, provider: &str, model: &str) -> Option<Price> {
+        if provider == crate::REHEARSAL {
+            return Some(Price::default());
+        }
         let full = format!("{provider}/{model}");
         let exact = self.0.get(&full).or_else(|| self.0.get(model));
         let pattern = || {

@@ -17,6 +17,8 @@ pub const BUDGET: HeaderName = HeaderName::from_static("x-perennial-budget");
 pub const BUDGET_NEED: HeaderName = HeaderName::from_static("x-perennial-budget-need");
 /// When that budget begins anew, RFC 3339.
 pub const BUDGET_RESETS: HeaderName = HeaderName::from_static("x-perennial-budget-resets-at");
+/// On every refusal: the gateway said this, no provider did.
+pub const REFUSED: HeaderName = HeaderName::from_static("x-perennial-refused");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why a request is not passed on.
@@ -98,6 +100,18 @@ impl Refusal {
         Self::new(Kind::Invalid, message)
     }
 
+    /// Nothing that is passed on.
+    #[must_use]
+    pub fn no_endpoint(message: impl Into<String>) -> Self {
+        Self::new(Kind::NoEndpoint, message)
+    }
+
+    /// Not for this caller.
+    #[must_use]
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, message)
+    }
+
     /// A body that is too large.
     #[must_use]
     pub fn too_large() -> Self {
@@ -173,6 +187,7 @@ impl Refusal {
         *response.status_mut() = http::StatusCode::from_u16(self.status()).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(REFUSED, HeaderValue::from_static("true"));
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::gateway::{Ask, Forward};
 use crate::headers;
 use crate::limits::{CACHED_KEYS, TURN_KEY};
-use crate::refusal::{Kind, Refusal};
+use crate::refusal::{Kind, REFUSED, Refusal};
 use crate::upstream::{Timeouts, Upstream};
 
 /// A gateway somewhere else.
@@ -133,7 +133,7 @@ impl Forward for Remote {
         url.set_query(ask.query.as_deref());
         let name = ask.provider.as_deref().unwrap_or("the gateway");
         let mut response = self.try_once(caller.payer, name, &url, &ask).await?;
-        if response.status() == http::StatusCode::UNAUTHORIZED && !response.headers().contains_key("request-id") {
+        if response.status() == http::StatusCode::UNAUTHORIZED && response.headers().contains_key(REFUSED) {
             // The gateway's own refusal: the key was revoked or pruned under us. A new one, once.
             self.drop_key(&caller.payer);
             response = self.try_once(caller.payer, name, &url, &ask).await?;
