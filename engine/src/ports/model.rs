@@ -9,7 +9,7 @@ pub use perennial_schema::model::StopKind;
 use perennial_schema::model::Usage;
 use perennial_schema::{EventId, SessionId};
 
-use super::{BudgetRefusal, ToolSpec};
+use super::{BudgetRefusal, Payer, ToolSpec};
 use crate::kernel::Message;
 
 /// What a model is asked.
@@ -17,6 +17,8 @@ use crate::kernel::Message;
 pub struct ModelRequest {
     /// Whose conversation it is: a provider's cache key, and never more than a key.
     pub session: SessionId,
+    /// Who pays.
+    pub payer: Payer,
     /// Which model and how.
     pub model: ModelConfig,
     /// System prompt.
@@ -128,6 +130,9 @@ pub trait DeltaSink: Send {
 
     /// An id for a part that has no preview (a tool use).
     fn id(&mut self) -> EventId;
+
+    /// What the request has used so far, as the provider says: a total, which counts if the request comes to nothing.
+    fn used(&mut self, _usage: Usage) {}
 }
 
 /// A model API.
