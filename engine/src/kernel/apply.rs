@@ -119,6 +119,7 @@ impl State {
             Body::SessionError(_)
             | Body::SessionUpdated(_)
             | Body::SessionForked(_)
+            | Body::SessionImported(_)
             | Body::BudgetWarning(_)
             | Body::AgentThreadContextCompacted(_) => {}
             Body::Unknown(kind) => {

@@ -3,7 +3,7 @@
 
 use perennial_schema::content::text_content;
 use perennial_schema::event::{
-    Body, Draft, Empty, ErrorDetail, Idle, ModelRequestEnd, Private, Raw, SessionError, SessionForked,
+    Body, Draft, Empty, ErrorDetail, Idle, ModelRequestEnd, Private, Raw, SessionError, SessionForked, SessionImported,
 };
 use perennial_schema::model::{StopKind, Usage};
 use perennial_schema::session::{Status, StopReason};
@@ -82,6 +82,8 @@ pub enum Command<'a> {
         /// What became of the workspace folder: `copied` or `empty`.
         workspace: &'static str,
     },
+    /// This log began elsewhere and goes on here: end what belongs to the other place.
+    Import(SessionImported),
 }
 
 /// A command that does not fit the state.
@@ -129,7 +131,17 @@ impl State {
             Command::Close(closes) => closes.iter().map(|close| self.close(&author, close)).collect(),
             Command::Report(error) => Ok(vec![author.draft(Body::SessionError(SessionError { error }))]),
             Command::Rest(stop) => Ok(self.rest_drafts(&author, stop)),
-            Command::Fork { from, workspace } => Ok(self.fork(&author, from, workspace)),
+            Command::Fork { from, workspace } => {
+                let forked = SessionForked {
+                    from_session: from,
+                    at_seq: self.seq,
+                    workspace: workspace.to_owned(),
+                };
+                Ok(self.begin_anew(&author, Body::SessionForked(forked), &CloseReason::Forked))
+            }
+            Command::Import(imported) => {
+                Ok(self.begin_anew(&author, Body::SessionImported(imported), &CloseReason::Imported))
+            }
         }
     }
 
@@ -262,16 +274,11 @@ impl State {
     }
 
     /// Calls pending at the cut are closed, never settled: they belong to the other session (DESIGN §7).
-    fn fork(&self, author: &Author<'_>, from: SessionId, workspace: &'static str) -> Vec<Draft> {
-        let forked = SessionForked {
-            from_session: from,
-            at_seq: self.seq,
-            workspace: workspace.to_owned(),
-        };
-        let mut drafts = vec![author.draft(Body::SessionForked(forked))];
+    fn begin_anew(&self, author: &Author<'_>, why: Body, reason: &CloseReason) -> Vec<Draft> {
+        let mut drafts = vec![author.draft(why)];
         drafts.extend(self.end_request_draft(author, Usage::default(), true));
         for call in self.open_calls() {
-            drafts.push(author.result(call, text_content(&CloseReason::Forked.text(call)), true));
+            drafts.push(author.result(call, text_content(&reason.text(call)), true));
         }
         drafts.extend(author.processed(self.unnamed.clone()));
         // A cut may fall inside a commit, behind an input that nobody will answer here.

@@ -54,6 +54,8 @@ pub enum CloseReason {
     Denied(String),
     /// The session is a fork; the call belongs to the other one.
     Forked,
+    /// It belongs to the server the session was imported from.
+    Imported,
 }
 
 impl State {

@@ -53,6 +53,17 @@ pub struct ForkFrom {
     pub at_seq: u64,
 }
 
+/// A commit of another server's log, as it was there.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The turn it belongs to.
+    pub turn: u64,
+    /// Its events, in order; never empty.
+    pub events: Vec<Draft>,
+}
+
 /// Columns clients own; `None` leaves as is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionPatch {
@@ -161,6 +172,15 @@ pub trait Sessions: Send + Sync {
     /// Creates a session with its first events in one commit; with `fork`, rows are copied first and the new events follow
     /// them. `replayed` answers carry the first request's session.
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError>;
+
+    /// Creates a session that begins with what another server's log holds, numbered from 1 with the times it had there; the
+    /// new events follow. Otherwise like [`Sessions::create`].
+    async fn import(&self, _new: NewSession, _past: Vec<Past>) -> Result<Appended, AppendError> {
+        Err(AppendError::Store(StoreError::Unavailable {
+            store: "sessions",
+            message: "this store takes no logs of other servers".into(),
+        }))
+    }
 
     /// The row, deleted or not.
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError>;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Raw;
+use super::{Raw, SessionImported};
 use crate::model::Usage;
 use crate::session::StopReason;
 use crate::tool::Effect;
@@ -130,6 +130,8 @@ bodies! {
     ContextCompacted(ContextCompacted) = "context.compacted", Extension;
     /// This log began as a copy of another.
     SessionForked(SessionForked) = "session.forked", Extension;
+    /// This log began elsewhere.
+    SessionImported(SessionImported) = "session.imported", Extension;
     /// Another harness or model takes over.
     HarnessChanged(HarnessChanged) = "harness.changed", Extension;
     /// A budget is nearly used up; once a period.
