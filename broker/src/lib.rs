@@ -3,6 +3,7 @@
 //! * [`log::sqlite`] is the embedded default, [`log::memory`] the same rules without a disk (simulation and tests).
 //! * [`bus::local`] carries hints and previews within one process, [`bus::silent`] loses everything.
 //! * [`blobs::files`] and [`blobs::memory`] keep bytes too large for an event.
+//! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
 //! **Architecture invariant:** the only crate that writes sessions and events. It never looks into a payload beyond the
@@ -14,5 +15,6 @@ pub mod clock;
 mod hinted;
 pub mod limits;
 pub mod log;
+pub mod meter;
 
 pub use hinted::Hinted;

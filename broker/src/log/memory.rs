@@ -37,6 +37,26 @@ impl Memory {
         }
     }
 
+    /// Sessions that rest for a budget and have no time to go on at yet.
+    pub(crate) fn held(&self) -> Vec<(SessionKey, perennial_engine::ports::BudgetHold)> {
+        let now = self.clock.now();
+        let state = self.state();
+        let held = state.sessions.iter().filter_map(|(key, session)| {
+            let waits = session.head.owner.is_none() && session.head.ready_at.is_none_or(|at| at > now);
+            session.head.hold.filter(|_| waits).map(|hold| (*key, hold))
+        });
+        held.collect()
+    }
+
+    /// Readies those of them that are chosen; how many.
+    pub(crate) fn ready_held(&self, chosen: impl Fn(&SessionKey, &perennial_engine::ports::BudgetHold) -> bool) -> u64 {
+        let now = self.clock.now();
+        let held = self.held().into_iter().filter(|(key, hold)| chosen(key, hold));
+        held.map(|(key, _)| self.state().change(key, |session| session.head.wake_up(now)))
+            .filter(|changed| *changed == Some(true))
+            .count() as u64
+    }
+
     /// A panic while the lock was held cannot leave a half-applied append: rules check first and write last.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

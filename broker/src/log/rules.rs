@@ -198,6 +198,12 @@ impl Head {
         }
     }
 
+    /// The budget the session rests for has room; false when it is set aside.
+    pub(crate) fn wake_up(&mut self, now: Timestamp) -> bool {
+        self.ready(Ready::Now, now);
+        self.hold.is_none()
+    }
+
     /// Gives a lease back without an event.
     pub(crate) fn release(&mut self, ready: Ready, only_at_head: u64, now: Timestamp) {
         self.owner = None;

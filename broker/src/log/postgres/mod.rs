@@ -52,6 +52,7 @@ use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 use sqlx::{PgPool, Row as _};
 
 pub(crate) use ask::Desk;
+pub(crate) use clock::Time;
 use attempt::{Done, Job};
 use lane::Lane;
 pub use migrate::{drop_schema, migrate};
@@ -78,6 +79,8 @@ struct Inner {
     /// Renewals: nothing else, so that no crowd can cost a lease (I3).
     heartbeat: Desk,
     accounts: PgPool,
+    /// Budgets, keys and traces: a crowd that waits for one budget's row keeps nobody else waiting.
+    meter: Desk,
 }
 
 impl Postgres {
@@ -85,6 +88,11 @@ impl Postgres {
     #[must_use]
     pub fn pool_for_accounts(&self) -> PgPool {
         self.inner.accounts.clone()
+    }
+
+    /// For the tables of the meter, and the clock that counts there.
+    pub(crate) fn meter(&self) -> (Desk, Time) {
+        (self.inner.meter.clone(), self.inner.site.time.clone())
     }
 
     /// The blobs' table.
@@ -141,6 +149,7 @@ impl Postgres {
             &self.inner.clients,
             &self.inner.claims,
             &self.inner.heartbeat,
+            &self.inner.meter,
         ] {
             desk.pool.close().await;
         }

@@ -35,7 +35,9 @@ use perennial_schema::event::Record;
 use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool};
 
+pub(crate) use failure::{Halt, before_commit, refuse};
 use lock::Lock;
+pub(crate) use writer::Verb;
 use writer::Writer;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../schema/migrations/sqlite");
@@ -152,8 +154,18 @@ impl Sqlite {
         }
     }
 
+    /// Has something done in a transaction of the one writer.
+    pub(crate) async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer, V::Refusal> {
+        self.inner.writer.ask(verb).await
+    }
+
+    /// The clock that stamps commits.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.inner.clock.as_ref()
+    }
+
     /// Reads in a task of its own: dropping the caller drops no query half-way (I18).
-    async fn read<T, F>(&self, ask: impl FnOnce(SqlitePool) -> F) -> Result<T, StoreError>
+    pub(crate) async fn read<T, F>(&self, ask: impl FnOnce(SqlitePool) -> F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
