@@ -37,6 +37,13 @@ pub(super) struct Ending {
     pub(super) result: Option<String>,
 }
 
+impl Ending {
+    /// Whether the turn ended as turns do.
+    pub(super) fn is_fine(&self) -> bool {
+        self.subtype == "success" && !self.is_error
+    }
+}
+
 #[derive(Deserialize)]
 struct Line {
     #[serde(rename = "type")]
