@@ -11,6 +11,8 @@ use perennial_schema::{
     WorkspaceId,
 };
 
+use serde::Deserialize as _;
+
 use super::StoreError;
 
 /// At whose expense a model is asked.
@@ -220,7 +222,7 @@ impl BudgetRefusal {
         )
     }
 
-    /// Finds a refusal in what a provider is said to have answered; it does not know when the budget begins anew.
+    /// Finds a refusal in what a provider is said to have answered.
     #[must_use]
     pub fn find(text: &str) -> Option<Self> {
         let (_, text) = text.split_once("Budget ")?;
@@ -231,9 +233,15 @@ impl BudgetRefusal {
         Some(Self {
             budget: id.parse().ok()?,
             need: need.and_then(|need| need.parse().ok()).unwrap_or(0),
-            resets_at: None,
+            resets_at: text.split_once("begins anew at ").and_then(|(_, at)| moment(at)),
         })
     }
+}
+
+/// A time at the beginning of a text, as it is printed.
+fn moment(text: &str) -> Option<Timestamp> {
+    let text = text.split_inclusive('Z').next()?;
+    Timestamp::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text)).ok()
 }
 
 /// What a virtual key is for.
@@ -540,7 +548,11 @@ mod tests {
             };
             let text = format!("API Error: 429 {}", BudgetRefusal::message(&budget, need));
             let found = BudgetRefusal::find(&text).unwrap();
-            assert_eq!((found.budget, found.need), (budget.id, need), "{text}");
+            assert_eq!(
+                (found.budget, found.need, found.resets_at),
+                (budget.id, need, budget.resets_at),
+                "{text}"
+            );
         }
         assert_eq!(BudgetRefusal::find("Budget bud_12 is used up"), None);
         assert_eq!(BudgetRefusal::find("rate limited"), None);
