@@ -10,8 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::PROVIDER;
-use crate::model::ids::CallIds;
-use crate::model::{effort, error};
+use super::thinking::Thinking;
+use crate::model::content::Piece;
+use crate::model::error;
+use crate::model::frame::Without;
+use crate::model::ids::{CallIds, tool_name};
 
 /// Marks the end of a prefix worth caching.
 const CACHE_MEMBER: &str = r#""cache_control":{"type":"ephemeral"}"#;
@@ -43,24 +46,45 @@ pub(crate) struct WireMessage {
     pub(crate) content: Vec<Raw>,
 }
 
-pub(super) fn encode(model: &str, request: &ModelRequest) -> Result<Vec<u8>, ModelError> {
-    let mut messages = messages(&request.messages);
-    cache_last(messages.last_mut().map(|message| &mut message.content));
+/// The request, and the beta it needs.
+pub(super) fn encode(
+    model: &str,
+    request: &ModelRequest,
+    without: Without,
+) -> Result<(Vec<u8>, Option<&'static str>), ModelError> {
+    let mut messages = encode_messages(&request.messages, without);
+    mark(&mut messages);
+    let Thinking {
+        thinking,
+        output_config,
+        budget,
+        beta,
+    } = Thinking::of(model, request, without, &messages);
     let mut tools: Vec<Raw> = request.tools.iter().map(tool).collect();
     cache_last(Some(&mut tools));
     let system = request.system.as_ref().filter(|system| !system.trim().is_empty());
-    let effort = effort(&request.model).filter(|effort| EFFORTS.contains(&effort.as_str()));
     let body = Body {
         model,
-        max_tokens: request.max_tokens,
+        max_tokens: request.max_tokens.saturating_add(budget),
         stream: true,
         system: system.map(|system| [cached(&Raw::of(&Block::text(system)))]),
         tools,
         messages,
-        thinking: effort.as_ref().map(|_| json!({"type": "adaptive"})),
-        output_config: effort.map(|effort| json!({"effort": effort})),
+        thinking,
+        output_config,
     };
-    serde_json::to_vec(&body).map_err(|error| error::unusable(format!("this conversation cannot be encoded: {error}")))
+    let body = serde_json::to_vec(&body)
+        .map_err(|error| error::unusable(format!("this conversation cannot be encoded: {error}")))?;
+    Ok((body, beta))
+}
+
+/// Marks where this request ends and where the one before it ended: the cache is found again however much came between.
+/// With those of system prompt and tools there are four marks, which is all there may be.
+fn mark(messages: &mut [WireMessage]) {
+    let users = messages.iter_mut().rev().filter(|message| message.role == "user");
+    for message in users.take(2) {
+        cache_last(Some(&mut message.content));
+    }
 }
 
 fn tool(tool: &ToolSpec) -> Raw {
@@ -72,12 +96,21 @@ fn tool(tool: &ToolSpec) -> Raw {
     Raw::of(&wire)
 }
 
-/// Leaving out other providers' blocks may leave a message empty, and so two of one role side by side: they become one.
+/// The conversation in Anthropic's words.
 pub(crate) fn messages(messages: &[Message]) -> Vec<WireMessage> {
+    encode_messages(messages, Without::default())
+}
+
+/// Leaving out other providers' blocks may leave a message empty, and so two of one role side by side: they become one.
+fn encode_messages(messages: &[Message], without: Without) -> Vec<WireMessage> {
     let ids = CallIds::of(messages);
     let mut wire: Vec<WireMessage> = Vec::with_capacity(messages.len());
     for message in messages {
-        let mut content: Vec<Raw> = message.parts.iter().filter_map(|part| block(part, &ids)).collect();
+        let mut content: Vec<Raw> = message
+            .parts
+            .iter()
+            .filter_map(|part| block(part, &ids, without))
+            .collect();
         let role = match message.role {
             Role::User => "user",
             Role::Assistant => "assistant",
@@ -96,22 +129,22 @@ pub(crate) fn messages(messages: &[Message]) -> Vec<WireMessage> {
     wire
 }
 
-fn block(part: &MessagePart, ids: &CallIds) -> Option<Raw> {
+fn block(part: &MessagePart, ids: &CallIds, without: Without) -> Option<Raw> {
     match part {
         MessagePart::Text(text) => (!text.trim().is_empty()).then(|| Raw::of(&Block::text(text))),
-        MessagePart::Content(block) => ours(block),
+        MessagePart::Content(block) => ours(block, without),
         MessagePart::Native(native) => (native.provider == PROVIDER).then(|| native.block.clone()),
         MessagePart::ToolUse { id, name, input, .. } => Some(Raw::of(&ToolUse {
             kind: "tool_use",
             id: ids.get(*id),
-            name,
+            name: &tool_name(name),
             input,
         })),
         MessagePart::ToolResult {
             id, content, is_error, ..
         } => {
             let blocks: Vec<Raw> = content.parse().unwrap_or_default();
-            let mut content: Vec<Raw> = blocks.iter().filter_map(ours).collect();
+            let mut content: Vec<Raw> = blocks.iter().filter_map(|block| ours(block, without)).collect();
             if content.is_empty() {
                 content.push(Raw::of(&Block::text(NO_OUTPUT)));
             }
@@ -145,19 +178,23 @@ struct ToolResult {
     is_error: bool,
 }
 
-/// A client's or a tool's block, as we may send it. Blank texts are refused, and there are only four cache marks, all ours.
-fn ours(block: &Raw) -> Option<Raw> {
-    if block.text().contains("cache_control") {
-        let mut value: Value = block.parse().ok()?;
-        value.as_object_mut()?.shift_remove("cache_control");
-        return ours_value(&value).then(|| Raw::of(&value));
+/// A client's or a tool's block, as we may send it: verbatim, if it is one that is taken. Blank texts are refused, and there
+/// are only four cache marks, all ours.
+fn ours(block: &Raw, without: Without) -> Option<Raw> {
+    let mut value: Value = block.parse().ok()?;
+    let note = |text: String| Some(Raw::of(&Block::text(text)));
+    match Piece::of_value(&value)? {
+        Piece::Note(text) => return note(text),
+        Piece::Titled(_, text) if text.trim().is_empty() => return note("[an empty document]".into()),
+        piece @ Piece::Picture(_) if without.pictures => return note(piece.into_text()),
+        piece @ (Piece::Document(..) | Piece::Titled(..)) if without.documents => return note(piece.into_text()),
+        _ => {}
     }
-    let value: Value = block.parse().ok()?;
-    ours_value(&value).then(|| block.clone())
-}
-
-fn ours_value(value: &Value) -> bool {
-    value["type"] != "text" || value["text"].as_str().is_some_and(|text| !text.trim().is_empty())
+    if block.text().contains("cache_control") {
+        value.as_object_mut()?.shift_remove("cache_control");
+        return Some(Raw::of(&value));
+    }
+    Some(block.clone())
 }
 
 fn cache_last(blocks: Option<&mut Vec<Raw>>) {
@@ -192,7 +229,7 @@ mod tests {
     }
 
     fn encoded(request: &ModelRequest) -> (String, Value) {
-        let text = String::from_utf8(encode("claude-x", request).unwrap()).unwrap();
+        let text = String::from_utf8(encode("claude-x", request, Without::default()).unwrap().0).unwrap();
         let value = serde_json::from_str(&text).unwrap();
         (text, value)
     }
@@ -255,7 +292,9 @@ mod tests {
         }];
         let (text, value) = encoded(&ask);
         assert!(
-            text.contains(thinking) && text.contains(image) && text.contains(r#""input":{"a": 1.50}"#),
+            text.contains(thinking)
+                && text.contains(image.trim_end_matches('}'))
+                && text.contains(r#""input":{"a": 1.50}"#),
             "{text}"
         );
         let mark = json!({"type": "ephemeral"});
@@ -283,7 +322,11 @@ mod tests {
             last[1],
             json!({"type": "tool_result", "tool_use_id": ours, "content": empty, "is_error": true, "cache_control": mark})
         );
-        assert_eq!(text.matches("cache_control").count(), 3);
+        assert_eq!(
+            value["messages"][0]["content"][0]["cache_control"],
+            json!({"type": "ephemeral"})
+        );
+        assert_eq!(text.matches("cache_control").count(), 4);
     }
 
     #[test]
@@ -324,5 +367,88 @@ mod tests {
         }
         ask.model.effort = Some(raw(r#""unheard-of""#));
         assert!(encoded(&ask).1.get("thinking").is_none());
+    }
+
+    /// Each request repeats the one before, word for word but for the marks, and has a mark where that one had its last.
+    #[test]
+    fn each_request_extends_the_cached_prefix_of_the_one_before() {
+        let unmarked = |value: &Value| {
+            let mut value = value.clone();
+            for message in value["messages"].as_array_mut().unwrap() {
+                for block in message["content"].as_array_mut().unwrap() {
+                    block.as_object_mut().unwrap().remove("cache_control");
+                }
+            }
+            value["messages"].as_array().unwrap().clone()
+        };
+        let marked = |value: &Value| {
+            let messages = value["messages"].as_array().unwrap().iter().enumerate();
+            let marked = messages.flat_map(|(at, message)| {
+                let blocks = message["content"].as_array().unwrap().iter().enumerate();
+                blocks
+                    .filter(|(_, block)| block.get("cache_control").is_some())
+                    .map(move |(n, _)| (at, n))
+            });
+            marked.collect::<Vec<_>>()
+        };
+        let mut ask = request("claude-x", vec![said("hi")]);
+        ask.system = Some("be good".into());
+        let mut before = encoded(&ask).1;
+        assert_eq!(marked(&before), [(0, 0)]);
+        for n in 1..8 {
+            let calls = (0..n).map(|k| MessagePart::ToolUse {
+                id: event_id(n * 10 + k),
+                native_id: None,
+                name: "bash".into(),
+                input: raw("{}"),
+            });
+            let results = (0..n).map(|k| MessagePart::ToolResult {
+                id: event_id(n * 10 + k),
+                native_id: None,
+                content: text_content("out"),
+                is_error: false,
+            });
+            ask.messages.push(Message {
+                role: Role::Assistant,
+                parts: calls.collect(),
+            });
+            ask.messages.push(Message {
+                role: Role::User,
+                parts: results.collect(),
+            });
+            if n % 3 == 0 {
+                let steering = said("and another thing").parts.remove(0);
+                ask.messages.last_mut().unwrap().parts.push(steering);
+            }
+            let (text, now) = encoded(&ask);
+            assert!(unmarked(&now).starts_with(&unmarked(&before)));
+            let (old, new) = (marked(&before), marked(&now));
+            assert_eq!(new.len(), 2);
+            assert_eq!(old.last(), new.first(), "the last mark of the request before stays");
+            assert_eq!(new[1].0, now["messages"].as_array().unwrap().len() - 1);
+            assert!(text.matches("cache_control").count() <= 4);
+            before = now;
+        }
+    }
+
+    #[test]
+    fn what_no_model_takes_becomes_a_note() {
+        let blocks = [
+            r#"{"type":"image","source":{"type":"base64","media_type":"image/bmp","data":"AA"}}"#,
+            r#"{"type":"image","source":{"type":"file","file_id":"f"}}"#,
+            r#"{"type":"odd","x":1}"#,
+            r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":" "}}"#,
+        ];
+        for block in blocks {
+            let sent = ours(&raw(block), Without::default()).unwrap();
+            assert!(sent.text().contains(r#""type":"text""#), "{}", sent.text());
+        }
+        let pdf = r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AA"},"citations":{"enabled":true}}"#;
+        assert_eq!(ours(&raw(pdf), Without::default()).unwrap().text(), pdf);
+        let without = Without {
+            documents: true,
+            ..Without::default()
+        };
+        assert!(ours(&raw(pdf), without).unwrap().text().contains("not shown"));
     }
 }
