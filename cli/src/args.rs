@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Flags;
 use crate::exit;
 use crate::servers::executor::ExecutorArgs;
+use crate::servers::rehearsal::RehearsalArgs;
 use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
@@ -58,6 +59,9 @@ pub struct WorkArgs {
     /// How many sessions are worked on at a time [default: 64] [env: PERENNIAL_SLOTS]
     #[arg(long, value_name = "N")]
     pub slots: Option<NonZeroU32>,
+    /// Ask another process's model gateway, so that this one needs no provider's key [env: PERENNIAL_GATEWAY_URL]
+    #[arg(long, value_name = "URL")]
+    pub gateway_url: Option<String>,
     /// Lease time to live
     #[arg(long, value_name = "MS", hide = true)]
     pub lease_ttl_ms: Option<NonZeroU64>,
@@ -100,6 +104,7 @@ impl WorkArgs {
     fn set(&self, flags: &mut Flags) {
         flags.allow_local = self.allow_local;
         flags.slots = self.slots.map(Into::into);
+        flags.gateway_url.clone_from(&self.gateway_url);
         flags.lease_ttl_ms = self.lease_ttl_ms.map(Into::into);
         flags.renew_ms = self.renew_ms.map(Into::into);
         flags.sweep_ms = self.sweep_ms.map(Into::into);
@@ -142,6 +147,7 @@ pub enum Verb {
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Prove(prove::ProveArgs),
+    Rehearsal(RehearsalArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version
     Version,

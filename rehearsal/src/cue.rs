@@ -144,7 +144,10 @@ mod tests {
     #[test]
     fn a_thought_never_has_the_last_word() {
         assert_eq!(says(&cue("/think x", 0)), ["the script is done."]);
-        assert_eq!(says(&cue("/say a\n/think x\n/sleep 1", 0)), ["a", "the script is done."]);
+        assert_eq!(
+            says(&cue("/say a\n/think x\n/sleep 1", 0)),
+            ["a", "the script is done."]
+        );
         assert_eq!(says(&cue("/think x\n/say a", 0)), ["a"]);
         assert!(says(&cue("/think x\n/tool a", 0)).is_empty());
     }
@@ -155,7 +158,10 @@ mod tests {
         cue.result(true);
         cue.hear("/say x");
         cue.hear("/say y");
-        assert_eq!((cue.prompt.as_str(), cue.step, cue.results), ("/say x\n/say y", 0, (0, 0)));
+        assert_eq!(
+            (cue.prompt.as_str(), cue.step, cue.results),
+            ("/say x\n/say y", 0, (0, 0))
+        );
     }
 
     #[test]

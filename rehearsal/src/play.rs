@@ -65,7 +65,7 @@ impl Rehearsal {
         }
         let model = body["model"].as_str().unwrap_or_default();
         let answer = Answer::of(&step, (model == ID).then_some(ID));
-        if self.manner.thoughtful || wire.wants_thoughts(body) {
+        if self.manner.thoughtful || (wire.wants_thoughts(body) && !answer.thinks()) {
             answer.first_thinking(&format!("step {}", cue.step)).into()
         } else {
             answer.into()
@@ -108,7 +108,9 @@ impl Rehearsal {
 
 fn origin() -> u32 {
     let id = uuid::Uuid::now_v7();
-    id.as_bytes()[12..].iter().fold(0, |number, byte| (number << 8) | u32::from(*byte))
+    id.as_bytes()[12..]
+        .iter()
+        .fold(0, |number, byte| (number << 8) | u32::from(*byte))
 }
 
 /// Bytes of what a model would read of a request: its texts, without names and punctuation.

@@ -238,6 +238,10 @@ impl Answer {
         self.parts.iter().any(|part| matches!(part, Said::Tool { .. }))
     }
 
+    pub(crate) fn thinks(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Said::Thinking(_)))
+    }
+
     /// Bytes that a model would have written.
     pub(crate) fn length(&self) -> usize {
         let lengths = self.parts.iter().map(|part| match part {

@@ -48,7 +48,7 @@ impl Context {
 /// Runs a client verb.
 pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
     match verb {
-        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) => {
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) | Verb::Rehearsal(_) => {
             Err(Error::Usage("not a client verb".to_owned()))
         }
         Verb::Run(args) => run::run(context, args).await,

@@ -64,7 +64,9 @@ pub fn check(body: &Value) -> Checked {
             format!("{max}: must be at least 1")
         })?;
     }
-    ensure(body["n"].is_null() || body["n"] == 1, || "n: only one answer is given here".into())?;
+    ensure(body["n"].is_null() || body["n"] == 1, || {
+        "n: only one answer is given here".into()
+    })?;
     ensure(body["stream_options"].is_null() || body["stream"] == true, || {
         "stream_options: only with stream".into()
     })?;
@@ -147,7 +149,9 @@ impl<'a> Talk<'a> {
             "tool_calls: empty".into()
         })?;
         let silent = message["content"].is_null() && message["refusal"].is_null();
-        ensure(!(silent && calls.is_empty()), || "content: required without tool_calls".into())?;
+        ensure(!(silent && calls.is_empty()), || {
+            "content: required without tool_calls".into()
+        })?;
         if !message["content"].is_null() && !(calls.len() > 0 && message["content"] == "") {
             parts(&message["content"], &["text", "refusal"])?;
         }

@@ -37,10 +37,11 @@ pub(super) fn source(kind: &str, source: &Value) -> Checked {
         "text" if kind == "document" => ensure(media == "text/plain" && source["data"].is_string(), || {
             "document.source: text needs the media_type text/plain and data".into()
         }),
-        "content" if kind == "document" => ensure(
-            source["content"].is_string() || source["content"].is_array(),
-            || "document.source.content: required".into(),
-        ),
+        "content" if kind == "document" => {
+            ensure(source["content"].is_string() || source["content"].is_array(), || {
+                "document.source.content: required".into()
+            })
+        }
         other => Err(format!("{kind} without a source, or with one of the type {other:?}")),
     }
 }
@@ -78,13 +79,30 @@ mod tests {
         let png = json!({"type": "base64", "media_type": "image/png", "data": "AAAA"});
         assert_eq!(source("image", &png), Ok(()));
         assert!(source("document", &png).unwrap_err().contains("media_type"));
-        for (member, value) in [("media_type", "image/tiff"), ("data", ""), ("data", "%"), ("type", "odd")] {
+        for (member, value) in [
+            ("media_type", "image/tiff"),
+            ("data", ""),
+            ("data", "%"),
+            ("type", "odd"),
+        ] {
             let mut bad = png.clone();
             bad[member] = json!(value);
             assert!(source("image", &bad).is_err(), "{bad}");
         }
-        assert_eq!(source("document", &json!({"type": "text", "media_type": "text/plain", "data": "x"})), Ok(()));
-        assert!(source("image", &json!({"type": "text", "media_type": "text/plain", "data": "x"})).is_err());
+        assert_eq!(
+            source(
+                "document",
+                &json!({"type": "text", "media_type": "text/plain", "data": "x"})
+            ),
+            Ok(())
+        );
+        assert!(
+            source(
+                "image",
+                &json!({"type": "text", "media_type": "text/plain", "data": "x"})
+            )
+            .is_err()
+        );
         assert!(source("image", &json!({"type": "url", "url": "file:///x"})).is_err());
     }
 

@@ -73,9 +73,12 @@ pub fn check_count(body: &Value, issued: &Issued) -> Checked {
         .sum::<Result<usize, _>>()?;
     let mut talk = Talk::default();
     for (index, message) in list(&body["messages"]).iter().enumerate() {
-        let checked = talk
-            .message(message, issued)
-            .and_then(|()| list(&message["content"]).iter().map(mark).sum::<Result<usize, String>>());
+        let checked = talk.message(message, issued).and_then(|()| {
+            list(&message["content"])
+                .iter()
+                .map(mark)
+                .sum::<Result<usize, String>>()
+        });
         marks += checked.map_err(|problem| format!("messages.{index}: {problem}"))?;
     }
     ensure(marks <= MARKS, || {
@@ -111,13 +114,8 @@ fn system(system: &Value) -> Checked {
 fn offers(body: &Value) -> Checked {
     let given = list(&body["tools"]);
     // Those of a type of the vendor's have no schema.
-    let functions = given
-        .iter()
-        .filter(|tool| matches!(text(&tool["type"]), "" | "custom"));
-    tools(
-        functions.map(|tool| (text(&tool["name"]), &tool["input_schema"])),
-        NAME,
-    )?;
+    let functions = given.iter().filter(|tool| matches!(text(&tool["type"]), "" | "custom"));
+    tools(functions.map(|tool| (text(&tool["name"]), &tool["input_schema"])), NAME)?;
     let choice = &body["tool_choice"];
     match text(&choice["type"]) {
         "auto" | "any" | "none" => Ok(()),

@@ -11,8 +11,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-pub use crate::wire::Issued;
 use crate::sign;
+pub use crate::wire::Issued;
 use crate::wire::{Wire, text};
 
 pub use chat::check as chat;

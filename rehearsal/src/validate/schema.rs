@@ -80,7 +80,11 @@ mod tests {
             ("/required", json!("a"), "/required"),
             ("/properties", json!([]), "/properties"),
             ("/properties/a", json!("string"), "/properties/a: not a schema"),
-            ("/properties/b/items/anyOf/0/type", json!("int"), "\"int\" is not a type"),
+            (
+                "/properties/b/items/anyOf/0/type",
+                json!("int"),
+                "\"int\" is not a type",
+            ),
         ];
         for (pointer, value, says) in bad {
             let mut schema = good.clone();

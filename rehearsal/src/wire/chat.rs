@@ -120,7 +120,8 @@ impl Telling {
             self.delta(&json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}));
         }
         let function = json!({"name": name, "arguments": input});
-        self.calls.push(json!({"id": id, "type": "function", "function": function}));
+        self.calls
+            .push(json!({"id": id, "type": "function", "function": function}));
     }
 
     fn end(&mut self, reason: &str, pause: Duration) {

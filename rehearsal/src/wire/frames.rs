@@ -62,6 +62,8 @@ impl Response {
             Frame::Data { text, .. } => Some(Ok(text.into())),
             Frame::Cut => {
                 self.frames.clear();
+                // Waiting once lets what was said before go out.
+                tokio::task::yield_now().await;
                 Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)))
             }
         }

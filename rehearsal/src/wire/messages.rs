@@ -80,9 +80,8 @@ pub(super) fn told(answer: &Answer, ask: &Ask<'_>, issued: &mut Issued) -> Told 
         telling.events[begin].pause += std::mem::take(&mut pause);
     }
     let delta = json!({"stop_reason": stop_reason(answer), "stop_sequence": null});
-    let mut end = Event::new(
-        json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": ask.usage.output}}),
-    );
+    let mut end =
+        Event::new(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": ask.usage.output}}));
     end.pause = pause;
     telling.events.push(end);
     telling.events.push(Event::new(json!({"type": "message_stop"})));

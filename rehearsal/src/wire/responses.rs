@@ -204,7 +204,11 @@ impl Telling {
         added[member] = json!("");
         added["status"] = json!("in_progress");
         self.event("output_item.added", json!({"item": added}));
-        let kind = if member == "input" { "custom_tool_call_input" } else { "function_call_arguments" };
+        let kind = if member == "input" {
+            "custom_tool_call_input"
+        } else {
+            "function_call_arguments"
+        };
         for piece in halves(&input) {
             self.event(&format!("{kind}.delta"), json!({"item_id": item["id"], "delta": piece}));
         }

@@ -1,0 +1,7 @@
+//! The server as a client of the vendors sees it: the same script on every wire, streamed and whole, and refusals in the
+//! vendor's own words.
+
+mod client;
+mod conversations;
+mod refusals;
+mod surface;
