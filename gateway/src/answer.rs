@@ -58,6 +58,12 @@ struct Account {
 }
 
 impl Body {
+    /// The pieces of another client's answer, as they come.
+    #[must_use]
+    pub fn of(response: reqwest::Response) -> Self {
+        Self::unread(Self::pieces(response))
+    }
+
     /// An answer that another gateway reads along with.
     pub(crate) fn unread(pieces: Pieces) -> Self {
         Self {

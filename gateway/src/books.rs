@@ -84,12 +84,6 @@ impl Books {
             let deadline = u64::try_from(RESERVATION.as_millis()).unwrap_or(u64::MAX);
             let found = metering.reserve(id, &line.payer, reserved, deadline).await;
             let place = found.map_err(|error| self.refused(error, reserved, &line))?;
-            for budget in &place.warnings {
-                tracing::warn!(
-                    budget.id = %budget.id, used = budget.used, reserved = budget.reserved, limit = budget.limit,
-                    "a budget is nearly used up"
-                );
-            }
             counted = place.counted;
         }
         Ok(Entry(Some(Open {

@@ -5,22 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{ModelError, SessionKey};
+pub use perennial_gateway::Wire;
 use perennial_schema::agent::AgentSnapshot;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 use super::fault;
-
-/// What a harness speaks to its model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wire {
-    /// Anthropic Messages.
-    Messages,
-    /// OpenAI Responses.
-    Responses,
-    /// OpenAI Chat Completions.
-    Chat,
-}
 
 /// What one harness process needs to ask its model. Ends with [`Gate::withdraw`], or by itself after a while.
 #[derive(Clone, Debug)]
