@@ -77,7 +77,7 @@ pub(super) struct Encoded {
 }
 
 /// Makes a step of a stream of events.
-pub(super) trait Reader: Send {
+pub(crate) trait Reader: Send {
     /// Takes the data of one event. True when the answer is over.
     fn event(&mut self, data: &str, sink: &mut dyn DeltaSink) -> Result<bool, ModelError>;
 

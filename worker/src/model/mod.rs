@@ -16,7 +16,7 @@ pub mod anthropic;
 pub mod chat;
 mod content;
 mod error;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod http;
 mod ids;
 pub mod openai;
