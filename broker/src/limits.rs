@@ -20,8 +20,10 @@ pub const ACCOUNT_CONNECTIONS: u32 = 2;
 pub const STATEMENTS: usize = 256;
 /// Payload bytes one `read` returns at most, unless a single event is larger.
 pub const READ_BYTES: usize = 8 * 1024 * 1024;
-/// Events of one INSERT (SQLite binds at most 32,766 values per statement).
-pub const EVENTS_PER_INSERT: usize = 256;
+/// Rows of one INSERT (SQLite binds at most 32,766 values per statement).
+pub const ROWS_PER_INSERT: usize = 256;
+/// Events that one statement of a listing or a search looks through.
+pub const SCAN_EVENTS: u64 = 500;
 /// Highest seq of a session: half of an event's position.
 pub const LAST_SEQ: u64 = u32::MAX as u64;
 /// How long an idempotency key is remembered, in milliseconds (I19 promises a day).

@@ -272,11 +272,11 @@ async fn a_damaged_event_is_told_and_never_skipped() {
     }
     damage(
         dir.path(),
-        "DROP TRIGGER events_never_change; UPDATE events SET kind = CAST(x'ff' AS TEXT) WHERE seq = 2",
+        "DROP TRIGGER commits_never_change; UPDATE commits SET events = x'ff' WHERE position & 4294967295 = 2",
     )
     .await;
     let read = |after, limit| sqlite.read(key, ReadFrom { after, limit });
-    told(read(0, 10).await, "events", &format!("{}/2", key.session));
+    told(read(0, 10).await, "commits", &format!("{}/2", key.session));
     assert_eq!(read(2, 10).await.unwrap().len(), 1);
     rig.say(key, "the log goes on").await;
     sqlite.shutdown().await;
@@ -303,14 +303,14 @@ async fn stored_events_cannot_be_changed_or_removed_alone() {
     let key = rig.session().await;
     rig.say(key, "hi").await;
     let mut hand = meddler(dir.path()).await;
-    for sql in ["UPDATE events SET payload = '{}'", "DELETE FROM events"] {
+    for sql in ["UPDATE commits SET events = x''", "DELETE FROM commits"] {
         let error = hand.execute(sql).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{error}");
     }
     let mut delete = client(key, vec![], Ready::Keep);
     delete.projection.patch.delete = true;
     rig.append(delete).await.unwrap();
-    hand.execute("DELETE FROM events").await.unwrap();
+    hand.execute("DELETE FROM commits").await.unwrap();
     sqlite.shutdown().await;
 }
 

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
+    Append, AppendError, Appended, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession, Past,
     ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
@@ -52,8 +52,8 @@ use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 use sqlx::{PgPool, Row as _};
 
 pub(crate) use ask::Desk;
-pub(crate) use clock::Time;
 use attempt::{Done, Job};
+pub(crate) use clock::Time;
 use lane::Lane;
 pub use migrate::{drop_schema, migrate};
 pub use open::{OpenError, Settings};
@@ -205,7 +205,15 @@ impl Log for Postgres {
 #[async_trait]
 impl Sessions for Postgres {
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
-        self.appended(Job::Create(Box::new(create::Create { new, fork }))).await
+        let past = Vec::new();
+        let create = create::Create { new, fork, past };
+        self.appended(Job::Create(Box::new(create))).await
+    }
+
+    async fn import(&self, new: NewSession, past: Vec<Past>) -> Result<Appended, AppendError> {
+        let fork = None;
+        let create = create::Create { new, fork, past };
+        self.appended(Job::Create(Box::new(create))).await
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
@@ -258,9 +266,5 @@ impl Leases for Postgres {
 
     async fn ready(&self) -> Result<ReadyCount, StoreError> {
         leases::ready(&self.inner.claims).await
-    }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        self.changed(Job::Retry(key)).await
     }
 }

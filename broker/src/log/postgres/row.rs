@@ -1,4 +1,4 @@
-//! Changes of a session's row that are no append: a lease given back, a quarantine lifted.
+//! Changes of a session's row that are no append: a lease given back.
 
 use perennial_engine::ports::{Ready, SessionKey};
 use perennial_schema::{AppendId, Timestamp};
@@ -26,18 +26,6 @@ pub(super) async fn release(
     }
     let shift = Shift::release(known, ready, only_at_head);
     store(attempt, link, key, shift).await
-}
-
-/// Lifts a quarantine.
-pub(super) async fn retry(attempt: &mut Attempt, link: &mut Link, key: SessionKey) -> Tried {
-    attempt.fresh = true;
-    let Some(known) = row(attempt, link, key).await? else {
-        return Ok(Some(Ok(Done::Row(false))));
-    };
-    match Shift::lift_quarantine(known) {
-        Some(shift) => store(attempt, link, key, shift).await,
-        None => Ok(Some(Ok(Done::Row(attempt.sent)))),
-    }
 }
 
 async fn row(attempt: &Attempt, link: &mut Link, key: SessionKey) -> Result<Option<Known>, sqlx::Error> {

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use perennial_engine::ports::{BudgetHold, ChangeCursor, SessionKey, SessionRow, StoreError};
-use perennial_schema::event::Record;
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{
@@ -13,6 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
 use uuid::Uuid;
 
+use crate::log::packed::Commit;
 use crate::log::rules::{Head, Outcome};
 
 macro_rules! ids {
@@ -233,36 +233,27 @@ pub(super) fn change(row: &PgRow) -> Result<(ChangeCursor, SessionRow), StoreErr
     Ok((cursor, session))
 }
 
-/// The columns [`record`] reads, of a table called `e`.
-pub(super) const RECORD: &str = "e.seq, e.id, e.kind, e.turn, e.actor, e.thread_id, e.created_at, e.payload, e.private";
+/// The columns [`commit`] reads, of a table called `c`; by place, because logs are long.
+pub(super) const COMMIT: &str = "c.first_seq, c.turn, c.at, c.ids, c.events";
 
-/// Reads an event.
-pub(super) fn record(row: &PgRow, session: SessionId) -> Result<Record, StoreError> {
-    let mut cells = Cells {
-        row,
-        table: "events",
-        key: session.to_string(),
+/// Reads a row of the log.
+pub(super) fn commit(row: &PgRow, session: SessionId) -> Result<Commit<'_>, StoreError> {
+    let read = || -> Result<Commit<'_>, sqlx::Error> {
+        let (first_seq, turn): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Commit {
+            session,
+            first_seq: u64::try_from(first_seq).unwrap_or(0),
+            turn: u64::try_from(turn).unwrap_or(0),
+            at: Timestamp::from(row.try_get::<DateTime<Utc>, _>(2)?),
+            ids: row.try_get(3)?,
+            events: row.try_get(4)?,
+        })
     };
-    let seq = cells.count("seq")?;
-    cells.key = format!("{session}/{seq}");
-    Ok(Record {
-        seq,
-        id: cells.id("id")?,
-        kind: cells.get("kind")?,
-        turn: cells.count("turn")?,
-        actor: cells.maybe_json("actor")?,
-        thread_id: cells.get("thread_id")?,
-        created_at: cells.time("created_at")?,
-        payload: utf8(&cells, "payload", cells.get("payload")?)?,
-        private: match cells.get("private")? {
-            Some(bytes) => Some(utf8(&cells, "private", bytes)?),
-            None => None,
-        },
+    read().map_err(|error| StoreError::Inconsistent {
+        table: "commits",
+        key: session.to_string(),
+        message: error.to_string(),
     })
-}
-
-fn utf8(cells: &Cells<'_>, column: &str, bytes: Vec<u8>) -> Result<String, StoreError> {
-    String::from_utf8(bytes).map_err(|error| cells.broken(column, error))
 }
 
 /// Reads `first_seq, last_seq, turn_then, at`; none when there is no such append.

@@ -57,14 +57,6 @@ impl Shift {
         Self::lease(before, after, wake)
     }
 
-    /// A quarantine lifted; none when there is none.
-    pub(super) fn lift_quarantine(before: Known) -> Option<Self> {
-        let mut after = before.head.clone();
-        let lifted = after.lift_quarantine(anytime());
-        let wake = after.wake(Ready::Now);
-        lifted.then(|| Self::lease(before, after, wake))
-    }
-
     fn lease(before: Known, after: Head, wake: Wake) -> Self {
         Self {
             news: after.is_news(&before.head),
@@ -124,12 +116,16 @@ fn holds(script: &mut Script, shifts: &[&Shift]) {
     script.sql(", budget_hold = CASE s.number");
     for shift in &changed {
         script.sql(" WHEN ").bind(shift.before.number).sql(" THEN ");
-        script.bind(shift.after.hold.map(|hold| hold.budget.uuid())).sql("::uuid");
+        script
+            .bind(shift.after.hold.map(|hold| hold.budget.uuid()))
+            .sql("::uuid");
     }
     script.sql(" ELSE s.budget_hold END, budget_need = CASE s.number");
     for shift in &changed {
         script.sql(" WHEN ").bind(shift.before.number).sql(" THEN ");
-        script.bind(shift.after.hold.map(|hold| integer(hold.need))).sql("::bigint");
+        script
+            .bind(shift.after.hold.map(|hold| integer(hold.need)))
+            .sql("::bigint");
     }
     script.sql(" ELSE s.budget_need END");
 }

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
-    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Past, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
 use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
@@ -238,7 +238,13 @@ impl Log for Sqlite {
 #[async_trait]
 impl Sessions for Sqlite {
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
-        self.inner.writer.ask(create::Create { new, fork }).await
+        let past = Vec::new();
+        self.inner.writer.ask(create::Create { new, fork, past }).await
+    }
+
+    async fn import(&self, new: NewSession, past: Vec<Past>) -> Result<Appended, AppendError> {
+        let fork = None;
+        self.inner.writer.ask(create::Create { new, fork, past }).await
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
@@ -302,9 +308,5 @@ impl Leases for Sqlite {
         let now = self.inner.clock.now();
         self.read(move |pool| async move { leases::ready(&pool, now).await })
             .await
-    }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        self.inner.writer.ask(leases::Retry { key }).await
     }
 }

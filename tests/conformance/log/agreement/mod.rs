@@ -191,8 +191,7 @@ impl Bench {
             | Step::Write { to, .. }
             | Step::Rest { to, .. }
             | Step::Patch { to, .. }
-            | Step::Release { to, .. }
-            | Step::Retry { to } => *to,
+            | Step::Release { to, .. } => *to,
             Step::Repeat { which } => *which,
             _ => return Ok(()),
         };
@@ -235,14 +234,6 @@ impl Bench {
                 self.ask("release", move |store| async move {
                     format!("{:?}", store.release(key, row.epoch, ready, head).await)
                 })
-                .await?;
-                self.same_row(key).await
-            }
-            Step::Retry { .. } => {
-                self.ask(
-                    "retry",
-                    move |store| async move { format!("{:?}", store.retry(key).await) },
-                )
                 .await?;
                 self.same_row(key).await
             }
