@@ -5,6 +5,7 @@
 //! a process from the rendered log. A harness holds nothing that the log does not: it may be thrown away at any time.
 
 mod access;
+pub mod acp;
 pub mod claude_code;
 pub mod codex;
 mod fault;
@@ -20,7 +21,6 @@ use perennial_engine::kernel::Message;
 use perennial_engine::ports::{DeltaSink, Model, ModelError, ModelStep, SessionKey, ToolSpec};
 use perennial_gateway::Providers;
 use perennial_schema::agent::{self, AgentSnapshot};
-use perennial_schema::event::ErrorKind;
 
 use crate::model::{self, Windows};
 
@@ -101,6 +101,8 @@ pub struct Installed {
     pub claude_code: claude_code::Settings,
     /// How to run Codex.
     pub codex: codex::Settings,
+    /// How to run other agents, by the name in `acp:NAME`.
+    pub acp: Vec<acp::Settings>,
 }
 
 #[async_trait]
@@ -110,18 +112,22 @@ impl Harnesses for Installed {
             agent::Harness::Native => Box::new(Native::within(self.models.clone(), self.windows.clone())),
             agent::Harness::ClaudeCode => Box::new(claude_code::ClaudeCode::new(self.claude_code.clone())),
             agent::Harness::Codex => Box::new(codex::Codex::new(self.codex.clone())),
-            agent::Harness::Acp(_) => {
-                return Err(ModelError::new(
-                    ErrorKind::ModelRequestFailedError,
-                    format!("this worker has no harness {kind}; give the agent native, claude-code or codex"),
-                    false,
-                ));
+            agent::Harness::Acp(name) => {
+                let known = self.acp.iter().find(|settings| settings.name == *name);
+                let settings = known.ok_or_else(|| {
+                    fault::setup(format!(
+                        "this worker has no harness {kind}: add [acp.{name}] with its command to the configuration, or give \
+                         the agent native, claude-code or codex"
+                    ))
+                })?;
+                Box::new(acp::Acp::new(settings.clone()))
             }
         })
     }
 
     async fn close(&self) {
         self.claude_code.close().await;
+        self.codex.close().await;
     }
 
     fn provider(&self, agent: &AgentSnapshot) -> String {

@@ -16,6 +16,11 @@ pub(in crate::harness) struct Home {
 impl Home {
     /// An empty home with an empty working folder in it, below `scratch` or the system's temporary folder.
     pub(in crate::harness) fn make(install: &Install, prefix: &str, scratch: Option<&Path>) -> std::io::Result<Self> {
+        Self::within(install.bubblewrap.is_some(), prefix, scratch)
+    }
+
+    /// The same for a process that is behind a wall, or is not.
+    pub(in crate::harness) fn within(is_walled: bool, prefix: &str, scratch: Option<&Path>) -> std::io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(prefix);
         let folder = match scratch {
@@ -23,9 +28,10 @@ impl Home {
             None => builder.tempdir()?,
         };
         std::fs::create_dir(folder.path().join(sandbox::WORK))?;
-        let seen = match install.bubblewrap {
-            Some(_) => PathBuf::from(sandbox::INSIDE),
-            None => folder.path().canonicalize()?,
+        let seen = if is_walled {
+            PathBuf::from(sandbox::INSIDE)
+        } else {
+            folder.path().canonicalize()?
         };
         Ok(Self { folder, seen })
     }

@@ -11,7 +11,7 @@ mod home;
 mod install;
 mod lines;
 mod memory;
-mod sandbox;
+pub(super) mod sandbox;
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// The only search path it gets.
-pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(in crate::harness) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Where its home is seen inside: the same on every worker, so nothing depends on which one runs a turn.
 pub(super) const INSIDE: &str = "/session";
 /// The working folder below the home.
@@ -36,6 +36,18 @@ const SHOWN: [&str; 14] = [
 pub(super) fn wrapped(bubblewrap: &Path, binary: &Path, folder: &Path, certificates: Option<&Path>) -> Command {
     // By its own name, which is what a list of processes shows.
     let program: PathBuf = Path::new("/run").join(binary.file_name().unwrap_or_else(|| "harness".as_ref()));
+    let mut command = walls(bubblewrap);
+    command.arg("--ro-bind").arg(binary).arg(&program);
+    if let Some(certificates) = certificates {
+        command.arg("--ro-bind").arg(certificates).arg(CERTIFICATES);
+    }
+    enter(&mut command, folder);
+    command.arg(program).env_clear();
+    command
+}
+
+/// bubblewrap with the system's libraries and nothing else of the host; more to show may follow.
+pub(in crate::harness) fn walls(bubblewrap: &Path) -> Command {
     let mut command = Command::new(bubblewrap);
     command.args([
         "--die-with-parent",
@@ -48,13 +60,12 @@ pub(super) fn wrapped(bubblewrap: &Path, binary: &Path, folder: &Path, certifica
         command.args(["--ro-bind-try", path, path]);
     }
     command.args(["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
-    command.arg("--ro-bind").arg(binary).arg(&program);
-    if let Some(certificates) = certificates {
-        command.arg("--ro-bind").arg(certificates).arg(CERTIFICATES);
-    }
+    command
+}
+
+/// Its home and working folder; the program and its arguments follow.
+pub(in crate::harness) fn enter(command: &mut Command, folder: &Path) {
     command.arg("--bind").arg(folder).arg(INSIDE);
     command.arg("--chdir").arg(Path::new(INSIDE).join(WORK));
-    command.args(["--cap-drop", "ALL", "--"]).arg(program);
-    command.env_clear();
-    command
+    command.args(["--cap-drop", "ALL", "--"]);
 }
