@@ -135,7 +135,7 @@ fn responses_requests_are_checked_as_openai_does() {
 
 #[tokio::test]
 async fn a_bad_conversation_is_refused_and_recorded() {
-    for vendor in VENDORS {
+    for vendor in VENDORS.into_iter().filter(|vendor| vendor.keeps_thoughts()) {
         let rig = Rig::new(vendor).await;
         let mut messages = vec![said("/tool bash\n/say done")];
         let step = rig.ask(&messages).await.unwrap();

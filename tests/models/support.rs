@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
-use perennial_engine::ports::{DeltaSink, Lane, Model as _, ModelError, ModelRequest, ModelStep, Part, Payer, ToolSpec};
+use perennial_engine::ports::{
+    DeltaSink, Lane, Model as _, ModelError, ModelRequest, ModelStep, Part, Payer, ToolSpec,
+};
 use perennial_schema::agent::ModelConfig;
 use perennial_schema::content::{Block, text_content};
 use perennial_schema::event::{Permission, Raw};
