@@ -165,7 +165,11 @@ impl Stream for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(Account { tap, entry: Some(entry) }) = &self.account else {
+        let Some(Account {
+            tap,
+            entry: Some(entry),
+        }) = &self.account
+        else {
             return;
         };
         // The caller heard the last word and stopped listening: the end of the answer is waited for, a little, so that the
@@ -184,6 +188,8 @@ impl Drop for Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("ended", &self.pieces.is_none()).finish_non_exhaustive()
+        f.debug_struct("Body")
+            .field("ended", &self.pieces.is_none())
+            .finish_non_exhaustive()
     }
 }

@@ -249,12 +249,13 @@ impl Open {
             streamed: self.line.streamed,
         };
         count(&trace);
-        let Some(metering) = self.books.metering.clone() else { return };
+        let Some(metering) = self.books.metering.clone() else {
+            return;
+        };
         metering.record(vec![trace]);
         if let Some(id) = self.reservation {
             let (books, payer) = (self.books.clone(), self.line.payer);
-            self.books
-                .aside(async move { books.settle(payer, id, actual).await });
+            self.books.aside(async move { books.settle(payer, id, actual).await });
         }
     }
 

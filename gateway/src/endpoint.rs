@@ -84,7 +84,10 @@ mod tests {
         let found = |method: Method, path| Endpoint::find(&method, path).map_err(|refusal| refusal.kind);
         assert_eq!(found(Method::POST, "/v1/messages"), Ok(Endpoint::Model(Wire::Messages)));
         assert_eq!(found(Method::GET, "/v1/models/claude-x"), Ok(Endpoint::Models));
-        assert_eq!(found(Method::GET, "/v1/models/openai/gpt-oss:20b"), Ok(Endpoint::Models));
+        assert_eq!(
+            found(Method::GET, "/v1/models/openai/gpt-oss:20b"),
+            Ok(Endpoint::Models)
+        );
         assert_eq!(found(Method::GET, "/v1/messages"), Err(Kind::NoMethod));
         assert_eq!(found(Method::DELETE, "/v1/models/x"), Err(Kind::NoMethod));
         for path in [

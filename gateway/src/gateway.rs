@@ -272,7 +272,11 @@ impl Forward for Gateway {
         if ask.body.len() > BODY_BYTES {
             return Err(Refusal::too_large());
         }
-        if ask.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        if ask
+            .headers
+            .get(CONTENT_ENCODING)
+            .is_some_and(|coding| coding != "identity")
+        {
             return Err(Refusal::invalid(
                 "content-encoding: what a compressed body asks for cannot be checked; send it plain",
             ));

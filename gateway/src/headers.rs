@@ -69,7 +69,10 @@ fn readable(headers: &HeaderMap) -> HeaderValue {
         let mut codings = value.to_str().unwrap_or_default().split(',');
         codings.any(|coding| {
             let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-            let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32));
+            let refused = weight
+                .trim()
+                .strip_prefix("q=")
+                .is_some_and(|q| q.parse() == Ok(0.0_f32));
             name.trim().eq_ignore_ascii_case("gzip") && !refused
         })
     });
@@ -133,8 +136,15 @@ mod tests {
 
     #[test]
     fn encodings_are_narrowed_to_what_can_be_read() {
-        for (asked, sent) in [("br, zstd", "identity"), ("gzip;q=0, br", "identity"), ("deflate, gzip", "gzip")] {
-            assert_eq!(request(&headers(&[("accept-encoding", asked)]))["accept-encoding"], sent);
+        for (asked, sent) in [
+            ("br, zstd", "identity"),
+            ("gzip;q=0, br", "identity"),
+            ("deflate, gzip", "gzip"),
+        ] {
+            assert_eq!(
+                request(&headers(&[("accept-encoding", asked)]))["accept-encoding"],
+                sent
+            );
         }
         assert_eq!(request(&HeaderMap::new())["accept-encoding"], "identity");
     }
@@ -151,6 +161,9 @@ mod tests {
             ]),
             Some("sk-secret"),
         );
-        assert_eq!(passed, headers(&[("content-type", "text/event-stream"), ("request-id", "req_1")]));
+        assert_eq!(
+            passed,
+            headers(&[("content-type", "text/event-stream"), ("request-id", "req_1")])
+        );
     }
 }

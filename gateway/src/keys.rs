@@ -18,8 +18,7 @@ use crate::limits::{CACHED_KEYS, KEY_CACHE};
 use crate::refusal::Refusal;
 
 /// What a caller is told who has none.
-pub const REMEDY: &str =
-    "send a virtual key of this gateway (vk_…) or a key of this server (pk_…) as `x-api-key` or `Authorization: Bearer`";
+pub const REMEDY: &str = "send a virtual key of this gateway (vk_…) or a key of this server (pk_…) as `x-api-key` or `Authorization: Bearer`";
 
 /// The secret a request carries: `x-api-key`, or else a bearer token.
 #[must_use]
@@ -49,7 +48,8 @@ impl Keys {
 
     /// Who holds a key.
     pub(crate) async fn open(&self, secret: &VirtualKey) -> Result<Caller, Refusal> {
-        let refuse = || Refusal::unauthenticated(format!("this virtual key is not known, expired or revoked; {REMEDY}"));
+        let refuse =
+            || Refusal::unauthenticated(format!("this virtual key is not known, expired or revoked; {REMEDY}"));
         let key = self.find(secret.id).await?.ok_or_else(refuse)?;
         if key.hash.matches(secret) && key.is_good(self.clock.now()) {
             Ok(Caller::with_key(key))

@@ -130,7 +130,9 @@ impl<'de> Deserialize<'de> for Name<'de> {
 /// The name we know this one as, in whatever letters.
 fn known(name: &str) -> Option<&'static str> {
     let ours = ["model", "stream", "n"].into_iter().chain(MAX_TOKENS);
-    ours.chain(FOREIGN).chain(OTHERS).find(|ours| ours.eq_ignore_ascii_case(name))
+    ours.chain(FOREIGN)
+        .chain(OTHERS)
+        .find(|ours| ours.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -143,9 +145,13 @@ mod tests {
 
     #[test]
     fn the_top_is_read_and_the_rest_is_not() {
-        let body = br#"{"messages":[{"model":"other","role":"user"}],"model":"m\u0031","max_tokens":100,"stream":true}"#;
+        let body =
+            br#"{"messages":[{"model":"other","role":"user"}],"model":"m\u0031","max_tokens":100,"stream":true}"#;
         let peek = Peek::into(body).unwrap();
-        assert_eq!((peek.model.as_str(), peek.max_tokens, peek.stream), ("m1", Some(100), true));
+        assert_eq!(
+            (peek.model.as_str(), peek.max_tokens, peek.stream),
+            ("m1", Some(100), true)
+        );
         assert_eq!(peek.tokens(body.len()), (body.len() as u64 / 4, 100));
         let peek = Peek::into(br#"{"model":"m","n":3,"max_completion_tokens":null}"#).unwrap();
         assert_eq!(peek.tokens(1 << 30), (INPUT_TOKENS, 3 * OUTPUT_TOKENS));

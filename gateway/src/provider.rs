@@ -64,8 +64,9 @@ impl Provider {
     /// Its key, when it has one that is worth looking for in answers.
     pub(crate) fn secret(&self) -> Option<&str> {
         match &self.credential {
-            Credential::Key(key) => Some(key.expose_secret().trim())
-                .filter(|key| key.len() >= crate::limits::SCRUBBED_KEY_BYTES),
+            Credential::Key(key) => {
+                Some(key.expose_secret().trim()).filter(|key| key.len() >= crate::limits::SCRUBBED_KEY_BYTES)
+            }
             Credential::Keyless | Credential::Missing { .. } => None,
         }
     }
@@ -211,7 +212,12 @@ mod tests {
             ("openai", provider(Wire::Responses, OPENAI_BASE_URL)),
             ("ollama", provider(Wire::Chat, "http://localhost:11434/v1/")),
         ];
-        Providers::new(named.into_iter().map(|(name, provider)| (name.to_owned(), provider)).collect())
+        Providers::new(
+            named
+                .into_iter()
+                .map(|(name, provider)| (name.to_owned(), provider))
+                .collect(),
+        )
     }
 
     #[test]
@@ -242,7 +248,10 @@ mod tests {
             url("anthropic", "/v1/messages", Some("beta=true")),
             "https://api.anthropic.com/v1/messages?beta=true"
         );
-        assert_eq!(url("openai", "/v1/responses", None), "https://api.openai.com/v1/responses");
+        assert_eq!(
+            url("openai", "/v1/responses", None),
+            "https://api.openai.com/v1/responses"
+        );
         assert_eq!(
             url("ollama", "/v1/chat/completions", None),
             "http://localhost:11434/v1/chat/completions"

@@ -51,7 +51,9 @@ impl Stage {
                 headers.insert(name, value);
             }
         }
-        let pieces = response.play().map(|piece| piece.map_err(|error| Cut::Broken(error.to_string())));
+        let pieces = response
+            .play()
+            .map(|piece| piece.map_err(|error| Cut::Broken(error.to_string())));
         Ok((status, headers, Box::pin(pieces)))
     }
 }

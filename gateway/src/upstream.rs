@@ -64,9 +64,7 @@ impl Upstream {
             .tcp_nodelay(true)
             .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| {
-                Refusal::new(Kind::Setup, "the gateway has no HTTP client.").detail(chain(&error))
-            })?;
+            .map_err(|error| Refusal::new(Kind::Setup, "the gateway has no HTTP client.").detail(chain(&error)))?;
         Ok(self.client.get_or_init(|| client))
     }
 

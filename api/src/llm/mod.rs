@@ -30,7 +30,7 @@ use crate::host::Hosts;
 use crate::limits::Limits;
 
 /// Where the gateway is mounted.
-pub const ROOT: &str = "/llm";
+const ROOT: &str = "/llm";
 
 /// What requests to models need.
 pub struct Llm {

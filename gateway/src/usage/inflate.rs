@@ -54,9 +54,13 @@ mod tests {
         encoder.write_all(b"two").unwrap();
         let packed = encoder.finish().unwrap();
         let (mut inflate, mut plain) = (Inflate::new(), Vec::new());
-        inflate.feed(&packed[..first], |bytes| plain.extend_from_slice(bytes)).unwrap();
+        inflate
+            .feed(&packed[..first], |bytes| plain.extend_from_slice(bytes))
+            .unwrap();
         assert_eq!(plain, b"one ");
-        inflate.feed(&packed[first..], |bytes| plain.extend_from_slice(bytes)).unwrap();
+        inflate
+            .feed(&packed[first..], |bytes| plain.extend_from_slice(bytes))
+            .unwrap();
         assert_eq!(plain, b"one two");
         assert_eq!(Inflate::new().feed(b"not gzip at all", |_| {}), Err(Unreadable));
     }
@@ -70,7 +74,10 @@ mod tests {
         }
         let packed = encoder.finish().unwrap();
         let (mut inflate, mut most) = (Inflate::new(), 0);
-        assert_eq!(inflate.feed(&packed, |bytes| most = most.max(bytes.len())), Err(Unreadable));
+        assert_eq!(
+            inflate.feed(&packed, |bytes| most = most.max(bytes.len())),
+            Err(Unreadable)
+        );
         assert!(most < 8 << 20, "{most} bytes at once");
     }
 }

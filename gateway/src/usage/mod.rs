@@ -60,7 +60,12 @@ enum Form {
 impl Tap {
     /// For an answer with these headers.
     pub(crate) fn new(wire: Wire, headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         let (kind, encoding) = (text(CONTENT_TYPE), text(CONTENT_ENCODING).to_ascii_lowercase());
         let form = if kind.starts_with("text/event-stream") {
             Form::Stream(Vec::new())
@@ -165,7 +170,9 @@ impl Reader {
 }
 
 fn read_line(wire: Wire, line: &[u8], seen: &mut Seen) {
-    let Some(data) = line.strip_prefix(b"data:") else { return };
+    let Some(data) = line.strip_prefix(b"data:") else {
+        return;
+    };
     let data = data.trim_ascii();
     if data == b"[DONE]" {
         seen.whole = true;
@@ -242,8 +249,19 @@ mod tests {
                 (Wire::Responses, RESPONSES, usage(6, 7, 4, 0)),
                 (Wire::Chat, CHAT, usage(8, 3, 1, 0)),
             ] {
-                let seen = read(wire, "text/event-stream; charset=utf-8", "identity", body.as_bytes(), size, true);
-                assert_eq!((seen.usage, seen.whole, seen.error), (Some(expected), true, None), "{wire} {size}");
+                let seen = read(
+                    wire,
+                    "text/event-stream; charset=utf-8",
+                    "identity",
+                    body.as_bytes(),
+                    size,
+                    true,
+                );
+                assert_eq!(
+                    (seen.usage, seen.whole, seen.error),
+                    (Some(expected), true, None),
+                    "{wire} {size}"
+                );
             }
             let seen = read(Wire::Messages, "text/event-stream", "gzip", &gzip, size, true);
             assert_eq!((seen.usage, seen.whole), (Some(usage(10, 20, 5, 2)), true), "{size}");
@@ -253,10 +271,24 @@ mod tests {
     #[test]
     fn a_cut_stream_tells_what_it_told() {
         let cut = MESSAGES.find("event: message_delta").unwrap();
-        let seen = read(Wire::Messages, "text/event-stream", "", MESSAGES[..cut].as_bytes(), 50, false);
+        let seen = read(
+            Wire::Messages,
+            "text/event-stream",
+            "",
+            MESSAGES[..cut].as_bytes(),
+            50,
+            false,
+        );
         assert_eq!((seen.usage, seen.whole), (Some(usage(10, 1, 5, 2)), false));
         assert!(seen.written > 50, "{}", seen.written);
-        let seen = read(Wire::Responses, "text/event-stream", "", b"data: {\"type\":\"response.created\"}\n\n", 9, true);
+        let seen = read(
+            Wire::Responses,
+            "text/event-stream",
+            "",
+            b"data: {\"type\":\"response.created\"}\n\n",
+            9,
+            true,
+        );
         assert_eq!((seen.usage, seen.whole), (None, false));
         let unended = b"data: {\"choices\":[]}\n\n";
         assert!(read(Wire::Chat, "text/event-stream", "", unended, 9, true).whole);
@@ -268,14 +300,18 @@ mod tests {
         let body = br#"{"id":"m","content":[],"usage":{"input_tokens":3,"output_tokens":4}}"#;
         let seen = read(Wire::Messages, "application/json", "", body, 5, true);
         assert_eq!((seen.usage, seen.whole), (Some(usage(3, 4, 0, 0)), true));
-        let error = b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
+        let error =
+            b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
         let seen = read(Wire::Messages, "text/event-stream", "", error, 5, true);
         assert_eq!((seen.error.as_deref(), seen.whole), (Some("overloaded_error"), false));
         let failed = b"data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\"}}}\n\n";
         let seen = read(Wire::Responses, "text/event-stream", "", failed, 5, true);
         assert_eq!((seen.error.as_deref(), seen.whole), (Some("server_error"), true));
         assert_eq!(read(Wire::Chat, "text/html", "", b"<usage>", 5, true), Seen::default());
-        assert_eq!(read(Wire::Chat, "application/json", "br", b"{}", 5, true), Seen::default());
+        assert_eq!(
+            read(Wire::Chat, "application/json", "br", b"{}", 5, true),
+            Seen::default()
+        );
     }
 
     #[test]

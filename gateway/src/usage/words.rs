@@ -76,12 +76,18 @@ impl Words {
                 set(&mut sum.cache_read_input_tokens, counts.cache_read_input_tokens);
             }
             Wire::Responses | Wire::Chat => {
-                let details = counts.input_tokens_details.as_ref().or(counts.prompt_tokens_details.as_ref());
+                let details = counts
+                    .input_tokens_details
+                    .as_ref()
+                    .or(counts.prompt_tokens_details.as_ref());
                 let cached = details.and_then(|details| details.cached_tokens);
                 let read = counts.input_tokens.or(counts.prompt_tokens);
                 let read = read.map(|read| read.saturating_sub(cached.unwrap_or(0)));
                 set(&mut sum.input_tokens, read);
-                set(&mut sum.output_tokens, counts.output_tokens.or(counts.completion_tokens));
+                set(
+                    &mut sum.output_tokens,
+                    counts.output_tokens.or(counts.completion_tokens),
+                );
                 set(&mut sum.cache_read_input_tokens, cached);
             }
         }
