@@ -107,6 +107,13 @@ impl Bench {
         self.harness = Codex::new(self.settings.clone());
     }
 
+    /// The process ends; what was found out about the installation stays.
+    pub(crate) async fn end_process(&mut self) {
+        self.another_drive();
+        self.settings.close().await;
+        eventually(|| self.homes() == 0).await;
+    }
+
     /// Another session of the same worker.
     pub(crate) fn another_session(&self) -> Self {
         Self {

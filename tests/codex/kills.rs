@@ -1,5 +1,5 @@
 //! SIGKILL of the harness process alone, at random moments: nothing is asked twice behind the log's back, no call is lost,
-//! and what is asked next is the log. (The worker's own death is the business of `tests/brains`.)
+//! and what is asked next is the log. (The worker's own death: `house`.)
 
 use std::time::Duration;
 

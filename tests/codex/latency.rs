@@ -20,15 +20,17 @@ async fn the_first_request_is_not_late() {
         return;
     };
     let (mut cold, mut bare, mut warm) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..COLD {
-        let Some(mut fresh) = Bench::open(vec![Reply::Says(vec![text("hello")])]).await else {
-            return;
-        };
-        cold.push(first_request(&mut fresh).await);
-        bare.push(bare_first_request().await);
-    }
     bench.upstream.push(Reply::Says(vec![text("hello")]));
-    first_request(&mut bench).await;
+    println!(
+        "the first of a worker, which looks at the installation: {:?}",
+        first_request(&mut bench).await
+    );
+    for _ in 0..COLD {
+        bare.push(bare_first_request().await);
+        bench.end_process().await;
+        bench.upstream.push(Reply::Says(vec![text("hello")]));
+        cold.push(first_request(&mut bench).await);
+    }
     for _ in 0..WARM {
         bench.upstream.push(Reply::Says(vec![text("hello")]));
         bench.another_drive();
@@ -46,7 +48,7 @@ async fn the_first_request_is_not_late() {
     }
     // A busy machine makes some late, a slow way all of them.
     assert!(warm[0] < Duration::from_millis(250), "{warm:?}");
-    assert!(cold[0] < bare[0] + Duration::from_secs(1), "{cold:?} {bare:?}");
+    assert!(cold[0] < bare[0] + Duration::from_millis(250), "{cold:?} {bare:?}");
 }
 
 async fn first_request(bench: &mut Bench) -> Duration {

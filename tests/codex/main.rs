@@ -12,6 +12,7 @@ mod calls;
 mod canaries;
 mod containment;
 mod failures;
+mod house;
 mod interrupts;
 mod kills;
 mod latency;

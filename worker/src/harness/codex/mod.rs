@@ -91,6 +91,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Ends the process when its last thread has ended.
+    pub async fn close(&self) {
+        self.shared.close().await;
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")

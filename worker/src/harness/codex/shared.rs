@@ -58,6 +58,11 @@ impl Shared {
         self.http.get_or_init(|| Http::new(timeouts))
     }
 
+    /// Lets go of the process: it ends with its last thread.
+    pub(super) async fn close(&self) {
+        *self.server.lock().await = None;
+    }
+
     pub(super) async fn process_id(&self) -> Option<u32> {
         self.server.lock().await.as_ref()?.process_id()
     }

@@ -6,6 +6,7 @@ use perennial_engine::kernel::{Message, MessagePart, Role};
 use perennial_engine::ports::{DeltaSink, ModelError, ModelStep, Part, ToolSpec};
 use perennial_schema::EventId;
 use perennial_schema::event::{ErrorKind, Raw};
+use perennial_schema::model::Usage;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -245,7 +246,7 @@ impl Thread {
         let http = settings.shared.http(settings);
         let mut events = http.post(endpoint, headers, request.body.to_vec()).await?;
         let mut answer = Accumulator::new();
-        let mut heard = String::new();
+        let (mut heard, mut told) = (String::new(), Usage::default());
         while let Some(data) = events.next().await? {
             if data == "[DONE]" {
                 break;
@@ -254,7 +255,12 @@ impl Thread {
             // A line break in an event's data would have come as two lines.
             heard.push_str(&data.replace('\n', "\ndata: "));
             heard.push_str("\n\n");
-            if answer.event(&data, sink)? {
+            let over = answer.event(&data, sink)?;
+            if answer.usage() != told {
+                told = answer.usage();
+                sink.used(told);
+            }
+            if over {
                 break;
             }
         }
