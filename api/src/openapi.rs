@@ -274,6 +274,23 @@ params! {
         after: u64,
         limit: u32,
     }
+    ExportParams {
+        /// `false` leaves the workspace folder out.
+        workspace: bool,
+    }
+    ImportParams {
+        /// `claude-code` or `codex`, when the file does not say itself whose transcript it is.
+        from: String,
+        /// The agent that goes on; an exported session brings its own.
+        agent_id: String,
+        /// Where it goes on; for an exported session one like its own is found.
+        environment_id: String,
+        /// Go on with this model.
+        model: String,
+        /// Go on with this harness.
+        harness: String,
+        title: String,
+    }
     FeedParams {
         /// Resume behind this id of the stream; wins over `Last-Event-ID`.
         after: String,

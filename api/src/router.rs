@@ -37,6 +37,8 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         ))
         .routes(routes!(sessions::archive_session))
         .routes(routes!(sessions::fork_session))
+        .routes(routes!(sessions::export_session))
+        .routes(routes!(sessions::import_session))
         .routes(routes!(sessions::read_log))
         .routes(routes!(sessions::read_blob))
         .routes(routes!(sessions::retry_session))

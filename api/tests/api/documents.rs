@@ -64,6 +64,8 @@ fn every_route_is_documented() {
             "DELETE /v1/sessions/{session_id}",
             "POST /v1/sessions/{session_id}/archive",
             "POST /v1/sessions/{session_id}/fork",
+            "GET /v1/sessions/{session_id}/export",
+            "POST /v1/sessions/import",
             "GET /v1/sessions/{session_id}/log",
             "GET /v1/sessions/{session_id}/blobs/{sha256}",
             "POST /v1/sessions/{session_id}/retry",

@@ -14,6 +14,7 @@ mod client;
 mod documents;
 mod environments;
 mod events;
+mod exchange;
 mod faults;
 mod feed;
 mod fork;

@@ -184,10 +184,20 @@ fn tool_name(name: &str) -> String {
 
 /// Tool inputs are objects; what is none is wrapped.
 fn tool_input(value: &Value) -> Raw {
-    match value {
-        Value::Object(_) => Raw::of(value),
+    match &clean(value) {
+        object @ Value::Object(_) => Raw::of(object),
         Value::Null => Raw::of(&serde_json::json!({})),
         other => Raw::of(&serde_json::json!({"input": other})),
+    }
+}
+
+/// Nested no deeper than the parser lets it be.
+fn clean(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(safe(text)),
+        Value::Array(items) => items.iter().map(clean).collect(),
+        Value::Object(members) => members.iter().map(|(key, value)| (safe(key), clean(value))).collect(),
+        other => other.clone(),
     }
 }
 

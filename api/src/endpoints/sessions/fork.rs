@@ -170,16 +170,22 @@ fn tail(
         let told = Draft::new(app.ports.ids.event(), Body::SessionUpdated(told), at);
         events.insert(1.min(events.len()), told);
     }
-    let mut projection = Projection::of(&events);
+    let projection = rest(&events, &state);
+    Ok((events, projection))
+}
+
+/// The columns of a session that begins as a copy and rests.
+pub(super) fn rest(events: &[Draft], state: &Folded) -> Projection {
+    let mut projection = Projection::of(events);
     projection.status = Some(Status::Idle);
     if projection.stop_reason.is_none() {
-        projection.stop_reason = Some(state.stop);
+        projection.stop_reason = Some(state.stop.clone());
     }
     projection.turn = Some(state.turn);
     projection.ready = Ready::Never;
     // Tokens were used by the other session.
     projection.usage = perennial_schema::model::Usage::default();
-    Ok((events, projection))
+    projection
 }
 
 /// Copies the folder as it is now and says what became of it. A fork without its files is still a fork, so a failure is told,

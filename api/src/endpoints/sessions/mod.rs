@@ -1,11 +1,13 @@
-//! Sessions: create, find, change, end; and ours: fork, log, retry.
+//! Sessions: create, find, change, end; and ours: fork, export, import, log, retry.
 
 mod agent;
 mod archive;
 mod blob;
 mod create;
 mod delete;
+mod export;
 mod fork;
+mod import;
 mod list;
 mod log;
 mod retrieve;
@@ -16,7 +18,9 @@ pub(crate) use archive::*;
 pub(crate) use blob::*;
 pub(crate) use create::*;
 pub(crate) use delete::*;
+pub(crate) use export::*;
 pub(crate) use fork::*;
+pub(crate) use import::*;
 pub(crate) use list::*;
 pub(crate) use log::*;
 pub(crate) use retrieve::*;
