@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Ids, Leases, Log, Router as ToolRouter, SessionKey, SessionRow, Sessions,
+    Blobs, Bus, Clock, Ids, Leases, Log, Metering, Router as ToolRouter, SessionKey, SessionRow, Sessions,
 };
 use perennial_gateway::Gateway;
 use perennial_schema::SessionId;
@@ -38,6 +38,8 @@ pub struct Ports {
     pub ids: Arc<dyn Ids>,
     /// Keys, agents, environments.
     pub accounts: Arc<dyn Accounts>,
+    /// Budgets, virtual keys, what was used.
+    pub metering: Arc<dyn Metering>,
 }
 
 /// How the API behaves.

@@ -8,7 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::App;
-use crate::endpoints::{agents, environments, events, feed, health, metrics, openapi, sessions};
+use crate::endpoints::{
+    agents, budgets, environments, events, feed, gateway_keys, health, metrics, openapi, sessions, usage,
+};
 use crate::llm::Llm;
 use crate::{auth, host, respond, telemetry};
 
@@ -45,6 +47,22 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(events::send_events, events::list_events))
         .routes(routes!(events::stream_events))
         .routes(routes!(feed::follow_sessions))
+        .routes(routes!(budgets::create_budget, budgets::list_budgets))
+        .routes(routes!(
+            budgets::retrieve_budget,
+            budgets::update_budget,
+            budgets::delete_budget
+        ))
+        .routes(routes!(
+            gateway_keys::create_gateway_key,
+            gateway_keys::list_gateway_keys
+        ))
+        .routes(routes!(
+            gateway_keys::retrieve_gateway_key,
+            gateway_keys::revoke_gateway_key
+        ))
+        .routes(routes!(usage::usage))
+        .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))
 }
 

@@ -284,6 +284,20 @@ async fn bad_sessions_are_refused_by_field() {
         (with("vault_ids", json!(["vlt_x"])), "vault_ids"),
         (with("titel", json!("x")), "titel"),
         (
+            with(
+                "budget",
+                json!({"type": "limit", "max_list_cost": {"amount": "25.00", "currency": "USD"}}),
+            ),
+            "budget.max_list_cost.amount",
+        ),
+        (
+            with(
+                "budget",
+                json!({"type": "limit", "max_list_cost": {"amount": "2500", "currency": "EUR"}}),
+            ),
+            "budget.max_list_cost.currency",
+        ),
+        (
             with("initial_events", json!([{"type": "user.interrupt"}])),
             "initial_events[0].type",
         ),

@@ -9,7 +9,7 @@ use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{agent, no_budget, served};
+use super::{agent, budget, served};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
@@ -17,8 +17,8 @@ use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::wire::event::Reader;
-use crate::wire::metadata::{self, Pairs};
 use crate::wire::length;
+use crate::wire::metadata::{self, Pairs};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +44,7 @@ pub(crate) async fn create_session(
 ) -> Result<Response, ApiError> {
     let input: Create = body.parse()?;
     unsupported(&input)?;
+    let ceiling = budget::read(input.budget.as_ref())?.flatten();
     length("title", input.title.as_deref().unwrap_or_default(), 0, NAME_CHARS)?;
     let pairs = input.metadata.unwrap_or_default();
     metadata::check(&pairs)?;
@@ -74,13 +75,16 @@ pub(crate) async fn create_session(
         metadata: stored(pairs),
         resources: Vec::new(),
         vault_ids: Vec::new(),
-        budget: None,
+        budget: ceiling.as_ref().map(|ceiling| ceiling.shown.clone()),
         place: None,
         events,
         projection,
         idempotency: repeatable.with(&body),
     };
-    let made = app.ports.sessions.create(new, None).await?;
+    budget::prepare(&app, key, ceiling.as_ref()).await?;
+    let made = app.ports.sessions.create(new, None).await;
+    budget::settle(&app, key, ceiling.as_ref(), &made).await;
+    let made = made?;
     let key = SessionKey {
         session: made.session,
         ..key
@@ -90,7 +94,6 @@ pub(crate) async fn create_session(
 
 /// Parts of the adopted API that would be silently ignored: refused instead.
 fn unsupported(input: &Create) -> Result<(), ApiError> {
-    no_budget(input.budget.as_ref())?;
     if input.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
         return Err(ApiError::not_yet("resources"));
     }

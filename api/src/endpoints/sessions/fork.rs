@@ -13,7 +13,7 @@ use perennial_schema::session::Status;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{agent, served};
+use super::{agent, budget, served};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
@@ -59,6 +59,7 @@ pub(crate) async fn fork_session(
     let workspace = copy_workspace(&app, &source, key).await;
     let other = (agent != source.agent).then_some(&agent);
     let (events, projection) = tail(&app, state, source.key, workspace, other)?;
+    let ceiling = budget::stored(source.budget.as_ref());
     let new = NewSession {
         key,
         agent,
@@ -79,7 +80,9 @@ pub(crate) async fn fork_session(
         session: source.key.session,
         at_seq,
     };
+    budget::prepare(&app, key, ceiling.as_ref()).await?;
     let made = app.ports.sessions.create(new, Some(from)).await;
+    budget::settle(&app, key, ceiling.as_ref(), &made).await;
     let session = made.as_ref().map_or(source.key.session, |made| made.session);
     if session != key.session {
         // Refused, or an earlier request did it: the folder just copied belongs to nobody.

@@ -9,7 +9,7 @@ use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{no_budget, served, stored};
+use super::{budget, served, stored};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::{JsonBody, nullable};
@@ -30,7 +30,8 @@ struct Update {
     #[serde(default, deserialize_with = "nullable")]
     metadata: Option<Option<Patch>>,
     agent: Option<Overrides>,
-    budget: Option<Value>,
+    #[serde(default, deserialize_with = "nullable")]
+    budget: Option<Option<Value>>,
     vault_ids: Option<Vec<String>>,
 }
 
@@ -46,12 +47,17 @@ pub(crate) async fn update_session(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let input: Update = body.parse()?;
-    no_budget(input.budget.as_ref())?;
     if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
         return Err(ApiError::not_yet("vault_ids"));
     }
     let row = app.session(&principal, &id).await?;
-    let patch = patch(&row, input)?;
+    let given = input.budget.as_ref().map(|given| given.clone().unwrap_or_default());
+    let ceiling = budget::read(given.as_ref())?;
+    let mut patch = patch(&row, input)?;
+    if let Some(ceiling) = &ceiling {
+        let shown = ceiling.as_ref().map(|ceiling| ceiling.shown.clone());
+        patch.budget = (shown != row.budget).then_some(shown);
+    }
     let idempotency = repeatable.with(&body);
     let changes = patch != SessionPatch::default();
     if !changes && idempotency.is_none() {
@@ -62,6 +68,9 @@ pub(crate) async fn update_session(
         Body::SessionUpdated(told(&patch)),
         app.ports.clock.now(),
     );
+    if let (Some(ceiling), None) = (&ceiling, row.archived_at) {
+        budget::change(&app, row.key, ceiling.as_ref()).await?;
+    }
     let order = Append {
         key: row.key,
         append_id: app.ports.ids.append(),
@@ -108,5 +117,7 @@ fn told(patch: &SessionPatch) -> SessionUpdated {
         title: patch.title.as_ref().map(Raw::of),
         metadata: patch.metadata.as_ref().map(Raw::of),
         agent: patch.agent.as_ref().map(Raw::of),
+        budget: patch.budget.as_ref().map(Raw::of),
+        ..SessionUpdated::default()
     }
 }
