@@ -17,7 +17,8 @@ pub struct Append {
     /// Which session.
     pub key: SessionKey,
     /// Chosen by the caller, unique per session. Appending the same id again returns the first outcome (`replayed`) and
-    /// writes nothing: this is how an ambiguous commit is resolved (I2).
+    /// writes nothing: this is how an ambiguous commit is resolved (I2). A holder appends one after the other, and repeats none
+    /// but the latest.
     pub append_id: AppendId,
     /// Events, in order; may be empty for a holder that only changes columns (release).
     pub events: Vec<Draft>,

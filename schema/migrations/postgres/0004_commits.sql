@@ -1,12 +1,15 @@
--- One row per append instead of one per event: what is written together stands together.
+-- One row per append instead of one per event: what is written together stands together. A row is its session's, and with it
+-- its tenant's: nothing reads this table but through a session's row.
 
 CREATE TABLE commits (
     session      bigint      NOT NULL,
     first_seq    bigint      NOT NULL,             -- number of the first event; the last is first_seq + octet_length(ids) / 16 - 1
     turn         bigint      NOT NULL,
     at           timestamptz NOT NULL,
-    append_id    uuid,                             -- an ambiguous commit is looked up here (I2); none on copies and on old rows
-    workspace_id uuid        NOT NULL,
+    -- An ambiguous commit is looked up here (I2): by index where a client said it, near the end of the log where a holder did,
+    -- who repeats nothing but its latest. None on copies and on old rows.
+    append_id    uuid,
+    holder_append_id uuid,
     ids          bytea       NOT NULL,             -- the events' ids, 16 bytes each
     events       bytea       NOT NULL,             -- everything else of them; broker/src/log/packed says how
     PRIMARY KEY (session, first_seq),
@@ -20,8 +23,8 @@ ALTER TABLE commits ALTER COLUMN events SET STORAGE EXTERNAL, ALTER COLUMN ids S
 CREATE FUNCTION pg_temp.field(value bytea) RETURNS bytea LANGUAGE sql AS
     $$ SELECT coalesce(int4send(octet_length(value)) || value, ''::bytea) $$;
 
-INSERT INTO commits (session, first_seq, turn, at, workspace_id, ids, events)
-SELECT session, seq, turn, created_at, workspace_id, uuid_send(id),
+INSERT INTO commits (session, first_seq, turn, at, ids, events)
+SELECT session, seq, turn, created_at, uuid_send(id),
     '\x00'::bytea
     || set_byte('\x00'::bytea, 0, (private IS NOT NULL)::integer + (actor IS NOT NULL)::integer * (2 + 8)
         + (thread_id IS NOT NULL)::integer * 4)

@@ -70,8 +70,12 @@ impl<'p> Fields<'p> {
         Err(Broken("a length has no end"))
     }
 
-    pub(super) fn text(&mut self) -> Result<&'p str, Broken> {
+    pub(super) fn bytes(&mut self) -> Result<&'p [u8], Broken> {
         let length = self.length()?;
-        std::str::from_utf8(self.take(length)?).map_err(|_| Broken("it is not UTF-8"))
+        self.take(length)
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'p str, Broken> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Broken("it is not UTF-8"))
     }
 }

@@ -5,11 +5,13 @@
 //! `LZ4`: the plain length, then the fields with short lengths, compressed against [`dictionary::FIRST`]. A form and its
 //! dictionary never change once rows have them: a better one is another number.
 //!
-//! Fields of an event: flags, kind, what the flags announce (`processed_at`, actor, thread), payload, private.
+//! Fields of an event: flags, kind, what the flags announce (`processed_at`, actor, thread), payload, private; in the last two,
+//! long runs of hexadecimal digits are stored as bytes.
 
 mod dictionary;
 mod envelope;
 mod fields;
+mod hex;
 
 use std::borrow::Cow;
 
@@ -90,11 +92,14 @@ fn write(plain: &mut Vec<u8>, event: &Draft) {
     if let Some(Envelope { at: Some(at) }) = envelope {
         plain.extend_from_slice(&at.micros().to_be_bytes());
     }
-    for part in [event.actor.as_deref(), Some(rest), event.private.as_deref()]
-        .into_iter()
-        .flatten()
-    {
-        fields::write(plain, part.as_bytes());
+    if let Some(actor) = &event.actor {
+        fields::write(plain, actor.as_bytes());
+    }
+    let mut short = Vec::with_capacity(rest.len());
+    for part in [Some(rest), event.private.as_deref()].into_iter().flatten() {
+        short.clear();
+        hex::shorten(&mut short, part.as_bytes());
+        fields::write(plain, &short);
     }
 }
 
@@ -185,7 +190,7 @@ impl Commit<'_> {
             thread_id: entry.thread.map(str::to_owned),
             created_at: self.at,
             payload: entry.payload(),
-            private: entry.private.map(str::to_owned),
+            private: entry.private.as_deref().map(str::to_owned),
         })
     }
 
@@ -247,9 +252,9 @@ fn entry<'p>(fields: &mut Fields<'p>, seq: u64, id: &[u8]) -> Result<Entry<'p>, 
         actor,
         actor_is_json: flags & flag::ACTOR_IS_JSON != 0,
         thread,
-        rest: fields.text()?,
+        rest: hex::restore(fields.bytes()?)?,
         private: if flags & flag::PRIVATE != 0 {
-            Some(fields.text()?)
+            Some(hex::restore(fields.bytes()?)?)
         } else {
             None
         },
@@ -266,16 +271,16 @@ pub(crate) struct Entry<'p> {
     actor: Option<&'p str>,
     actor_is_json: bool,
     thread: Option<&'p str>,
-    rest: &'p str,
-    private: Option<&'p str>,
+    rest: Cow<'p, str>,
+    private: Option<Cow<'p, str>>,
 }
 
 impl Entry<'_> {
     /// The public JSON as it was stored.
     pub(crate) fn payload(&self) -> String {
         match self.envelope {
-            Some(envelope) => envelope.before(self.id, self.kind, self.rest),
-            None => self.rest.to_owned(),
+            Some(envelope) => envelope.before(self.id, self.kind, &self.rest),
+            None => self.rest.clone().into_owned(),
         }
     }
 
@@ -283,14 +288,14 @@ impl Entry<'_> {
     pub(crate) fn processed_at(&self) -> Option<Timestamp> {
         match self.envelope {
             Some(envelope) => envelope.at.map(Stamp::time),
-            None => rules::processed_at(self.rest),
+            None => rules::processed_at(&self.rest),
         }
     }
 
     /// Bytes a reader is given.
     pub(crate) fn bytes(&self) -> usize {
         let envelope = self.envelope.map_or(0, |_| envelope::BYTES + self.kind.len());
-        envelope + self.rest.len() + self.private.map_or(0, str::len)
+        envelope + self.rest.len() + self.private.as_ref().map_or(0, |private| private.len())
     }
 }
 

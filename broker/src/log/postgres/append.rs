@@ -8,7 +8,7 @@ use perennial_schema::{EventId, SessionId, Timestamp};
 use super::attempt::{Attempt, Done, Tried};
 use super::failure;
 use super::link::Link;
-use super::look::{self, Moved};
+use super::look::{self, Asked, Moved};
 use super::rows::{self, Known};
 use super::shift::Shift;
 use super::write::{self, Entry};
@@ -65,7 +65,7 @@ pub(super) fn booked(link: &mut Link, append: &Append, judged: Judged, moved: &M
 
 /// One look, if need be, and one statement.
 pub(super) async fn once(attempt: &mut Attempt, link: &mut Link, append: &Append) -> Tried {
-    let looks = attempt.fresh || looks_further(append);
+    let looks = attempt.fresh || looks_further(append) || !link.is_next(append);
     let known = match link.known(append.key).filter(|_| !looks) {
         Some(known) => known.clone(),
         None => match look(attempt.sent, link, append).await? {
@@ -85,6 +85,7 @@ pub(super) async fn once(attempt: &mut Attempt, link: &mut Link, append: &Append
     } else {
         write::patching(&link.site.time, &judged.shift, &entry, &append.projection.patch)
     };
+    link.sends(append);
     let rows = link.commit(script, &mut attempt.sent).await?;
     let moved = look::moved(&rows)?;
     let done = moved.first().map(|moved| booked(link, append, judged, moved));
@@ -101,7 +102,7 @@ type Looked = Result<Known, Result<Appended, AppendError>>;
 
 /// Everything an append must know before it may happen.
 async fn look(sent: bool, link: &mut Link, append: &Append) -> Result<Looked, sqlx::Error> {
-    let asked = [(append.key, append.append_id)];
+    let asked = [Asked::of(append)];
     let rows = link.rows(look::sessions(&asked)).await?;
     let found = match look::found(&rows, &asked).into_iter().next() {
         Some(Ok(Some(found))) => found,

@@ -1,14 +1,14 @@
 //! Create a session, from nothing or as a fork.
 
 use perennial_engine::ports::{AppendError, ForkFrom, NewSession, Past, SessionKey, StoreError};
-use perennial_schema::{AppendId, ExecutorId, Timestamp};
+use perennial_schema::{ExecutorId, Timestamp};
 use sqlx::postgres::PgRow;
 
 use super::append;
 use super::attempt::{Attempt, Done, Tried};
 use super::clock::Time;
 use super::link::Link;
-use super::look;
+use super::look::{self, Asked};
 use super::rows::{self, Cells, integer, text};
 use super::script::Script;
 use super::write::{self, Entry, Place};
@@ -93,13 +93,13 @@ async fn look(sent: bool, link: &mut Link, create: &Create) -> Result<Looked, sq
     {
         return Ok(Err(answer.map(Done::Appended)));
     }
-    let mut asked = vec![(key, rules::creation_id(key))];
+    let mut asked = vec![Asked::creation(key)];
     if let Some(fork) = create.fork {
         let source = SessionKey {
             workspace: key.workspace,
             session: fork.session,
         };
-        asked.push((source, AppendId::from_uuid(fork.session.uuid())));
+        asked.push(Asked::creation(source));
     }
     let rows = link.rows(look::sessions(&asked)).await?;
     let mut found = look::found(&rows, &asked).into_iter();
@@ -245,6 +245,7 @@ impl Create {
                 idempotency: None,
                 outcome: chapter.outcome,
                 apart: false,
+                held: false,
                 past: true,
             })
             .collect();
@@ -256,6 +257,7 @@ impl Create {
             idempotency: self.new.idempotency.as_ref(),
             outcome,
             apart: true,
+            held: false,
             past: false,
         });
         write::entries(&mut script, &entries);
@@ -318,8 +320,8 @@ fn copy(script: &mut Script, place: Place, source: &Source) {
     let cut = integer(source.at_seq);
     script
         .sql(
-            ", copied AS (INSERT INTO commits (session, first_seq, turn, at, workspace_id, ids, events)
-             SELECT b.number, c.first_seq, c.turn, c.at, c.workspace_id, c.ids, c.events
+            ", copied AS (INSERT INTO commits (session, first_seq, turn, at, ids, events)
+             SELECT b.number, c.first_seq, c.turn, c.at, c.ids, c.events
              FROM commits c, bumped b WHERE c.session = ",
         )
         .bind(source.number)
@@ -335,13 +337,12 @@ fn copy(script: &mut Script, place: Place, source: &Source) {
     {
         script
             .sql(
-                ", copied_part AS (INSERT INTO commits (session, first_seq, turn, at, workspace_id, ids, events)
+                ", copied_part AS (INSERT INTO commits (session, first_seq, turn, at, ids, events)
                  SELECT b.number, ",
             )
             .bind(integer(*first_seq))
             .comma(integer(*turn))
             .comma(at.datetime())
-            .comma(place.key.workspace.uuid())
             .comma(part.ids.as_slice())
             .comma(part.events.as_slice())
             .sql(" FROM bumped b)");

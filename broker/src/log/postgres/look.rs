@@ -1,7 +1,7 @@
 //! What is there before an append: rows, earlier appends under the same id, requests under the same key, tool uses.
 
 use chrono::{DateTime, Utc};
-use perennial_engine::ports::{Idempotency, SessionKey, StoreError};
+use perennial_engine::ports::{Append, Authority, Idempotency, SessionKey, StoreError};
 use perennial_schema::event::Answer;
 use perennial_schema::{AppendId, EventId, Timestamp, WorkspaceId};
 use sqlx::Row as _;
@@ -12,7 +12,7 @@ use super::clock::Time;
 use super::rows::{self, Cells, Known};
 use super::script::Script;
 use crate::log::reading::{Follow, Span};
-use crate::log::rules::{Outcome, Remembered, ToolUse};
+use crate::log::rules::{self, Outcome, Remembered, ToolUse};
 
 /// A row, and what an earlier append under the same id came to.
 pub(super) struct Found {
@@ -23,24 +23,57 @@ pub(super) struct Found {
 /// A look at something that may not parse.
 pub(super) type Parsed<T> = Result<T, StoreError>;
 
+/// A session, and under which id something may have happened to it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) key: SessionKey,
+    id: AppendId,
+    /// A holder's: it is near the end of the log or nowhere.
+    held: bool,
+}
+
+impl Asked {
+    pub(super) fn of(append: &Append) -> Self {
+        Self {
+            key: append.key,
+            id: append.append_id,
+            held: matches!(append.authority, Authority::Holder { .. }),
+        }
+    }
+
+    pub(super) fn creation(key: SessionKey) -> Self {
+        Self {
+            key,
+            id: rules::creation_id(key),
+            held: false,
+        }
+    }
+}
+
 /// The sessions' rows, each with what its append id came to; in the order asked for.
-pub(super) fn sessions(asked: &[(SessionKey, AppendId)]) -> Script {
-    let uuids = |id: fn(&(SessionKey, AppendId)) -> Uuid| asked.iter().map(id).collect::<Vec<Uuid>>();
+pub(super) fn sessions(asked: &[Asked]) -> Script {
+    let uuids = |id: fn(&Asked) -> Uuid| asked.iter().map(id).collect::<Vec<Uuid>>();
     let mut script = Script::new("SELECT ");
     script
         .sql(rows::HEAD)
         .sql(", r.first_seq, r.last_seq, r.turn_then, r.at FROM unnest(")
-        .bind(uuids(|(key, _)| key.workspace.uuid()))
+        .bind(uuids(|asked| asked.key.workspace.uuid()))
         .sql("::uuid[]")
-        .comma(uuids(|(key, _)| key.session.uuid()))
+        .comma(uuids(|asked| asked.key.session.uuid()))
         .sql("::uuid[]")
-        .comma(uuids(|(_, append)| append.uuid()))
+        .comma(uuids(|asked| asked.id.uuid()))
+        .sql("::uuid[]")
+        .comma(asked.iter().map(|asked| asked.held).collect::<Vec<bool>>())
         .sql(
-            "::uuid[]) WITH ORDINALITY AS a (workspace_id, id, append_id, asked)
+            "::boolean[]) WITH ORDINALITY AS a (workspace_id, id, append_id, held, asked)
              LEFT JOIN sessions s ON s.workspace_id = a.workspace_id AND s.id = a.id
              LEFT JOIN LATERAL (
                 SELECT c.first_seq, c.first_seq + octet_length(c.ids) / 16 - 1 AS last_seq, c.turn AS turn_then, c.at
                 FROM commits c WHERE c.append_id = a.append_id AND c.session = s.number
+                UNION ALL
+                SELECT c.first_seq, c.first_seq + octet_length(c.ids) / 16 - 1, c.turn, c.at
+                FROM (SELECT * FROM commits c WHERE a.held AND c.session = s.number ORDER BY c.first_seq DESC LIMIT 1000) c
+                WHERE c.holder_append_id = a.append_id
                 UNION ALL
                 SELECT p.first_seq, p.last_seq, p.turn, p.at
                 FROM appends p WHERE p.append_id = a.append_id AND p.session = s.number LIMIT 1) r ON true
@@ -50,8 +83,8 @@ pub(super) fn sessions(asked: &[(SessionKey, AppendId)]) -> Script {
 }
 
 /// Reads the answer of [`sessions`].
-pub(super) fn found(rows: &[PgRow], asked: &[(SessionKey, AppendId)]) -> Vec<Parsed<Option<Found>>> {
-    rows.iter().zip(asked).map(|(row, (key, _))| one(row, *key)).collect()
+pub(super) fn found(rows: &[PgRow], asked: &[Asked]) -> Vec<Parsed<Option<Found>>> {
+    rows.iter().zip(asked).map(|(row, asked)| one(row, asked.key)).collect()
 }
 
 fn one(row: &PgRow, key: SessionKey) -> Parsed<Option<Found>> {

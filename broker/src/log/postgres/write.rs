@@ -30,6 +30,8 @@ pub(super) struct Entry<'a> {
     pub(super) outcome: Outcome,
     /// Remember the append's id beside the log's row instead of in it.
     pub(super) apart: bool,
+    /// A holder's; its id is in no index.
+    pub(super) held: bool,
     /// Committed elsewhere, at the outcome's time; all others are committed now.
     pub(super) past: bool,
 }
@@ -50,6 +52,7 @@ impl<'a> Entry<'a> {
             },
             outcome,
             apart: append.events.is_empty(),
+            held: matches!(append.authority, Authority::Holder { .. }),
             past: false,
         }
     }
@@ -142,6 +145,7 @@ fn commits(script: &mut Script, entries: &[Entry<'_>]) {
     fn each<V>(rows: &[&Entry<'_>], value: impl Fn(&Entry<'_>) -> V) -> Vec<V> {
         rows.iter().map(|entry| value(entry)).collect()
     }
+    let id = |entry: &Entry<'_>, held| (!entry.apart && entry.held == held).then(|| entry.append_id.uuid());
     let (ids, events): (Vec<Vec<u8>>, Vec<Vec<u8>>) = rows
         .iter()
         .map(|entry| packed::pack(entry.events))
@@ -149,8 +153,9 @@ fn commits(script: &mut Script, entries: &[Entry<'_>]) {
         .unzip();
     script
         .sql(
-            ", written AS (INSERT INTO commits (session, first_seq, turn, at, append_id, workspace_id, ids, events)
-             SELECT r.session, r.first_seq, r.turn, coalesce(r.at, c.now), r.append_id, r.workspace_id, r.ids, r.events FROM unnest(",
+            ", written AS (INSERT INTO commits (session, first_seq, turn, at, append_id, holder_append_id, ids, events)
+             SELECT r.session, r.first_seq, r.turn, coalesce(r.at, c.now), r.append_id, r.holder_append_id, r.ids, r.events
+             FROM unnest(",
         )
         .bind(each(&rows, |entry| entry.place.number))
         .sql("::bigint[]")
@@ -160,15 +165,15 @@ fn commits(script: &mut Script, entries: &[Entry<'_>]) {
         .sql("::bigint[]")
         .comma(each(&rows, |entry| entry.at()))
         .sql("::timestamptz[]")
-        .comma(each(&rows, |entry| (!entry.apart).then(|| entry.append_id.uuid())))
+        .comma(each(&rows, |entry| id(entry, false)))
         .sql("::uuid[]")
-        .comma(each(&rows, |entry| entry.place.key.workspace.uuid()))
+        .comma(each(&rows, |entry| id(entry, true)))
         .sql("::uuid[]")
         .comma(ids)
         .sql("::bytea[]")
         .comma(events)
         .sql(
-            "::bytea[]) AS r (session, first_seq, turn, at, append_id, workspace_id, ids, events), clock c",
+            "::bytea[]) AS r (session, first_seq, turn, at, append_id, holder_append_id, ids, events), clock c",
         )
         .sql(OF_BUMPED)
         .sql(")");

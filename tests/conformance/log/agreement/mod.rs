@@ -7,7 +7,7 @@ mod step;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use perennial_engine::ports::{Append, AppendError, ForkFrom, Projection, SessionKey};
+use perennial_engine::ports::{Append, AppendError, Authority, ForkFrom, Projection, SessionKey};
 use perennial_schema::session::StopReason;
 use perennial_schema::{EventId, OwnerId};
 use proptest::prelude::*;
@@ -223,6 +223,12 @@ impl Bench {
             }
             Step::Repeat { which } if !self.sent.is_empty() => {
                 let append = self.sent[which % self.sent.len()].clone();
+                let is_held = |append: &Append| matches!(append.authority, Authority::Holder { .. });
+                let latest = self.sent.iter().rev().find(|sent| sent.key == append.key && is_held(sent));
+                // A holder repeats none but its latest.
+                if is_held(&append) && latest.is_some_and(|latest| latest.append_id != append.append_id) {
+                    return Ok(());
+                }
                 self.append(append).await
             }
             Step::Patch { what, .. } => {
