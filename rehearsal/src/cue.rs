@@ -7,9 +7,13 @@
 //!   before the next message, and the two are one script: the old lines are played first, as any model would read them.
 //! * **The step** is the number of model steps after that message, so the same conversation always gets the same answer:
 //!   a process that was killed goes on where the log says.
+//! * **A summary** that is asked for in these words ([`SUMMARY`]) is given, whatever script stands above.
 //! * A script always ends with a message: one is added when its last step says nothing or asks for tools.
 
 use crate::script::{self, Act, Script, Step};
+
+/// What ends a conversation that is to be summarised and not continued.
+pub const SUMMARY: &str = "write a summary of this conversation";
 
 /// What the conversation asks of the model now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +32,9 @@ impl Cue {
     /// What the model does now.
     #[must_use]
     pub fn play(&self) -> Step {
+        if self.prompt.contains(SUMMARY) {
+            return only(format!("a summary of {} messages.", self.messages));
+        }
         match script::parse(&self.prompt) {
             Ok(Some(script)) => self.step_of(script),
             Ok(None) => only(self.introduction()),
@@ -139,6 +146,12 @@ mod tests {
             _ => None,
         })
         .collect()
+    }
+
+    #[test]
+    fn a_summary_is_given_whatever_is_unplayed() {
+        let asked = format!("/tool bash {{}}\nStop here and {SUMMARY}.");
+        assert_eq!(says(&cue(&asked, 0)), ["a summary of 0 messages."]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_broker::bus::local::Local;
 use perennial_broker::{Hinted, blobs};
+use perennial_engine::kernel::MessagePart;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, Claimed, Delta, DeltaSink, EventFilter, Held, Ids, Leases, Log,
     ModelError, ModelStep, Notice, ReadFrom, Ready, ReadyCount, RenewError, Requests, SessionKey, Sessions, StoreError,

@@ -44,22 +44,31 @@ impl Session {
             }
             fail::fail_point!("worker.compact.before");
             let mut sink = Unheard::new(self.ports.ids.clone());
-            let asked = self.ask(self.question(up_to, shortened), &mut sink).await?;
+            let asked = {
+                // Word for word it is the same request as ever, for the provider's cache: with the tools.
+                let tools = if shortened == 0 { self.tools.clone() } else { Vec::new() };
+                self.ask(self.question(up_to, shortened), &tools, &mut sink).await?
+            };
             // A process that was asked for a summary is of no use for the conversation.
             self.close_harness().await;
             fail::fail_point!("worker.compact.after");
+            let mut is_silent = false;
             let error = match asked {
                 Asked::Interrupted => return self.abandon(sink.usage(), None).await,
                 Asked::Answered(Err(error)) => error,
                 Asked::Answered(Ok(step)) => match summary_of(&step) {
                     Some(summary) => return self.finish_compaction(&summary, up_to, &step).await,
-                    None => model::no_summary(),
+                    None => {
+                        is_silent = true;
+                        model::no_summary()
+                    }
                 },
             };
             if let Some(refusal) = error.budget {
                 return self.hold(refusal, &error, sink.usage()).await;
             }
-            if error.kind == ErrorKind::CompactionLimitReachedError && shortened < limits::SUMMARY_SHORTENINGS {
+            let too_long = error.kind == ErrorKind::CompactionLimitReachedError;
+            if too_long && shortened < limits::SUMMARY_SHORTENINGS || is_silent && shortened == 0 {
                 shortened += 1;
                 self.abandon(sink.usage(), Some(told(&error, RetryStatus::Retrying)))
                     .await?;
@@ -101,7 +110,7 @@ impl Session {
     }
 
     /// What is to be summarised, and the question. As it was said, so that the provider's cache knows it; where that is too
-    /// long for the model, as a transcript, shorter each time.
+    /// long for the model, or it goes on with its work instead, as a transcript, shorter each time.
     fn question(&self, up_to: u64, shortened: u32) -> Vec<Message> {
         let mut messages = self.state.render_up_to(up_to);
         if shortened > 0 {

@@ -2,7 +2,7 @@
 //! interrupt drops the request.
 
 use perennial_engine::kernel::{Command, Message};
-use perennial_engine::ports::{DeltaSink, ModelError, ModelStep, Part, Ready};
+use perennial_engine::ports::{DeltaSink, ModelError, ModelStep, Part, Ready, ToolSpec};
 use perennial_engine::retry;
 use perennial_schema::event::{Draft, ErrorDetail, ErrorKind, RetryStatus};
 use perennial_schema::model::{StopKind, Usage};
@@ -64,7 +64,7 @@ impl Session {
             }
             fail::fail_point!("worker.model.before");
             let mut sink = BusSink::new(self.ports.bus.clone(), self.ports.ids.clone(), self.key);
-            let asked = self.ask(self.state.render(), &mut sink).await?;
+            let asked = self.ask(self.state.render(), &self.tools.clone(), &mut sink).await?;
             fail::fail_point!("worker.model.after");
             let error = match asked {
                 Asked::Interrupted => return self.abandon(sink.usage(), None).await,
@@ -94,11 +94,16 @@ impl Session {
     }
 
     /// One request, while the log is watched for an interrupt.
-    pub(super) async fn ask(&mut self, messages: Vec<Message>, sink: &mut dyn DeltaSink) -> Result<Asked, Stop> {
+    pub(super) async fn ask(
+        &mut self,
+        messages: Vec<Message>,
+        tools: &[ToolSpec],
+        sink: &mut dyn DeltaSink,
+    ) -> Result<Asked, Stop> {
         let ask = Think {
             key: self.key,
             agent: &self.row.agent.clone(),
-            tools: &self.tools.clone(),
+            tools,
             messages,
         };
         // The harness is borrowed by the request for as long as it lasts; the rest of the session is not.
