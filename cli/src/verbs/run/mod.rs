@@ -1,6 +1,6 @@
 //! `perennial run PROMPT`: a session from nothing to its answer.
 
-mod defaults;
+pub mod defaults;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -119,9 +119,15 @@ async fn start(client: &Client, args: &RunArgs, prompt: &str) -> Result<(Session
 async fn go_on(client: &Client, id: &str, args: &RunArgs, prompt: &str) -> Result<(Session, String), Error> {
     let mut agent = serde_json::Map::new();
     agent.extend(args.model.as_ref().map(|model| ("model".to_owned(), json!(model))));
-    agent.extend(args.harness.as_ref().map(|harness| ("harness".to_owned(), json!(harness))));
+    agent.extend(
+        args.harness
+            .as_ref()
+            .map(|harness| ("harness".to_owned(), json!(harness))),
+    );
     if !agent.is_empty() {
-        client.post(&format!("/v1/sessions/{id}"), &json!({"agent": agent})).await?;
+        client
+            .post(&format!("/v1/sessions/{id}"), &json!({"agent": agent}))
+            .await?;
     }
     let session = client.session(id).await?;
     let own = super::send::message(client, id, prompt).await?;

@@ -62,7 +62,11 @@ pub async fn run(context: &Context, args: ForkArgs) -> Result<Exit, Error> {
     };
     let mut agent = args.switch.members();
     if let Some(id) = &args.agent {
-        let kind = if agent.is_empty() { "agent" } else { "agent_with_overrides" };
+        let kind = if agent.is_empty() {
+            "agent"
+        } else {
+            "agent_with_overrides"
+        };
         agent.insert("type".to_owned(), json!(kind));
         agent.insert("id".to_owned(), json!(id));
     }

@@ -3,9 +3,12 @@
 pub mod archive;
 pub mod delete;
 pub mod events;
+pub mod export;
 pub mod fork;
+pub mod import;
 pub mod interrupt;
 pub mod list;
+mod progress;
 pub mod retry;
 pub mod show;
 mod switch;
@@ -30,6 +33,8 @@ pub enum SessionVerb {
     Events(events::EventsArgs),
     Update(update::UpdateArgs),
     Fork(fork::ForkArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     /// Stop the turn at the next safe point
     Interrupt(SessionArg),
     /// Make a session read-only
@@ -54,6 +59,8 @@ pub async fn run(context: &Context, verb: SessionVerb) -> Result<Exit, Error> {
         SessionVerb::Events(args) => events::run(context, args).await,
         SessionVerb::Update(args) => update::run(context, args).await,
         SessionVerb::Fork(args) => fork::run(context, args).await,
+        SessionVerb::Export(args) => export::run(context, args).await,
+        SessionVerb::Import(args) => import::run(context, args).await,
         SessionVerb::Interrupt(args) => interrupt::run(context, args).await,
         SessionVerb::Archive(args) => archive::run(context, args).await,
         SessionVerb::Delete(args) => delete::run(context, args).await,
