@@ -21,6 +21,10 @@ pub(crate) async fn revoke_gateway_key(
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     let revoked = app.ports.metering.revoke(principal.workspace, key_id(&id)?).await?;
+    if let (Some(gateway), Some(key)) = (&app.config.gateway, &revoked) {
+        // Other processes believe it for a few seconds more.
+        gateway.forget(key.id);
+    }
     if revoked.is_none() {
         return Err(ApiError::not_found("gateway key", &id));
     }
