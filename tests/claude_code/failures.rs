@@ -24,7 +24,8 @@ const fn expect(kind: ErrorKind, retryable: bool, says: &'static str) -> Expecte
 }
 
 async fn fails_as(what: &str, reply: Reply, expected: Expected) -> Option<()> {
-    let mut bench = Bench::open(vec![reply]).await?;
+    // 2.1.197 asks once more when there is no such model.
+    let mut bench = Bench::open(vec![reply, Reply::Fails(404)]).await?;
     bench.set_silence(Duration::from_secs(8));
     let error = bench.think(vec![said("go")]).await.unwrap_err();
     assert_eq!(
@@ -166,6 +167,15 @@ async fn a_missing_or_old_binary_is_named() {
         let error = bench.think(vec![said("go")]).await.unwrap_err();
         assert!(error.message.contains(says) && !error.retryable, "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_first_look_that_is_killed_is_taken_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = bench::script(folder.path(), "claude", "kill -9 $$");
+    let mut bench = Bench::with_binary(Some(binary), Vec::new()).await;
+    let error = bench.think(vec![said("go")]).await.unwrap_err();
+    assert!(error.retryable, "{error}");
 }
 
 /// A program that passes for Claude Code and then behaves as `body` says.

@@ -269,6 +269,37 @@ async fn the_next_turn_is_the_whole_conversation() {
 }
 
 #[tokio::test]
+async fn a_history_of_250_messages_is_sent_as_it_is() {
+    let Some(mut bench) = Bench::open(vec![Reply::Says(vec![text("done")], "end_turn")]).await else {
+        return;
+    };
+    let (mut log, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..62 {
+        let call = vec![text(&format!("I look {n}")), bash(&format!("toolu_{n}"), "date")];
+        let (asks, ends) = (
+            bench::step(call.clone()),
+            bench::step(vec![text(&format!("it is {n}"))]),
+        );
+        log.extend([
+            said(&format!("time {n}?")),
+            spoke(&asks),
+            results(&asks, &["noon"]),
+            spoke(&ends),
+        ]);
+        expected.extend([
+            user(vec![text(&format!("time {n}?"))]),
+            assistant(call),
+            user(vec![result(&format!("toolu_{n}"), "noon")]),
+            assistant(vec![text(&format!("it is {n}"))]),
+        ]);
+    }
+    log.extend([said("and now?")]);
+    expected.extend([user(vec![text("and now?")])]);
+    bench.think(log).await.unwrap();
+    assert_eq!(same(bench.upstream.conversation(0)), expected);
+}
+
+#[tokio::test]
 async fn a_long_result_arrives_whole() {
     let long = "all work and no play\n".repeat(12_000);
     let replies = vec![

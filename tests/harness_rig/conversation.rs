@@ -17,11 +17,13 @@ pub(crate) enum Block {
     Outcome(String),
 }
 
-/// What the log tells. Results stand behind the calls of their step, in the order of the calls.
+/// What the log tells. Results stand behind the calls of their step, in the order of the calls; what was said while a call
+/// ran stands behind them.
 pub(crate) fn of_log(log: &[Value]) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut calls: Vec<String> = Vec::new();
     let mut outcomes: HashMap<String, String> = HashMap::new();
+    let mut meanwhile = Vec::new();
     for event in log {
         let payload = &event["payload"];
         let kind = event["type"].as_str().unwrap_or_default();
@@ -34,6 +36,7 @@ pub(crate) fn of_log(log: &[Value]) -> Vec<Block> {
             );
         }
         match kind {
+            "user.message" if !calls.is_empty() => meanwhile.push(Block::Prompt(text(&payload["content"]))),
             "user.message" => blocks.push(Block::Prompt(text(&payload["content"]))),
             "agent.message" => blocks.push(Block::Words(text(&payload["content"]))),
             "agent.tool_use" => {

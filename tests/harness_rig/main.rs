@@ -12,11 +12,15 @@
 #[cfg(test)]
 mod conversation;
 #[cfg(test)]
+mod house;
+#[cfg(test)]
 mod kind;
 #[cfg(test)]
 mod strike;
 #[cfg(test)]
 mod trial;
+#[cfg(test)]
+mod turns;
 
 #[cfg(test)]
 mod claude_code {
@@ -25,6 +29,7 @@ mod claude_code {
     use crate::kind::CLAUDE_CODE;
     use crate::strike::Moment;
     use crate::trial::kill;
+    use crate::turns;
 
     #[tokio::test]
     async fn while_the_model_speaks() -> Result<()> {
@@ -44,5 +49,30 @@ mod claude_code {
     #[tokio::test]
     async fn the_harness_process_alone() -> Result<()> {
         kill(&CLAUDE_CODE, Moment::HarnessAlone).await
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_in_a_text() -> Result<()> {
+        turns::interrupt_in_text(&CLAUDE_CODE).await
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_in_a_call() -> Result<()> {
+        turns::interrupt_in_a_call(&CLAUDE_CODE).await
+    }
+
+    #[tokio::test]
+    async fn a_word_in_mid_turn() -> Result<()> {
+        turns::steering(&CLAUDE_CODE).await
+    }
+
+    #[tokio::test]
+    async fn an_approval_over_a_restart() -> Result<()> {
+        turns::approval_over_a_restart(&CLAUDE_CODE).await
+    }
+
+    #[tokio::test]
+    async fn a_picture_in_the_next_turn() -> Result<()> {
+        turns::a_picture_in_the_next_turn(&CLAUDE_CODE).await
     }
 }

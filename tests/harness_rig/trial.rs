@@ -4,19 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use perennial_tests::client::{Client, message};
-use perennial_tests::models::ModelServer;
 use perennial_tests::oracle::{Counters, Evidence, Post, check};
-use perennial_tests::server::{Server, Up};
+use perennial_tests::server::Server;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Value;
 
-use crate::conversation::{Block, of_log};
+use crate::house::{House, PATIENCE};
 use crate::kind::Kind;
 use crate::strike::{Moment, Strike, harnesses, kill_harness};
-
-/// Longest a session may take to rest.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Three model steps, two with side effects, one of them with calls in parallel.
 const SCRIPT: &str = r#"/tokens 30 10
@@ -37,7 +32,6 @@ pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {
             kind.name
         ));
     };
-    let binary = binary.to_str().context("a path")?;
     let seed = std::env::var("PERENNIAL_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -53,7 +47,7 @@ pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {
     let started = Instant::now();
     for n in 0..kills {
         let strike = Strike::draw(moment, &mut rng);
-        let trial = Trial::new(kind, binary).await?;
+        let trial = House::new(kind, &binary).await?;
         let verdict = trial.run(strike, &mut counters).await;
         let verdict = verdict.with_context(|| format!("seed {seed}, kill {n}, {strike:?}:\n{}", trial.up.log()))?;
         struck += usize::from(verdict.struck);
@@ -82,28 +76,7 @@ struct Verdict {
     violations: Vec<String>,
 }
 
-struct Trial<'a> {
-    kind: &'a Kind,
-    dir: tempfile::TempDir,
-    up: Up,
-    model: ModelServer,
-}
-
-impl<'a> Trial<'a> {
-    async fn new(kind: &'a Kind, binary: &str) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let model = ModelServer::start(kind.vendor).await?;
-        let (base, key) = match kind.vendor {
-            perennial_tests::models::Vendor::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
-            perennial_tests::models::Vendor::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
-        };
-        let up = Up::on(&dir.path().join("data"))
-            .env(base, model.base_url())
-            .env(key, "sk-test-canary")
-            .env(kind.setting, binary);
-        Ok(Self { kind, dir, up, model })
-    }
-
+impl House<'_> {
     async fn run(&self, strike: Strike, counters: &mut Counters) -> Result<Verdict> {
         let (session, posts, struck) = self.struck_turn(strike).await?;
         let server = self.up.start().await?;
@@ -173,49 +146,15 @@ impl<'a> Trial<'a> {
     /// Kills the harness process as soon as there is one, unless the turn ends before.
     async fn strike_harness(&self, server: &Server, session: &str) -> Result<bool> {
         loop {
-            if kill_harness(server, self.kind.program)? {
-                return Ok(true);
-            }
             let log = server.client.log(session).await?;
             if log.iter().any(|event| event["type"] == "session.status_idle") {
                 return Ok(false);
             }
+            if kill_harness(server, self.kind.program)? {
+                return Ok(true);
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-
-    /// Every request is the beginning of the conversation that the log tells.
-    fn upstream(&self, log: &[Value]) -> Vec<String> {
-        let told = of_log(log);
-        let mut violations = Vec::new();
-        let mut longest = 0;
-        for (n, request) in self.model.requests().iter().enumerate() {
-            let asked = (self.kind.blocks)(&request.body);
-            if !told.starts_with(&asked) {
-                violations.push(format!("request {n} says {asked:#?}, the log {told:#?}"));
-            }
-            if !matches!(asked.last(), Some(Block::Prompt(_) | Block::Outcome(_))) {
-                violations.push(format!("request {n} ends with {:?}", asked.last()));
-            }
-            longest = longest.max(asked.len());
-        }
-        // Only the last answer was never sent back.
-        if told.len() != longest + 1 || !matches!(told.last(), Some(Block::Words(_))) {
-            violations.push(format!(
-                "the log ends with {:?}, the vendor was told {longest} blocks",
-                told.last()
-            ));
-        }
-        violations
-    }
-
-    fn lines(&self, folder: &str, name: &str, file: &str) -> Vec<String> {
-        let mut path = self.dir.path().join("data").join(folder).join(name);
-        if !file.is_empty() {
-            path.push(file);
-        }
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::acp::AcpTable;
 use super::context::ContextSection;
+use super::harness::HarnessSection;
 use super::providers::{PriceTable, ProviderTable};
 use super::{ConfigError, Environment, Flags};
 use crate::paths;
@@ -19,6 +20,7 @@ pub(super) struct FileConfig {
     pub(super) listen: Option<String>,
     pub(super) allow_local: Option<bool>,
     pub(super) slots: Option<u32>,
+    pub(super) traces_days: Option<u32>,
     pub(super) default_model: Option<String>,
     pub(super) claude: Option<PathBuf>,
     pub(super) codex: Option<PathBuf>,
@@ -41,6 +43,8 @@ pub(super) struct FileConfig {
     pub(super) providers: BTreeMap<String, ProviderTable>,
     #[serde(default)]
     pub(super) context: ContextSection,
+    #[serde(default)]
+    pub(super) harness: HarnessSection,
     #[serde(default)]
     pub(super) prices: BTreeMap<String, PriceTable>,
     #[serde(default)]

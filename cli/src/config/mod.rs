@@ -7,6 +7,7 @@ mod acp;
 mod context;
 mod environment;
 mod file;
+mod harness;
 mod providers;
 mod resolve;
 
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use perennial_gateway::{Price, Wire};
+use perennial_worker::harness::Limits;
 use perennial_worker::model::Windows;
 use secrecy::SecretString;
 
@@ -177,6 +179,8 @@ pub struct Settings {
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
     pub slots: Setting<u32>,
+    /// How many days each request to a model is remembered by itself.
+    pub traces_days: Setting<u32>,
     /// Lease time to live, in milliseconds.
     pub lease_ttl_ms: Setting<u64>,
     /// Time between renewals, in milliseconds.
@@ -201,6 +205,8 @@ pub struct Settings {
     pub windows: Windows,
     /// Another process's model gateway, to be used instead of one's own; ends in `/llm`.
     pub gateway_url: Option<Setting<String>>,
+    /// Processes of driven harnesses.
+    pub harness: Limits,
     /// The Claude Code binary, a path or a name to look up in `PATH`.
     pub claude: Setting<Option<PathBuf>>,
     /// The Codex binary, a path or a name to look up in `PATH`.

@@ -12,6 +12,7 @@ use crate::paths;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7340";
 const DEFAULT_SLOTS: u32 = 64;
+const DEFAULT_TRACES_DAYS: u32 = 30;
 const DEFAULT_LEASE_TTL_MS: u64 = 15_000;
 const DEFAULT_RENEW_MS: u64 = 5_000;
 const DEFAULT_SWEEP_MS: u64 = 2_000;
@@ -65,6 +66,12 @@ impl Settings {
                 file.slots.map(|value| (value, "slots")),
                 DEFAULT_SLOTS,
             )?,
+            traces_days: layers.number(
+                None,
+                "PERENNIAL_TRACES_DAYS",
+                file.traces_days.map(|value| (value, "traces_days")),
+                DEFAULT_TRACES_DAYS,
+            )?,
             lease_ttl_ms: layers.number(
                 flags.lease_ttl_ms.map(|value| (value, "--lease-ttl-ms")),
                 "PERENNIAL_LEASE_TTL_MS",
@@ -95,6 +102,7 @@ impl Settings {
             providers: layers.providers(file.providers)?,
             prices: prices(file.prices)?,
             windows: layers.windows(file.context)?,
+            harness: layers.harness(&file.harness)?,
             gateway_url: layers.gateway_url(flags, file.gateway_url)?,
             claude: layers.program(
                 "claude",
@@ -627,6 +635,8 @@ mod tests {
             ("[prices.x]\ninput = -1\noutput = 1", "prices"),
             ("[context]\ncompact_percent = 101", "context.compact_percent"),
             ("[context]\nwindow = 0", "context.window"),
+            ("[harness]\nprocesses = 0", "harness.processes"),
+            ("[harness]\nwarm = 1", "warm"),
             ("[context.windows]\n\"my-model\" = 0", "my-model"),
             ("[context]\nmodels = 1", "models"),
             ("gateway_url = 'gate:1'", "gateway_url"),

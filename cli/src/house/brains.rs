@@ -100,7 +100,7 @@ fn claude_code(
     clock: Arc<dyn Clock>,
     models: &Access,
 ) -> claude_code::Settings {
-    let mut claude = claude_code::Settings::new(clock, models.gate());
+    let mut claude = claude_code::Settings::new(clock, models.gate()).within(settings.harness);
     claude.binary.clone_from(&settings.claude.value);
     claude.scratch = Some(home.path().to_owned());
     claude

@@ -10,6 +10,8 @@ use super::Settings;
 use crate::harness::Access;
 use crate::harness::process::{Home, Install, Process};
 
+/// Longest time the harness may take to find our tools; unless told otherwise, it begins without them after 5 s.
+const CONNECT_MILLIS: &str = "60000";
 /// Longest time one MCP call may take; the turn loop has its own limits.
 const CALL_MILLIS: &str = "86400000";
 /// Results larger than this many tokens would be cut by the harness; ours are cut already.
@@ -93,13 +95,18 @@ fn environment(command: &mut Command, install: &Install, home: &Home, access: &A
 }
 
 /// Measured with 2.1.197 unless it says otherwise.
-const FIXED: [(&str, &str); 14] = [
+const FIXED: [(&str, &str); 17] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ("DISABLE_AUTOUPDATER", "1"),
     // Goes on by itself when the transcript ends with the user's side …
     ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"),
     // … without a prompt of its own: one space is accepted and filtered out, an empty value is not.
     ("CLAUDE_CODE_RESUME_PROMPT", " "),
+    // A turn without our tools would go on all the same, so it waits for them, also on a machine that is busy.
+    ("MCP_CONNECT_TIMEOUT_MS", CONNECT_MILLIS),
+    ("MCP_TIMEOUT", CONNECT_MILLIS),
+    // What a prompt mentions (`@file`) is not looked up: off with `--bare` already.
+    ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
     // A tool may be silent for long.
     ("CLAUDE_CODE_MCP_TOOL_IDLE_TIMEOUT", "0"),
     ("MCP_TOOL_TIMEOUT", CALL_MILLIS),

@@ -1,9 +1,11 @@
 //! Which program runs here, and what contains it: found out once per worker, by running both.
 
 use std::fmt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use perennial_engine::ports::ModelError;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -99,9 +101,9 @@ impl Install {
         let text = install
             .version_text()
             .await
-            .map_err(|error| fault::setup(format!("{setting} names {shown}, which does not run: {error}")))?;
+            .map_err(|error| error.because(&format!("{setting} names {shown}, which does not run")))?;
         install.version = check(kind, &text)?;
-        install.contain(kind, settings.bubblewrap).await;
+        install.contain(kind, settings.bubblewrap).await?;
         tracing::info!(
             harness.name = harness,
             harness.version = %install.version,
@@ -141,23 +143,30 @@ impl Install {
         )
     }
 
-    async fn contain(&mut self, kind: &Kind, bubblewrap: Option<&Path>) {
+    /// A probe run that fails says that bubblewrap does not work here; one that was only cut short says nothing.
+    async fn contain(&mut self, kind: &Kind, bubblewrap: Option<&Path>) -> Result<(), ModelError> {
         self.bubblewrap = bubblewrap.map(Path::to_owned);
         if self.bubblewrap.is_none() {
-            return;
+            return Ok(());
         }
-        if let Err(error) = self.version_text().await {
-            tracing::warn!(
-                harness.name = kind.harness,
-                %error,
-                "the harness runs without bubblewrap: a probe run of it failed"
-            );
-            self.bubblewrap = None;
+        match self.version_text().await {
+            Ok(_) => {}
+            Err(error @ Failed::CutShort(_)) => return Err(error.because("a probe run under bubblewrap did not end")),
+            Err(Failed::Refused(error)) => {
+                tracing::warn!(
+                    harness.name = kind.harness,
+                    %error,
+                    "the harness runs without bubblewrap: a probe run of it failed"
+                );
+                self.bubblewrap = None;
+            }
         }
+        Ok(())
     }
 
-    async fn version_text(&self) -> Result<String, String> {
-        let home = Home::make(self, "probe-", None).map_err(|error| format!("no temporary folder: {error}"))?;
+    async fn version_text(&self) -> Result<String, Failed> {
+        let home = Home::make(self, "probe-", None)
+            .map_err(|error| Failed::CutShort(format!("no temporary folder: {error}")))?;
         let mut command = self.command(&home);
         command
             .arg("--version")
@@ -165,17 +174,40 @@ impl Install {
             .stdin(std::process::Stdio::null());
         let output = timeout(PROBE, command.output())
             .await
-            .map_err(|_| "it did not answer --version in time".to_owned())?
-            .map_err(|error| error.to_string())?;
+            .map_err(|_| Failed::CutShort("it did not answer --version in time".to_owned()))?
+            .map_err(|error| Failed::Refused(error.to_string()))?;
         if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said: String = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .chars()
+            .take(300)
+            .collect();
+        let said = format!("{} {said}", output.status);
+        // bubblewrap passes a signal on as a status beyond 128.
+        let killed = output.status.signal().is_some() || output.status.code() == Some(128 + Signal::SIGKILL as i32);
+        Err(if killed {
+            Failed::CutShort(said)
         } else {
-            let said: String = String::from_utf8_lossy(&output.stderr)
-                .trim()
-                .chars()
-                .take(300)
-                .collect();
-            Err(format!("{} {said}", output.status))
+            Failed::Refused(said)
+        })
+    }
+}
+
+/// Why a probe run has no answer.
+enum Failed {
+    /// It was ended from outside, or took too long: another try may help.
+    CutShort(String),
+    /// It does not work.
+    Refused(String),
+}
+
+impl Failed {
+    fn because(self, what: &str) -> ModelError {
+        match self {
+            Self::CutShort(error) => fault::transient(format!("{what}: {error}")),
+            Self::Refused(error) => fault::setup(format!("{what}: {error}")),
         }
     }
 }
