@@ -6,8 +6,8 @@
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
-//! **Architecture invariant:** the only crate that writes sessions and events. It never looks into a payload beyond the
-//! envelope's `processed_at`, makes no decision about turns, and knows no HTTP.
+//! **Architecture invariant:** the only crate that writes sessions and events. It never changes a byte of a payload and looks
+//! into none but for the envelope and for what a tool use awaits, makes no decision about turns, and knows no HTTP.
 
 pub mod blobs;
 pub mod bus;

@@ -1,4 +1,5 @@
-//! Logs: one file per backend, one set of rules for all.
+//! Logs: one file per backend, one set of rules for all (`rules`), one form of rows on disk (`packed`) and one way to read them
+//! (`reading`).
 
 pub mod memory;
 mod packed;

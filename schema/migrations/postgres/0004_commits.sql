@@ -7,7 +7,7 @@ CREATE TABLE commits (
     turn         bigint      NOT NULL,
     at           timestamptz NOT NULL,
     -- An ambiguous commit is looked up here (I2): by index where a client said it, near the end of the log where a holder did,
-    -- who repeats nothing but its latest. None on copies and on old rows.
+    -- who repeats nothing but its latest. None on copies.
     append_id    uuid,
     holder_append_id uuid,
     ids          bytea       NOT NULL,             -- the events' ids, 16 bytes each
@@ -19,12 +19,12 @@ CREATE TABLE commits (
 -- Already compressed, and read whole.
 ALTER TABLE commits ALTER COLUMN events SET STORAGE EXTERNAL, ALTER COLUMN ids SET STORAGE EXTERNAL;
 
--- Event by event, in the plain form. What became of the appends they came in goes where that of appends without events is.
+-- Event by event, in the plain form. What became of appends of several goes where that of appends without events is.
 CREATE FUNCTION pg_temp.field(value bytea) RETURNS bytea LANGUAGE sql AS
     $$ SELECT coalesce(int4send(octet_length(value)) || value, ''::bytea) $$;
 
-INSERT INTO commits (session, first_seq, turn, at, ids, events)
-SELECT session, seq, turn, created_at, uuid_send(id),
+INSERT INTO commits (session, first_seq, turn, at, append_id, ids, events)
+SELECT session, seq, turn, created_at, CASE WHEN appended = 1 THEN append_id END, uuid_send(id),
     '\x00'::bytea
     || set_byte('\x00'::bytea, 0, (private IS NOT NULL)::integer + (actor IS NOT NULL)::integer * (2 + 8)
         + (thread_id IS NOT NULL)::integer * 4)
@@ -36,7 +36,7 @@ SELECT session, seq, turn, created_at, uuid_send(id),
 FROM events ORDER BY session, seq;
 
 INSERT INTO appends (session, first_seq, last_seq, turn, at, append_id, workspace_id)
-SELECT session, seq, seq + appended - 1, turn, created_at, append_id, workspace_id FROM events WHERE append_id IS NOT NULL
+SELECT session, seq, seq + appended - 1, turn, created_at, append_id, workspace_id FROM events WHERE appended > 1
 ON CONFLICT DO NOTHING;
 
 DROP TABLE events;
