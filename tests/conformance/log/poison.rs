@@ -89,7 +89,7 @@ async fn one_death_frees_all_of_an_owner(rig: Rig) {
 }
 
 /// A quarantined, resting session.
-async fn quarantined(rig: &Rig) -> perennial_engine::ports::SessionKey {
+async fn quarantined(rig: &Rig) -> SessionKey {
     let (key, _, epoch) = rig.held().await;
     let mut append = rig.rest(key, epoch, 1);
     append.events = vec![rig.idle(StopReason::RetriesExhausted)];
