@@ -80,6 +80,33 @@ pub(crate) fn of_messages(body: &Value) -> Vec<Block> {
     blocks
 }
 
+/// What a Responses request of Codex tells, but for the system prompt before it.
+pub(crate) fn of_responses(body: &Value) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for item in body["input"].as_array().into_iter().flatten() {
+        match (item["type"].as_str().unwrap_or_default(), item["role"].as_str()) {
+            ("message", Some("developer")) | ("reasoning", _) => {}
+            ("message", role) => {
+                let parts = item["content"].as_array().into_iter().flatten();
+                blocks.extend(
+                    parts
+                        .filter_map(|part| part["text"].as_str())
+                        .map(|text| said(role == Some("user"), text)),
+                );
+            }
+            ("function_call", _) => {
+                let name = item["name"].as_str().unwrap_or_default();
+                let arguments = item["arguments"].as_str().unwrap_or_default();
+                let input = serde_json::from_str(arguments).unwrap_or_default();
+                blocks.push(Block::Call(name.to_owned(), input));
+            }
+            ("function_call_output", _) => blocks.push(Block::Outcome(text(&item["output"]))),
+            (other, _) => blocks.push(Block::Words(format!("an item of type {other}"))),
+        }
+    }
+    blocks
+}
+
 /// A prompt that begins with a slash gets a space before it: a command of the harness otherwise.
 fn said(user: bool, text: &str) -> Block {
     if user {

@@ -14,6 +14,17 @@ use crate::kind::Kind;
 /// Longest a session may take to rest.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Longer leases than the other rigs': a harness that starts takes a whole core, and several do.
+const LEASES: [&str; 7] = [
+    "--lease-ttl-ms",
+    "2500",
+    "--renew-ms",
+    "700",
+    "--sweep-ms",
+    "200",
+    "--allow-local",
+];
+
 /// The house.
 pub(crate) struct House<'a> {
     pub(crate) kind: &'a Kind,
@@ -30,7 +41,9 @@ impl<'a> House<'a> {
             Vendor::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
             Vendor::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
         };
-        let up = Up::on(&dir.path().join("data"))
+        let mut up = Up::on(&dir.path().join("data"));
+        up.args = LEASES.into_iter().map(str::to_owned).collect();
+        let up = up
             .env(base, model.base_url())
             .env(key, "sk-test-canary")
             .env(kind.setting, binary.to_str().context("a path")?);

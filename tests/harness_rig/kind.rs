@@ -29,7 +29,12 @@ impl Kind {
     /// Its binary, if it is installed.
     pub(crate) fn installed(&self) -> Option<PathBuf> {
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
-        let path = self.binary.replace("ARCH", arch);
+        let target = if cfg!(target_arch = "aarch64") {
+            "aarch64"
+        } else {
+            "x86_64"
+        };
+        let path = self.binary.replace("ARCH", arch).replace("TARGET", target);
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("harnesses").join(path);
         path.exists().then_some(path)
     }
@@ -44,4 +49,15 @@ pub(crate) const CLAUDE_CODE: Kind = Kind {
     setting: "PERENNIAL_CLAUDE_BIN",
     binary: "claude/node_modules/@anthropic-ai/claude-code-linux-ARCH/claude",
     blocks: conversation::of_messages,
+};
+
+/// Codex.
+pub(crate) const CODEX: Kind = Kind {
+    name: "codex",
+    model: "openai/gpt-6-sol",
+    vendor: Vendor::OpenAi,
+    program: "codex",
+    setting: "PERENNIAL_CODEX_BIN",
+    binary: "codex/node_modules/@openai/codex-linux-ARCH/vendor/TARGET-unknown-linux-musl/bin/codex",
+    blocks: conversation::of_responses,
 };

@@ -76,3 +76,58 @@ mod claude_code {
         turns::a_picture_in_the_next_turn(&CLAUDE_CODE).await
     }
 }
+
+#[cfg(test)]
+mod codex {
+    use anyhow::Result;
+
+    use crate::kind::CODEX;
+    use crate::strike::Moment;
+    use crate::trial::kill;
+    use crate::turns;
+
+    #[tokio::test]
+    async fn while_the_model_speaks() -> Result<()> {
+        kill(&CODEX, Moment::Speaking).await
+    }
+
+    #[tokio::test]
+    async fn while_a_tool_runs() -> Result<()> {
+        kill(&CODEX, Moment::Calling).await
+    }
+
+    #[tokio::test]
+    async fn between_a_result_and_the_next_request() -> Result<()> {
+        kill(&CODEX, Moment::Answered).await
+    }
+
+    #[tokio::test]
+    async fn the_harness_process_alone() -> Result<()> {
+        kill(&CODEX, Moment::HarnessAlone).await
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_in_a_text() -> Result<()> {
+        turns::interrupt_in_text(&CODEX).await
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_in_a_call() -> Result<()> {
+        turns::interrupt_in_a_call(&CODEX).await
+    }
+
+    #[tokio::test]
+    async fn a_word_in_mid_turn() -> Result<()> {
+        turns::steering(&CODEX).await
+    }
+
+    #[tokio::test]
+    async fn an_approval_over_a_restart() -> Result<()> {
+        turns::approval_over_a_restart(&CODEX).await
+    }
+
+    #[tokio::test]
+    async fn a_picture_in_the_next_turn() -> Result<()> {
+        turns::a_picture_in_the_next_turn(&CODEX).await
+    }
+}

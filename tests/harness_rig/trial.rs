@@ -1,8 +1,10 @@
 //! One kill after the other: a fresh house, a turn that is struck, recovery, an ordinary turn, the verdict.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures_util::{FutureExt, StreamExt, stream};
 use perennial_tests::client::{Client, message};
 use perennial_tests::oracle::{Counters, Evidence, Post, check};
 use perennial_tests::server::Server;
@@ -23,6 +25,9 @@ const SCRIPT: &str = r#"/tokens 30 10
 /then
 /tokens 30 10
 /say done"#;
+
+/// Kills at once: most of a kill is waiting for a lease to expire.
+const AT_ONCE: usize = 2;
 
 /// As many kills as asked for, at this moment of a turn.
 pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {
@@ -45,17 +50,19 @@ pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut counters, mut violations, mut struck) = (Counters::default(), Vec::new(), 0);
     let started = Instant::now();
-    for n in 0..kills {
-        let strike = Strike::draw(moment, &mut rng);
-        let trial = House::new(kind, &binary).await?;
-        let verdict = trial.run(strike, &mut counters).await;
-        let verdict = verdict.with_context(|| format!("seed {seed}, kill {n}, {strike:?}:\n{}", trial.up.log()))?;
+    let strikes: Vec<_> = (0..kills).map(|n| (n, Strike::draw(moment, &mut rng))).collect();
+    let mut verdicts = stream::iter(strikes)
+        .map(|(n, strike)| one(kind, &binary, strike).map(move |verdict| (n, strike, verdict)))
+        .buffer_unordered(AT_ONCE);
+    while let Some((n, strike, verdict)) = verdicts.next().await {
+        let verdict = verdict.with_context(|| format!("seed {seed}, kill {n}, {strike:?}"))?;
         struck += usize::from(verdict.struck);
+        counters.add(&verdict.counters);
         violations.extend(
             verdict
                 .violations
                 .into_iter()
-                .map(|what| format!("seed {seed}, kill {n}: {what}")),
+                .map(|what| format!("seed {seed}, kill {n}, {strike:?}: {what}")),
         );
     }
     println!(
@@ -70,14 +77,22 @@ pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {
     Ok(())
 }
 
+/// One kill in a house of its own.
+async fn one(kind: &Kind, binary: &Path, strike: Strike) -> Result<Verdict> {
+    let house = House::new(kind, binary).await?;
+    let verdict = house.run(strike).await;
+    verdict.with_context(|| house.up.log())
+}
+
 struct Verdict {
+    counters: Counters,
     /// The turn was not over when it was struck.
     struck: bool,
     violations: Vec<String>,
 }
 
 impl House<'_> {
-    async fn run(&self, strike: Strike, counters: &mut Counters) -> Result<Verdict> {
+    async fn run(&self, strike: Strike) -> Result<Verdict> {
         let (session, posts, struck) = self.struck_turn(strike).await?;
         let server = self.up.start().await?;
         let (_, last) = server.client.until_idle(&session, 0, PATIENCE).await?;
@@ -101,10 +116,18 @@ impl House<'_> {
             at_rest: true,
             ..Evidence::default()
         };
-        let mut violations: Vec<String> = check(&evidence, counters).iter().map(ToString::to_string).collect();
+        let mut counters = Counters::default();
+        let mut violations: Vec<String> = check(&evidence, &mut counters)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         violations.extend(self.model.violations());
         violations.extend(self.upstream(&evidence.log));
-        Ok(Verdict { struck, violations })
+        Ok(Verdict {
+            counters,
+            struck,
+            violations,
+        })
     }
 
     /// The first life: one turn, struck. Returns the session, what was acknowledged, and whether the turn was hit.
