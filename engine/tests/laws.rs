@@ -221,6 +221,32 @@ fn a_compaction_owes_the_reply_it_interrupted() {
     }
 }
 
+/// An interrupt of a summary ends the turn of those who wait for it, also when it comes between two attempts.
+#[test]
+fn an_interrupted_compaction_ends_the_turn_that_waits_for_it() {
+    for between in [false, true] {
+        let mut life = lived::Life::new();
+        for _ in 0..12 {
+            life.live(&[0]);
+            life.think(600);
+        }
+        life.live(&[0]);
+        assert!(life.begin_compaction().is_some());
+        if between {
+            life.abandon();
+            life.live(&[1]);
+        } else {
+            life.live(&[1]);
+            life.abandon();
+        }
+        let before = life.log.len();
+        life.settle();
+        let kinds: Vec<&str> = life.log[before..].iter().map(|event| event.body.kind()).collect();
+        assert_eq!(kinds, ["input.processed", "session.status_idle"]);
+        assert!(!life.state.has_queued_input());
+    }
+}
+
 /// Another harness or provider is noted once, before its first request, with what it cannot be shown.
 #[test]
 fn a_change_of_brains_is_noted_once() {

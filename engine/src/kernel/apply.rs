@@ -46,7 +46,7 @@ impl State {
             Body::UserInterrupt(_) => {
                 self.interrupt = Some(id);
                 self.unnamed.push(id);
-                if self.at_rest() {
+                if self.at_rest() || self.compacting {
                     self.overtaken = self.queue.iter().map(|queued| queued.id).collect();
                 }
             }
@@ -99,7 +99,7 @@ impl State {
             }
             Body::SpanModelRequestStart(_) => {
                 self.request = Some(id);
-                self.compacting = false;
+                self.compacting = private.compaction;
                 if let Some(brain) = &private.brain {
                     self.brain = Some(brain.as_str().into());
                 }
@@ -151,6 +151,7 @@ impl State {
             self.owes_reply &= *stop == StopReason::BudgetReached;
             self.interrupt = None;
         }
+        self.compacting = false;
         self.set_status(Status::Idle, Some(stop.clone()));
     }
 
@@ -173,13 +174,15 @@ impl State {
 
     fn end_request(&mut self, end: &ModelRequestEnd, private: &Private) {
         self.request = None;
-        // A summary answers nobody.
-        if !end.is_error && !self.compacting {
-            self.owes_reply = false;
-            self.last_stop = private.stop.unwrap_or(StopKind::EndTurn);
-            self.context_tokens = end.model_usage.context();
+        if !end.is_error {
+            // A summary answers nobody.
+            if !self.compacting {
+                self.owes_reply = false;
+                self.last_stop = private.stop.unwrap_or(StopKind::EndTurn);
+                self.context_tokens = end.model_usage.context();
+            }
+            self.compacting = false;
         }
-        self.compacting = false;
         self.close_step();
     }
 

@@ -106,7 +106,7 @@ impl State {
             place.entry = place.entry + 1 - covered;
         }
         self.context_tokens = 0;
-        self.compacting = self.request.is_some();
+        self.compacting |= self.request.is_some();
     }
 
     pub(super) fn start_compaction(
@@ -115,7 +115,7 @@ impl State {
         brain: Option<Brain<'_>>,
     ) -> Result<Vec<Draft>, Rejection> {
         self.may_begin()?;
-        Ok(self.span_drafts(author, brain))
+        Ok(self.span_drafts(author, brain, true))
     }
 
     pub(super) fn finish_compaction(

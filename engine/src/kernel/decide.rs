@@ -158,7 +158,7 @@ impl State {
     }
 
     fn request_drafts(&self, author: &Author<'_>, brain: Option<Brain<'_>>) -> Vec<Draft> {
-        let mut drafts = self.span_drafts(author, brain);
+        let mut drafts = self.span_drafts(author, brain, false);
         let named = self
             .unnamed
             .iter()
@@ -170,16 +170,21 @@ impl State {
     }
 
     /// A request begins; when another brain is asked than before, the log says so first.
-    pub(super) fn span_drafts(&self, author: &Author<'_>, brain: Option<Brain<'_>>) -> Vec<Draft> {
+    pub(super) fn span_drafts(&self, author: &Author<'_>, brain: Option<Brain<'_>>, compaction: bool) -> Vec<Draft> {
         let mut drafts: Vec<Draft> = self.wake(author).into_iter().collect();
         drafts.extend(brain.and_then(|brain| self.harness_changed(author, brain)));
+        let private = Private {
+            brain: brain
+                .filter(|brain| self.brain() != Some(brain.name))
+                .map(|brain| brain.name.to_owned()),
+            compaction,
+            ..Private::default()
+        };
         let start = author.draft(Body::SpanModelRequestStart(Empty {}));
-        drafts.push(match brain.filter(|brain| self.brain() != Some(brain.name)) {
-            Some(brain) => start.with_private(&Private {
-                brain: Some(brain.name.to_owned()),
-                ..Private::default()
-            }),
-            None => start,
+        drafts.push(if private == Private::default() {
+            start
+        } else {
+            start.with_private(&private)
         });
         drafts
     }

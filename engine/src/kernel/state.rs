@@ -46,7 +46,7 @@ pub struct State {
     /// Tokens of the last answered request, its answer included: what the context comes to. Zero after a compaction, until
     /// somebody has counted again.
     pub(super) context_tokens: u64,
-    /// The open request has replaced the context by a summary and said nothing: no answer to anybody.
+    /// The request that is open, or was the last to fail, is for a summary: no answer to anybody.
     pub(super) compacting: bool,
     /// Who is asked, `harness/provider`; none before the first request.
     pub(super) brain: Option<Arc<str>>,
