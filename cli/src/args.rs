@@ -12,7 +12,9 @@ use crate::servers::rehearsal::RehearsalArgs;
 use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
-use crate::verbs::{agent, approve, attach, completions, deny, doctor, env, migrate, prove, run, send, session};
+use crate::verbs::{
+    agent, approve, attach, budget, completions, deny, doctor, env, key, migrate, prove, run, send, session, usage,
+};
 
 /// Durable agent sessions: a session survives the process that runs it.
 #[derive(Debug, Parser)]
@@ -144,6 +146,13 @@ pub enum Verb {
     /// Environments: where the tools of a session run
     #[command(subcommand)]
     Env(env::EnvVerb),
+    Usage(usage::UsageArgs),
+    /// Budgets: how much of models may be used
+    #[command(subcommand)]
+    Budget(budget::BudgetVerb),
+    /// Virtual keys of the model gateway
+    #[command(subcommand)]
+    Key(key::KeyVerb),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Prove(prove::ProveArgs),

@@ -112,7 +112,7 @@ impl Store {
         let metering: Arc<dyn Metering> = Arc::new(told);
         let habits = meter::Habits {
             sweep: Duration::from_millis(settings.sweep_ms.value),
-            ..meter::Habits::default()
+            keep: Duration::from_secs(u64::from(settings.traces_days.value) * 24 * 3600),
         };
         Self {
             tending: tokio::spawn(meter::tend(metering.clone(), clock.clone(), habits)),
