@@ -115,7 +115,8 @@ async fn every_post_remembers_its_key() {
     let document = rig.get("/openapi.json").await.ok();
     let posts = document["paths"].as_object().unwrap().iter();
     let mut posts: Vec<&str> = posts
-        .filter(|(_, verbs)| verbs["post"].is_object())
+        // A file, not JSON: `exchange` repeats it.
+        .filter(|(path, verbs)| verbs["post"].is_object() && *path != "/v1/sessions/import")
         .map(|(path, _)| path.as_str())
         .collect();
     posts.sort_unstable();
