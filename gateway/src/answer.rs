@@ -88,7 +88,7 @@ impl Body {
     /// The pieces of another client's answer.
     pub(crate) fn pieces(response: reqwest::Response) -> Pieces {
         let pieces = response.bytes_stream();
-        Box::pin(pieces.map(|piece| piece.map_err(|error| cut(error))))
+        Box::pin(pieces.map(|piece| piece.map_err(cut)))
     }
 
     fn piece(&mut self, piece: Bytes) -> Result<Bytes, Cut> {

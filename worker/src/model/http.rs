@@ -160,7 +160,7 @@ impl Http {
                 let path = format!("/v1{}", endpoint.path);
                 let ask = Ask::post(&via.provider, &path, headers, body);
                 let forwarded = via.gateway.forward(&Caller::of(payer), ask).await;
-                forwarded.map_err(not_passed_on)?
+                forwarded.map_err(|refusal| not_passed_on(&refusal))?
             }
             _ => self.dial(endpoint, headers, body).await?,
         };
@@ -199,7 +199,7 @@ impl Http {
 }
 
 /// The gateway said no, or did not get through.
-pub(super) fn not_passed_on(refusal: Refusal) -> ModelError {
+pub(super) fn not_passed_on(refusal: &Refusal) -> ModelError {
     let message = refusal.whole();
     let mut error = match (refusal.kind, refusal.budget) {
         (Kind::Budget, Some(budget)) => return ModelError::exhausted(budget, message),

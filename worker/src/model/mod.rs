@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use perennial_engine::kernel::MessagePart;
 use perennial_engine::ports::{Clock, DeltaSink, Ids, Model, ModelError, ModelRequest, ModelStep};
 pub use perennial_gateway::Timeouts;
 use perennial_gateway::{Caller, Credential, Forward, Gateway, Prices, Providers, Route, Wire};
@@ -67,6 +68,9 @@ pub struct Provider {
     /// Sent with each request; an empty one is not sent (local servers want none).
     pub key: SecretString,
 }
+
+/// Tokens a scripted answer reserves; it is known only when it is over.
+const REHEARSED: u64 = 1_000;
 
 /// Every model this process can ask.
 pub struct Models {
@@ -146,9 +150,9 @@ impl Models {
     /// The scripted model, counted like any other.
     async fn rehearse(&self, request: ModelRequest, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
         let caller = Caller::of(request.payer);
-        let tokens = (u64::from(request.max_tokens), u64::from(request.max_tokens));
+        let tokens = (length(&request) / 4, REHEARSED);
         let counted = self.counter.count(&caller, rehearsal::ID, tokens).await;
-        let counted = counted.map_err(http::not_passed_on)?;
+        let counted = counted.map_err(|refusal| http::not_passed_on(&refusal))?;
         match self.rehearsal.request(request, sink).await {
             Ok(step) => {
                 counted.done(step.usage);
@@ -160,6 +164,19 @@ impl Models {
             }
         }
     }
+}
+
+/// Bytes of a conversation.
+fn length(request: &ModelRequest) -> u64 {
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    let bytes = parts.map(|part| match part {
+        MessagePart::Text(text) => text.len(),
+        MessagePart::Content(block) => block.text().len(),
+        MessagePart::Native(native) => native.block.text().len(),
+        MessagePart::ToolUse { input, .. } => input.text().len(),
+        MessagePart::ToolResult { content, .. } => content.text().len(),
+    });
+    bytes.sum::<usize>() as u64
 }
 
 /// Stamps nothing and names nothing: for a gateway that keeps no books.
