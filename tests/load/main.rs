@@ -2,7 +2,7 @@
 //! starts its own servers; what is compared takes turns within a round, and the ratios are taken within that round.
 //!
 //! ```text
-//! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,gateway,asking,rest,harness-claude] [--json FILE]
+//! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,harness-claude] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -10,7 +10,6 @@
 mod broadcast;
 mod crash;
 mod fanout;
-mod gateway;
 mod harnesses;
 mod limits;
 mod postgres;
@@ -31,14 +30,13 @@ use crate::postgres::Database;
 use crate::report::Report;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 8] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
     "replay",
     "fanout",
     "asking",
-    "gateway",
     "rest",
     "harness-claude",
 ];
@@ -133,7 +131,6 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
             }
         }
         "fanout" => fanout::round(report, quick).await,
-        "gateway" => gateway::round(report, quick).await,
         "asking" => service::asking(report, quick).await,
         "rest" => service::rest(report, quick).await,
         "harness-claude" => harnesses::claude(report, quick).await,
