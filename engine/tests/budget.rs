@@ -2,9 +2,8 @@
 
 use perennial_engine::kernel::{State, Step};
 use perennial_schema::EventId;
-use perennial_schema::event::{
-    Body, Empty, Event, Idle, InputProcessed, Interrupt, Message, ModelRequestEnd, Private, Raw,
-};
+use perennial_schema::content::text_content;
+use perennial_schema::event::{Body, Empty, Event, Idle, InputProcessed, Interrupt, Message, ModelRequestEnd, Private};
 use perennial_schema::model::Usage;
 use perennial_schema::session::StopReason;
 use uuid::Uuid;
@@ -30,7 +29,7 @@ fn log(bodies: Vec<(u64, Body)>) -> State {
 
 fn said() -> Body {
     Body::UserMessage(Message {
-        content: Raw::of(&serde_json::json!([{"type": "text", "text": "hello"}])),
+        content: text_content("hello"),
     })
 }
 
