@@ -164,7 +164,11 @@ fn effective(context: &Context) -> Vec<Line> {
     lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
     lines.extend(settings.gateway_url.as_ref().map(|url| line("gateway url", url)));
     for (name, provider) in &settings.providers {
-        let key = if provider.key.is_some() { "with a key" } else { "without a key" };
+        let key = if provider.key.is_some() {
+            "with a key"
+        } else {
+            "without a key"
+        };
         let value = format!("{name}: {} at {}, {key}", provider.wire, provider.base_url.value);
         lines.push(text("model server", value, &provider.base_url.from));
     }
@@ -323,7 +327,11 @@ fn providers(context: &Context) -> Check {
         let detail = format!(
             "models are asked through the gateway at {}, which has the keys; `/llm` of this process has those for {}",
             url.value,
-            if there.is_empty() { "rehearsal-1 only".to_owned() } else { there.join(", ") }
+            if there.is_empty() {
+                "rehearsal-1 only".to_owned()
+            } else {
+                there.join(", ")
+            }
         );
         (Verdict::Ok, detail)
     } else if there.is_empty() {

@@ -13,8 +13,8 @@ use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use futures_util::{Stream, StreamExt as _};
 use perennial_engine::ports::{BudgetRefusal, ModelError, Payer};
 use perennial_gateway::{Answer, Ask, BUDGET, BUDGET_NEED, BUDGET_RESETS, Body, Caller, Cut, Forward, Kind, Refusal};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::Client;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Timeouts;
@@ -43,7 +43,9 @@ pub(crate) struct Via {
 
 impl std::fmt::Debug for Via {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Via").field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Via")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
     }
 }
 
