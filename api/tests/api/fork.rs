@@ -150,7 +150,10 @@ async fn a_fork_may_be_cut_at_an_event_and_go_on_with_another_brain() {
         (&json!("gpt-x"), &json!("codex"))
     );
     let copy = log(&rig, &id(&fork)).await;
-    assert_eq!(kinds(&copy)[..4], ["user.message", "user.message", "session.forked", "session.updated"]);
+    assert_eq!(
+        kinds(&copy)[..4],
+        ["user.message", "user.message", "session.forked", "session.updated"]
+    );
     assert_eq!(copy[3]["payload"]["agent"]["harness"], "codex");
     // The source keeps its own.
     let source = rig.get(&format!("/v1/sessions/{session}")).await.ok();
@@ -158,11 +161,20 @@ async fn a_fork_may_be_cut_at_an_event_and_go_on_with_another_brain() {
 
     for (body, named) in [
         (json!({"at_event": "sevt_1"}), "at_event: "),
-        (json!({"at_event": id(&fork).replace("sesn_", "sevt_")}), "no event sevt_"),
+        (
+            json!({"at_event": id(&fork).replace("sesn_", "sevt_")}),
+            "no event sevt_",
+        ),
         (json!({"at_event": second, "at_seq": 1}), "at_seq says already"),
         (json!({"at_seq": 99}), "at_seq: 99 is beyond"),
-        (json!({"agent": {"harness": "emacs"}}), "agent.harness: a harness is native"),
-        (json!({"agent": {"model": null}}), "agent.model: a model cannot be cleared"),
+        (
+            json!({"agent": {"harness": "emacs"}}),
+            "agent.harness: a harness is native",
+        ),
+        (
+            json!({"agent": {"model": null}}),
+            "agent.model: a model cannot be cleared",
+        ),
         (json!({"agent": 7}), "agent: expected"),
     ] {
         let refused = rig.post(&path, &body).await;

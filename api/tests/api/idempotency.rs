@@ -124,7 +124,9 @@ async fn every_post_remembers_its_key() {
     tested.sort_unstable();
     assert_eq!(tested, posts, "a POST without a test here");
     for (_, path, body) in routes {
-        let first = rig.post_with(&path, &body, &[KEY]).await.ok();
+        let mut first = rig.post_with(&path, &body, &[KEY]).await.ok();
+        // A virtual key's secret is shown once.
+        first.as_object_mut().unwrap().remove("secret");
         assert_eq!(rig.post_with(&path, &body, &[KEY]).await.ok(), first, "{path}");
         let mut other = body.clone();
         if path.ends_with("/fork") {

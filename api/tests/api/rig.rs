@@ -14,10 +14,11 @@ use http_body_util::BodyExt as _;
 use perennial_api::accounts::Accounts as _;
 use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
+use perennial_broker::meter::{Meter, Told};
 use perennial_broker::{Hinted, blobs, bus, clock, log};
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Order,
-    Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
+    Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -40,6 +41,7 @@ pub(crate) struct Rig {
     pub(crate) workspace: WorkspaceId,
     pub(crate) hands: Arc<Hands>,
     pub(crate) accounts: SqliteAccounts,
+    pub(crate) metering: Arc<dyn Metering>,
     pub(crate) blobs: Arc<blobs::memory::Memory>,
     owner: OwnerId,
 }
@@ -96,11 +98,15 @@ impl Rig {
 
     pub(crate) async fn with(bus: Arc<dyn Bus>, config: Config, change: impl FnOnce(Ports) -> Ports) -> Self {
         let clock = Arc::new(clock::System);
-        let store = Arc::new(Hinted::new(log::memory::Memory::new(clock.clone()), Arc::clone(&bus)));
+        let memory = log::memory::Memory::new(clock.clone());
+        let meter = Meter::memory(memory.clone(), clock.clone());
+        let store = Arc::new(Hinted::new(memory, Arc::clone(&bus)));
         let accounts = SqliteAccounts::in_memory().await.unwrap();
         let ensured = accounts.ensure_workspace_and_key(None, clock.now()).await.unwrap();
         let hands = Arc::new(Hands::default());
         let ids = Arc::new(Fresh);
+        let told = Told::new(meter, Arc::clone(&bus), store.clone(), clock.clone(), ids.clone());
+        let metering: Arc<dyn Metering> = Arc::new(told);
         let blobs = Arc::new(blobs::memory::Memory::default());
         let ports = Ports {
             log: store.clone(),
@@ -112,6 +118,7 @@ impl Rig {
             clock,
             ids,
             accounts: Arc::new(accounts.clone()),
+            metering: metering.clone(),
         };
         let owner = OwnerId::from_uuid(Uuid::now_v7());
         store.register(owner, 60_000, None).await.unwrap();
@@ -123,6 +130,7 @@ impl Rig {
             workspace: ensured.workspace,
             hands,
             accounts,
+            metering,
             blobs,
             owner,
         }

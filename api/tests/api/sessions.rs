@@ -156,8 +156,14 @@ async fn model_harness_and_prompt_change_between_turns_only() {
     let told = log["data"].as_array().unwrap().last().unwrap();
     assert_eq!(told["payload"]["agent"]["harness"], "acp:goose");
     // Null is the native loop, and clears a prompt.
-    let back = rig.post(&path, &json!({"agent": {"harness": null, "system": null}})).await.ok();
-    assert_eq!((back["agent"].get("harness"), &back["agent"]["system"]), (None, &Value::Null));
+    let back = rig
+        .post(&path, &json!({"agent": {"harness": null, "system": null}}))
+        .await
+        .ok();
+    assert_eq!(
+        (back["agent"].get("harness"), &back["agent"]["system"]),
+        (None, &Value::Null)
+    );
     let refused = rig.post(&path, &json!({"agent": {"harness": "acp:"}})).await;
     assert!(refused.refused(400, "invalid_request_error").contains("acp:NAME"));
     rig.say(&session, "work").await;
@@ -278,12 +284,6 @@ async fn bad_sessions_are_refused_by_field() {
         (with("title", json!("x".repeat(257))), "title"),
         (with("budget", json!({"type": "limit"})), "budget"),
         (
-            with("resources", json!([{"type": "file", "file_id": "x"}])),
-            "resources",
-        ),
-        (with("vault_ids", json!(["vlt_x"])), "vault_ids"),
-        (with("titel", json!("x")), "titel"),
-        (
             with(
                 "budget",
                 json!({"type": "limit", "max_list_cost": {"amount": "25.00", "currency": "USD"}}),
@@ -297,6 +297,12 @@ async fn bad_sessions_are_refused_by_field() {
             ),
             "budget.max_list_cost.currency",
         ),
+        (
+            with("resources", json!([{"type": "file", "file_id": "x"}])),
+            "resources",
+        ),
+        (with("vault_ids", json!(["vlt_x"])), "vault_ids"),
+        (with("titel", json!("x")), "titel"),
         (
             with("initial_events", json!([{"type": "user.interrupt"}])),
             "initial_events[0].type",
