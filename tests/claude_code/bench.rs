@@ -94,7 +94,7 @@ impl Bench {
         let mut settings = Settings::new(clock.clone(), Arc::new(gate));
         settings.scratch = Some(scratch.path().to_owned());
         settings.binary = binary;
-        settings.silence = Duration::from_secs(60);
+        settings.silence = Duration::from_secs(180);
         Self {
             upstream: Arc::new(upstream),
             harness: ClaudeCode::new(settings.clone()),
