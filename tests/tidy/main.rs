@@ -99,7 +99,7 @@ fn imports_point_one_way() {
 
 #[test]
 fn each_library_has_its_rooms() {
-    let rooms: [(&str, &[&str]); 6] = [
+    let rooms: [(&str, &[&str]); 7] = [
         (
             "sqlx",
             &[
@@ -111,6 +111,7 @@ fn each_library_has_its_rooms() {
             ],
         ),
         ("async-nats", &["perennial-broker"]),
+        ("agent-client-protocol", &["perennial-worker", "perennial-tests"]),
         ("rmcp", &["perennial-router"]),
         ("bollard", &["perennial-router"]),
         ("kube", &["perennial-router"]),

@@ -78,7 +78,14 @@ impl Connection {
                 Err(fault::transient(format!("acp:{name} did not greet within {} s", STARTING.as_secs())))
             }),
         };
-        let (agent, session, takes_images) = opened?;
+        let (agent, session, takes_images) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                stop.cancel();
+                lines.await.ok();
+                return Err(error);
+            }
+        };
         tokio::spawn({
             let name = name.to_owned();
             async move {

@@ -93,7 +93,10 @@ impl Live {
         let connection = Connection::open(name, process, &work, endpoint.as_ref(), tx.clone()).await?;
         let system = ask.agent.system.as_deref();
         let blocks = prompt::render(system, &ask.messages, connection.takes_images);
-        connection.prompt(blocks, tx)?;
+        if let Err(error) = connection.prompt(blocks, tx) {
+            connection.end(None).await;
+            return Err(error);
+        }
         Ok(Self {
             name: name.clone(),
             asked: Asked::of(ask),
