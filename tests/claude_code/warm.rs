@@ -102,7 +102,7 @@ async fn a_warm_process_calls_tools_and_rests_again() {
     };
     let mut log = vec![said("a")];
     let step = bench.think(log.clone()).await.unwrap();
-    let process = bench.resting().expect("a process at rest");
+    let process = bench.resting().unwrap();
     bench.rest().await;
     assert!(bench::is_alive(process));
 
