@@ -49,7 +49,11 @@ pub(crate) async fn require_key(
 ) -> Result<Response, ApiError> {
     let secret = presented(request.headers())?;
     let refuse = || ApiError::unauthenticated("this key is not known here; the server prints where its key is kept");
-    let key = app.keys.find(&*app.ports.accounts, secret.id).await?.ok_or_else(refuse)?;
+    let key = app
+        .keys
+        .find(&*app.ports.accounts, secret.id)
+        .await?
+        .ok_or_else(refuse)?;
     if !key.hash.matches(&secret) {
         return Err(refuse());
     }

@@ -1,8 +1,6 @@
 //! The generic lane: real processes that speak the Agent Client Protocol over stdio. One is a small scripted agent of our
 //! own (`agent/`), the other opencode where it is installed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
-
 #[cfg(test)]
 mod bench;
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! `PERENNIAL_REQUIRE_HARNESS=1`).
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
-#![expect(clippy::needless_pass_by_value, reason = "conversations are built of literals")]
 
 mod bench;
 mod calls;

@@ -54,7 +54,7 @@ impl Strike {
 
     /// Half of the kills between result and request are at the very point: `PERENNIAL_KILL_AT`.
     pub(crate) fn failpoint(&self) -> Option<String> {
-        let exact = self.moment == Moment::Answered && self.after.as_millis() % 2 == 0;
+        let exact = self.moment == Moment::Answered && self.after.as_millis().is_multiple_of(2);
         exact.then(|| format!("worker.result.after={}", self.nth.min(2)))
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use perennial_engine::ports::{
-    Append, Authority, Guard, Leases, Log, NewSession, Projection, ReadFrom, Ready, SessionKey, SessionRow, Sessions,
+    Append, Authority, Guard, Log, NewSession, Projection, ReadFrom, Ready, SessionKey, SessionRow, Sessions,
 };
 use perennial_proof::oracle::{self, Counters, Evidence, View};
 use perennial_schema::agent::{self, AgentSnapshot, ModelConfig};

@@ -1,6 +1,6 @@
 //! Budgets, and the adopted `budget` of a session.
 
-use perennial_engine::ports::{Amounts, Metering as _, Payer, ReserveError};
+use perennial_engine::ports::{Amounts, Payer, ReserveError};
 use perennial_schema::{BudgetId, ReservationId, SessionId};
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,6 +1,5 @@
 //! Virtual keys: their secret is shown once.
 
-use perennial_engine::ports::Metering as _;
 use perennial_schema::VirtualKey;
 use serde_json::{Value, json};
 

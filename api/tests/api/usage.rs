@@ -1,6 +1,6 @@
 //! Sums and traces.
 
-use perennial_engine::ports::{Metering as _, Payer, Trace};
+use perennial_engine::ports::{Payer, Trace};
 use perennial_schema::model::Usage;
 use perennial_schema::{SessionId, Timestamp, TraceId};
 use serde_json::{Value, json};

@@ -32,7 +32,7 @@ pub(super) struct Counter {
 
 impl Counter {
     /// A budget nobody has used yet.
-    pub(super) fn new(new: NewBudget, now: Timestamp) -> Self {
+    pub(super) fn new(new: &NewBudget, now: Timestamp) -> Self {
         Self {
             budget: Budget {
                 id: new.id,

@@ -285,7 +285,7 @@ impl Books for Memory {
         let counter = state
             .budgets
             .entry((budget.workspace, budget.id))
-            .or_insert_with(|| Counter::new(budget, now));
+            .or_insert_with(|| Counter::new(&budget, now));
         Ok(counter.clone().on(today).budget)
     }
 

@@ -16,8 +16,8 @@
 mod books;
 mod counter;
 mod cover;
+mod front;
 mod memory;
-mod meter;
 mod postgres;
 mod recorder;
 mod sql;
@@ -25,6 +25,6 @@ mod sqlite;
 mod tend;
 mod told;
 
-pub use meter::Meter;
+pub use front::Meter;
 pub use tend::{Habits, tend};
 pub use told::Told;

@@ -3,12 +3,12 @@
 //! A POST carries an `Idempotency-Key`, so that one whose answer was lost is simply sent again.
 
 mod find;
-mod transfer;
 mod limits;
 pub mod pages;
 pub mod pending;
 pub mod resources;
 mod sse;
+mod transfer;
 
 use std::time::Duration;
 

@@ -578,7 +578,10 @@ mod tests {
         let variables = [("PATH", "/nowhere:/bin"), ("TERM_X", "x")];
         let all = resolve(&Flags::default(), &variables, toml).expect("valid");
         let agent = &all.acp[0];
-        assert_eq!((agent.name.as_str(), &agent.program), ("open-code", &PathBuf::from("/bin/sh")));
+        assert_eq!(
+            (agent.name.as_str(), &agent.program),
+            ("open-code", &PathBuf::from("/bin/sh"))
+        );
         assert_eq!(agent.arguments, ["acp"]);
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(agent.environment, [own("TERM_X", "x"), own("KEY", "{key}")]);

@@ -107,7 +107,7 @@ impl Access {
 
     /// For the native loop.
     pub fn models(&self) -> Models {
-        Models::through(self.providers.clone(), self.forward.clone(), self.gateway.clone())
+        Models::through(self.providers.clone(), &self.forward, self.gateway.clone())
     }
 
     /// Who serves which model.

@@ -76,7 +76,10 @@ impl Store {
         let accounts = SqliteAccounts::new(sqlite.pool_for_accounts());
         let base = Base::Embedded(sqlite.clone());
         let meter = Meter::sqlite(sqlite.clone());
-        let kept = (Arc::new(blobs) as Arc<dyn Blobs>, Arc::new(accounts) as Arc<dyn Accounts>);
+        let kept = (
+            Arc::new(blobs) as Arc<dyn Blobs>,
+            Arc::new(accounts) as Arc<dyn Accounts>,
+        );
         Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
     }
 
@@ -94,7 +97,10 @@ impl Store {
         let accounts = PostgresAccounts::new(postgres.pool_for_accounts());
         let base = Base::Cluster(postgres.clone(), shared.clone());
         let meter = Meter::postgres(&postgres);
-        let kept = (Arc::new(blobs) as Arc<dyn Blobs>, Arc::new(accounts) as Arc<dyn Accounts>);
+        let kept = (
+            Arc::new(blobs) as Arc<dyn Blobs>,
+            Arc::new(accounts) as Arc<dyn Accounts>,
+        );
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
 

@@ -152,7 +152,7 @@ impl<'a> Talk<'a> {
         ensure(!(silent && calls.is_empty()), || {
             "content: required without tool_calls".into()
         })?;
-        if !message["content"].is_null() && !(calls.len() > 0 && message["content"] == "") {
+        if !message["content"].is_null() && (calls.is_empty() || message["content"] != "") {
             parts(&message["content"], &["text", "refusal"])?;
         }
         for call in calls {

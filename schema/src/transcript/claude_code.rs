@@ -1,6 +1,6 @@
 //! Transcripts of Claude Code: a tree of lines, joined by `parentUuid`; the last line says which branch is the conversation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,7 +36,7 @@ const SYNTHETIC: &str = "<synthetic>";
 #[derive(Debug, Default)]
 pub struct ClaudeCode {
     lines: Vec<Line>,
-    by_uuid: HashMap<String, usize>,
+    by_uuid: BTreeMap<String, usize>,
     id: Option<String>,
     title: Option<String>,
     named: bool,
@@ -265,7 +265,7 @@ impl ClaudeCode {
             let parent = self.lines[index].parent.as_ref();
             at = parent.and_then(|parent| self.by_uuid.get(parent)).copied();
         }
-        let messages: HashSet<&String> = self
+        let messages: BTreeSet<&String> = self
             .with(&kept)
             .into_iter()
             .filter_map(|line| line.message.as_ref())
@@ -273,7 +273,7 @@ impl ClaudeCode {
         for (line, kept) in self.lines.iter().zip(&mut kept) {
             *kept |= line.message.as_ref().is_some_and(|message| messages.contains(message));
         }
-        let calls: HashSet<&String> = self
+        let calls: BTreeSet<&String> = self
             .with(&kept)
             .into_iter()
             .flat_map(|line| &line.parts)

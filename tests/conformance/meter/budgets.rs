@@ -1,7 +1,7 @@
 //! One at a time: what a budget counts, when it begins anew, whom it warns.
 
 use perennial_engine::ports::{
-    Amounts, BudgetChange, BudgetMetric, BudgetPeriod, BudgetScope, MeterListing, Metering, NewBudget, Payer,
+    Amounts, BudgetChange, BudgetMetric, BudgetPeriod, BudgetScope, MeterListing, NewBudget, Payer,
 };
 use perennial_schema::{BudgetId, GatewayKeyId, ReservationId, SessionId};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Many at once: what is admitted never comes to more than there is, whichever process asks.
 
 use futures_util::future::join_all;
-use perennial_engine::ports::{Amounts, BudgetMetric, BudgetPeriod, BudgetScope, Metering, Payer, ReserveError};
+use perennial_engine::ports::{Amounts, BudgetMetric, BudgetPeriod, BudgetScope, Payer, ReserveError};
 use perennial_schema::{ReservationId, SessionId};
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! Sessions that rest for a budget: what readies them, and what does not.
 
-use perennial_engine::ports::{BudgetChange, BudgetHold, BudgetMetric, BudgetPeriod, Guard, Metering, Ready};
+use perennial_engine::ports::{BudgetChange, BudgetHold, BudgetMetric, BudgetPeriod, Guard, Ready};
 use perennial_schema::session::StopReason;
 use perennial_schema::{BudgetId, SessionId};
 use uuid::Uuid;

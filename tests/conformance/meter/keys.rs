@@ -1,6 +1,6 @@
 //! Virtual keys: hashed, expiring, revocable.
 
-use perennial_engine::ports::{GatewayKeyKind, MeterListing, Metering, MintError, NewGatewayKey};
+use perennial_engine::ports::{GatewayKeyKind, MeterListing, MintError, NewGatewayKey};
 use perennial_schema::{AgentId, GatewayKeyId, SessionId};
 use uuid::Uuid;
 
@@ -92,13 +92,13 @@ async fn keys_of_turns_are_not_listed(desk: Desk) {
         limit: 1,
     };
     let newest = desk.meter.keys(page(None)).await.unwrap();
-    assert_eq!(newest, [second.clone()]);
+    assert_eq!(newest, std::slice::from_ref(&second));
     let next = desk
         .meter
         .keys(page(Some((second.created_at, second.id))))
         .await
         .unwrap();
-    assert_eq!(next, [first.clone()]);
+    assert_eq!(next, std::slice::from_ref(&first));
     let end = desk.meter.keys(page(Some((first.created_at, first.id)))).await.unwrap();
     assert_eq!(end, []);
 }

@@ -1,6 +1,6 @@
 //! Traces and their sums.
 
-use perennial_engine::ports::{Metering, Payer, Trace, TraceQuery, UsageBy, UsageQuery};
+use perennial_engine::ports::{Payer, Trace, TraceQuery, UsageBy, UsageQuery};
 use perennial_schema::model::Usage;
 use perennial_schema::{AgentId, GatewayKeyId, SessionId, Timestamp, TraceId};
 use uuid::Uuid;

@@ -130,14 +130,15 @@ impl Models {
             clock: Arc::new(Unstamped),
             ids: Arc::new(Unstamped),
         }));
-        Self::through(gateway.providers().clone(), gateway.clone(), gateway)
+        let forward: Arc<dyn Forward> = gateway.clone();
+        Self::through(gateway.providers().clone(), &forward, gateway)
     }
 
     /// These providers' models, by way of a gateway. What needs none, `counter` counts.
     #[must_use]
-    pub fn through(providers: Providers, gateway: Arc<dyn Forward>, counter: Arc<Gateway>) -> Self {
+    pub fn through(providers: Providers, gateway: &Arc<dyn Forward>, counter: Arc<Gateway>) -> Self {
         let adapters = providers.iter();
-        let adapters = adapters.map(|(name, provider)| (name.to_owned(), Adapter::new(name, provider, &gateway)));
+        let adapters = adapters.map(|(name, provider)| (name.to_owned(), Adapter::new(name, provider, gateway)));
         Self {
             rehearsal: Rehearsal::default(),
             http: Http::new(Timeouts::default()),

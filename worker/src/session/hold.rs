@@ -14,7 +14,12 @@ use super::{Flow, Session, Stop};
 
 impl Session {
     /// Parks the session until a budget has room. Span, error, idle and release are one commit.
-    pub(super) async fn hold(&mut self, refusal: BudgetRefusal, error: &ModelError, usage: Usage) -> Result<Flow, Stop> {
+    pub(super) async fn hold(
+        &mut self,
+        refusal: BudgetRefusal,
+        error: &ModelError,
+        usage: Usage,
+    ) -> Result<Flow, Stop> {
         info!(budget = %refusal.budget, need = refusal.need, "a session rests for a budget");
         self.own_request = None;
         self.close_harness().await;

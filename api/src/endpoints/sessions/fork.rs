@@ -58,7 +58,7 @@ pub(crate) async fn fork_session(
     };
     let workspace = copy_workspace(&app, &source, key).await;
     let other = (agent != source.agent).then_some(&agent);
-    let (events, projection) = tail(&app, state, source.key, workspace, other)?;
+    let (events, projection) = tail(&app, &state, source.key, workspace, other)?;
     let ceiling = budget::stored(source.budget.as_ref());
     let new = NewSession {
         key,
@@ -151,7 +151,7 @@ async fn folded(app: &App, key: SessionKey, at_seq: u64) -> Result<Folded, ApiEr
 /// What follows the copied rows, and the row's columns after it. A fork rests: whoever made it says what comes next.
 fn tail(
     app: &App,
-    state: Folded,
+    state: &Folded,
     from: SessionKey,
     workspace: &'static str,
     other: Option<&AgentSnapshot>,
@@ -173,7 +173,7 @@ fn tail(
         let told = Draft::new(app.ports.ids.event(), Body::SessionUpdated(told), at);
         events.insert(1.min(events.len()), told);
     }
-    let projection = rest(&events, &state);
+    let projection = rest(&events, state);
     Ok((events, projection))
 }
 

@@ -118,6 +118,5 @@ fn told(patch: &SessionPatch) -> SessionUpdated {
         metadata: patch.metadata.as_ref().map(Raw::of),
         agent: patch.agent.as_ref().map(Raw::of),
         budget: patch.budget.as_ref().map(Raw::of),
-        ..SessionUpdated::default()
     }
 }

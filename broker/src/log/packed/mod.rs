@@ -137,10 +137,7 @@ impl Commit<'_> {
     }
 
     /// Its events, in order; an event that does not parse ends them.
-    pub(crate) fn visit<'c>(
-        &'c self,
-        mut each: impl FnMut(&Entry<'_>) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn visit(&self, mut each: impl FnMut(&Entry<'_>) -> Result<bool, StoreError>) -> Result<(), StoreError> {
         let (plain, wide) = self.open().map_err(|what| self.broken(self.first_seq, what))?;
         let mut fields = Fields::new(&plain, wide);
         for (seq, id) in (self.first_seq..).zip(self.ids.chunks_exact(ID)) {

@@ -58,13 +58,6 @@ impl<'a> Entry<'a> {
     }
 }
 
-impl Entry<'_> {
-    /// When it was committed, if not now.
-    fn at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
-        self.past.then(|| self.outcome.at.datetime())
-    }
-}
-
 /// Appends to several sessions. Sorted by session, so that two writers lock the rows they share in the same order.
 pub(super) fn appends(time: &Time, shifts: &[&Shift], entries: &[Entry<'_>]) -> Script {
     let mut script = time.script();
@@ -163,7 +156,7 @@ fn commits(script: &mut Script, entries: &[Entry<'_>]) {
         .sql("::bigint[]")
         .comma(each(&rows, |entry| integer(entry.outcome.turn)))
         .sql("::bigint[]")
-        .comma(each(&rows, |entry| entry.at()))
+        .comma(each(&rows, |entry| entry.past.then(|| entry.outcome.at.datetime())))
         .sql("::timestamptz[]")
         .comma(each(&rows, |entry| id(entry, false)))
         .sql("::uuid[]")
@@ -219,7 +212,7 @@ fn processed(script: &mut Script, entries: &[Entry<'_>]) {
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         for input in entry.processed {
-            times.push(entry.at());
+            times.push(entry.past.then(|| entry.outcome.at.datetime()));
             sessions.push(entry.place.number);
             seqs.push(integer(rules::processed_by(entry.events, entry.outcome, *input)));
             ids.push(input.uuid());

@@ -41,8 +41,8 @@ fn of(sql: &mut QueryBuilder<Sqlite>, key: SessionKey) {
         .push_bind(key.session.stored());
 }
 
-fn failed(error: sqlx::Error) -> StoreError {
-    failure::before_commit(&error)
+fn failed(error: &sqlx::Error) -> StoreError {
+    failure::before_commit(error)
 }
 
 /// Events after a seq.
@@ -53,7 +53,7 @@ pub(super) async fn tail(pool: &SqlitePool, key: SessionKey, from: ReadFrom) -> 
     let mut sql = rows_of(span, key);
     let mut found = sql.build().fetch(pool);
     let mut page = Page::new(span);
-    while let Some(row) = found.try_next().await.map_err(failed)? {
+    while let Some(row) = found.try_next().await.map_err(|error| failed(&error))? {
         if !page.take(&rows::commit(&row, key.session)?)? {
             break;
         }
@@ -74,7 +74,7 @@ pub(super) async fn one(pool: &SqlitePool, key: SessionKey, id: EventId) -> Resu
         .bind(key.workspace.stored())
         .bind(key.session.stored())
         .fetch(pool);
-    while let Some(row) = found.try_next().await.map_err(failed)? {
+    while let Some(row) = found.try_next().await.map_err(|error| failed(&error))? {
         if let Some(record) = reading::by_id(&rows::commit(&row, key.session)?, id)? {
             return Ok(Some(record));
         }
@@ -87,7 +87,11 @@ pub(super) async fn list(pool: &SqlitePool, key: SessionKey, filter: EventFilter
     let head = if filter.descending { head(pool, key).await? } else { 0 };
     let mut listing = Listing::new(filter, head);
     while let Some(span) = listing.next() {
-        let rows = rows_of(span, key).build().fetch_all(pool).await.map_err(failed)?;
+        let rows = rows_of(span, key)
+            .build()
+            .fetch_all(pool)
+            .await
+            .map_err(|error| failed(&error))?;
         let commits = commits(&rows, key)?;
         let candidates = listing.look(span, &commits)?;
         let stamps = stamps(pool, key, &reading::unstamped(&candidates)).await?;
@@ -106,7 +110,7 @@ async fn head(pool: &SqlitePool, key: SessionKey) -> Result<u64, StoreError> {
         .bind(key.session.stored())
         .fetch_optional(pool)
         .await
-        .map_err(failed)?;
+        .map_err(|error| failed(&error))?;
     Ok(head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0))
 }
 
@@ -127,7 +131,7 @@ async fn stamps(
         }
         sql.push(")");
         of(&mut sql, key);
-        for row in sql.build().fetch_all(pool).await.map_err(failed)? {
+        for row in sql.build().fetch_all(pool).await.map_err(|error| failed(&error))? {
             let cells = Cells {
                 row: &row,
                 table: "processed",

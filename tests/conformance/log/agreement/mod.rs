@@ -224,7 +224,11 @@ impl Bench {
             Step::Repeat { which } if !self.sent.is_empty() => {
                 let append = self.sent[which % self.sent.len()].clone();
                 let is_held = |append: &Append| matches!(append.authority, Authority::Holder { .. });
-                let latest = self.sent.iter().rev().find(|sent| sent.key == append.key && is_held(sent));
+                let latest = self
+                    .sent
+                    .iter()
+                    .rev()
+                    .find(|sent| sent.key == append.key && is_held(sent));
                 // A holder repeats none but its latest.
                 if is_held(&append) && latest.is_some_and(|latest| latest.append_id != append.append_id) {
                     return Ok(());

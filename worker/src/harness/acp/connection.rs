@@ -73,7 +73,7 @@ impl Connection {
         // Its end tells more than the broken conversation that follows from it.
         let opened = tokio::select! {
             biased;
-            words = &mut gone => Err(ended(name, words.unwrap_or_default())),
+            words = &mut gone => Err(ended(name, &words.unwrap_or_default())),
             opened = timeout(STARTING, opening) => opened.unwrap_or_else(|_| {
                 Err(fault::transient(format!("acp:{name} did not greet within {} s", STARTING.as_secs())))
             }),
@@ -90,7 +90,7 @@ impl Connection {
             let name = name.to_owned();
             async move {
                 if let Ok(words) = gone.await {
-                    heard.send(Heard::Gone(ended(&name, words))).await.ok();
+                    heard.send(Heard::Gone(ended(&name, &words))).await.ok();
                 }
             }
         });
@@ -150,7 +150,7 @@ impl Connection {
     }
 }
 
-fn ended(name: &str, words: String) -> ModelError {
+fn ended(name: &str, words: &str) -> ModelError {
     let words = words.trim();
     fault::transient(format!("the agent acp:{name} ended: {words}")).with_refusal_found()
 }

@@ -188,7 +188,7 @@ impl<'a> Maker<'a> {
                     message,
                     usage,
                     Body::AgentMessage(Message { content }),
-                    Private::default(),
+                    &Private::default(),
                 );
                 self.said = true;
             }
@@ -197,7 +197,7 @@ impl<'a> Maker<'a> {
                     native,
                     ..Private::default()
                 };
-                self.say(message, usage, Body::AgentThinking(Empty {}), private);
+                self.say(message, usage, Body::AgentThinking(Empty {}), &private);
             }
             Heard::ToolUse { id, name, input } => self.call(message, usage, id, name, input),
             Heard::ToolResult { id, content, is_error } => {
@@ -230,14 +230,14 @@ impl<'a> Maker<'a> {
             native_id: Some(id.clone()).filter(|id| !id.is_empty()),
             ..Private::default()
         };
-        let made = self.say(message, usage, body, private);
+        let made = self.say(message, usage, body, &private);
         // The first of a name counts: ids are unique where they come from.
         self.calls.entry(id).or_insert(made);
         self.said = false;
     }
 
     /// A part of a step; begins one if it belongs to another message than the last one.
-    fn say(&mut self, message: Option<String>, usage: Usage, body: Body, private: Private) -> EventId {
+    fn say(&mut self, message: Option<String>, usage: Usage, body: Body, private: &Private) -> EventId {
         if self.step.as_ref().is_some_and(|step| step.message != message) {
             self.end_step();
         }
@@ -251,8 +251,8 @@ impl<'a> Maker<'a> {
         }
         let id = self.ids.event();
         let mut draft = Draft::new(id, body, self.at);
-        if private != Private::default() {
-            draft = draft.with_private(&private);
+        if *private != Private::default() {
+            draft = draft.with_private(private);
         }
         self.append(draft);
         id

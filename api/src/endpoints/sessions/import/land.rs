@@ -123,7 +123,11 @@ impl Landing<'_> {
             workspace: self.principal.workspace,
             session: arrived.session,
         };
-        let expected = arrived.imported.head_hash.clone().map(|hash| (arrived.imported.events, hash));
+        let expected = arrived
+            .imported
+            .head_hash
+            .clone()
+            .map(|hash| (arrived.imported.events, hash));
         let command = Command::Import(arrived.imported);
         let events = arrived
             .state

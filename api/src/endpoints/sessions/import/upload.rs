@@ -50,7 +50,7 @@ pub(super) async fn receive(app: &App, request: Request, asked: &str) -> Result<
     {
         return Err(too_large());
     }
-    let mut file = tempfile::tempfile().map_err(no_room)?;
+    let mut file = tempfile::tempfile().map_err(|error| no_room(&error))?;
     let mut hash = Sha256::new();
     hash.update(asked.as_bytes());
     let deadline = Instant::now() + IMPORT_TOTAL;
@@ -70,11 +70,11 @@ pub(super) async fn receive(app: &App, request: Request, asked: &str) -> Result<
             }
             hash.update(data);
             // Into the page cache: shorter than a hop to another thread.
-            file.write_all(data).map_err(no_room)?;
+            file.write_all(data).map_err(|error| no_room(&error))?;
         }
     }
-    file.rewind().map_err(no_room)?;
-    let kind = look(&mut file).map_err(no_room)?;
+    file.rewind().map_err(|error| no_room(&error))?;
+    let kind = look(&mut file).map_err(|error| no_room(&error))?;
     Ok(Upload {
         content: file,
         kind,
@@ -93,6 +93,6 @@ fn look(file: &mut File) -> io::Result<Kind> {
     Ok(Kind::Lines(begin.lines().find_map(Origin::of_line)))
 }
 
-fn no_room(error: io::Error) -> ApiError {
+fn no_room(error: &io::Error) -> ApiError {
     ApiError::unavailable(format!("the file cannot be kept while it is read: {error}"))
 }

@@ -24,7 +24,11 @@ fn part(at: i64, message: Option<&str>, heard: Heard) -> Part {
 }
 
 fn user(at: i64, text: &str) -> Part {
-    part(at, None, Heard::User(vec![perennial_schema::content::Block::text(text)]))
+    part(
+        at,
+        None,
+        Heard::User(vec![perennial_schema::content::Block::text(text)]),
+    )
 }
 
 fn call(at: i64, message: &str, id: &str) -> Part {
@@ -58,11 +62,17 @@ fn made(parts: Vec<Part>) -> (Vec<Past>, Folded) {
 }
 
 fn kinds(past: &[Past]) -> Vec<&str> {
-    past.iter().flat_map(|commit| &commit.events).map(|event| event.body.kind()).collect()
+    past.iter()
+        .flat_map(|commit| &commit.events)
+        .map(|event| event.body.kind())
+        .collect()
 }
 
 fn roles(messages: &[Message]) -> Vec<(Role, usize)> {
-    messages.iter().map(|message| (message.role, message.parts.len())).collect()
+    messages
+        .iter()
+        .map(|message| (message.role, message.parts.len()))
+        .collect()
 }
 
 #[test]
@@ -94,9 +104,16 @@ fn a_conversation_of_two_turns() {
     assert!(matches!(texts[2].parts[2], MessagePart::Content(_)));
     assert_eq!((state.turn, state.stop.clone()), (2, Some(StopReason::EndTurn)));
     assert_eq!(state.brain(), Some("claude-code/anthropic"));
-    let idles = kinds(&past).iter().filter(|kind| **kind == "session.status_idle").count();
+    let idles = kinds(&past)
+        .iter()
+        .filter(|kind| **kind == "session.status_idle")
+        .count();
     assert_eq!(idles, 2);
-    assert!(past.iter().zip(past.iter().skip(1)).all(|(one, next)| one.at <= next.at && one.turn <= next.turn));
+    assert!(
+        past.iter()
+            .zip(past.iter().skip(1))
+            .all(|(one, next)| one.at <= next.at && one.turn <= next.turn)
+    );
 }
 
 #[test]
@@ -110,7 +127,11 @@ fn ends_of_every_kind_go_on() {
         (vec![user(1, "q"), part(2, Some("m"), Heard::Thinking(None))], 0, false),
     ] {
         let (_, state) = made(parts.clone());
-        assert_eq!((state.open_calls().count(), state.has_queued_input()), (open_calls, queued), "{parts:?}");
+        assert_eq!(
+            (state.open_calls().count(), state.has_queued_input()),
+            (open_calls, queued),
+            "{parts:?}"
+        );
         let imported = SessionImported {
             format: "claude-code".into(),
             from_session: String::new(),
@@ -134,7 +155,10 @@ fn ends_of_every_kind_go_on() {
         assert_eq!(after.open_calls().count(), 0);
         let messages = after.render();
         assert!(messages.first().is_none_or(|first| first.role == Role::User));
-        assert!(messages.windows(2).all(|pair| pair[0].role != pair[1].role), "{parts:?}");
+        assert!(
+            messages.windows(2).all(|pair| pair[0].role != pair[1].role),
+            "{parts:?}"
+        );
     }
 }
 
