@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Sessions one worker process drives at once, unless set otherwise.
 pub const SLOTS: u32 = 64;
 /// How long a session that must be driven alone is left to other workers while this one is busy.
-pub const ALONE_PATIENCE: Duration = Duration::from_secs(5);
+pub const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 /// Until it is offered again meanwhile, in milliseconds.
 pub const ALONE_PAUSE_MILLIS: u64 = 1_000;
 /// Folded sessions kept after they rest, so that the next turn reads only the tail.
