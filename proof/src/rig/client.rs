@@ -212,8 +212,15 @@ impl Client {
     async fn page(&self, session: &str, after: u64) -> Result<Answer> {
         let path = format!("/v1/sessions/{session}/log?after={after}&limit=1000");
         for _ in 0..STALE_CONNECTIONS {
-            if let Ok(answer) = self.get(&path).await {
-                return Ok(answer);
+            let answer = self.get(&path).await;
+            // A server that says nothing is no connection of a dead one: not asked again for minutes.
+            let stale = |error: &anyhow::Error| {
+                error
+                    .downcast_ref::<reqwest::Error>()
+                    .is_some_and(|error| error.is_request() && !error.is_timeout())
+            };
+            if !answer.as_ref().is_err_and(stale) {
+                return answer;
             }
         }
         self.get(&path).await
