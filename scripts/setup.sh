@@ -131,18 +131,19 @@ make_venv() {
     ok "$venv"
 }
 
-check_claude() {
-    local dir=tests/harnesses/claude missing
+# check_harness FOLDER NAME PROGRAM: npm's lockfile pins the version; a stamp holds what is installed.
+check_harness() {
+    local dir=tests/harnesses/$1 name=$2 program=$3 missing
     for missing in node npm; do
-        have $missing || { echo "NOT RUN: claude-code harness tests ($missing not found)"; return; }
+        have $missing || { echo "NOT RUN: $name harness tests ($missing not found)"; return; }
     done
     if ! cmp -s $dir/package-lock.json $dir/node_modules/.stamp; then
-        quiet npm ci --prefix $dir --no-audit --no-fund || fail "claude-code harness tests (npm ci failed)"
+        quiet npm ci --prefix $dir --no-audit --no-fund || fail "$name harness tests (npm ci failed)"
         cp $dir/package-lock.json $dir/node_modules/.stamp
     fi
     # A scratch HOME, so that it neither reads nor writes the user's settings.
-    HOME=$scratch quiet $dir/node_modules/.bin/claude --version || fail "claude-code harness tests (claude does not run)"
-    ok "claude-code $(cat "$log")"
+    HOME=$scratch quiet $dir/node_modules/.bin/$program --version || fail "$name harness tests ($program does not run)"
+    ok "$name $(tail -n1 "$log")"
 }
 
 check_rust
@@ -154,5 +155,6 @@ if [ "$with_tests" ]; then
     check_python
     make_venv 2.11
     make_venv 1.17
-    check_claude
+    check_harness claude claude-code claude
+    check_harness codex codex codex
 fi

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Ids, Leases, Log, Router as ToolRouter, SessionKey, SessionRow, Sessions,
+    Blobs, Bus, Clock, Ids, Leases, Log, Metering, Router as ToolRouter, SessionKey, SessionRow, Sessions,
 };
+use perennial_gateway::Gateway;
 use perennial_schema::SessionId;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +38,8 @@ pub struct Ports {
     pub ids: Arc<dyn Ids>,
     /// Keys, agents, environments.
     pub accounts: Arc<dyn Accounts>,
+    /// Budgets, virtual keys, what was used.
+    pub metering: Arc<dyn Metering>,
 }
 
 /// How the API behaves.
@@ -48,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// The model of agents that name none on the command line; `/readyz` tells it to clients.
     pub default_model: String,
+    /// Models for whoever has a key, under `/llm`; none serves nothing there.
+    pub gateway: Option<Arc<Gateway>>,
     /// What `/metrics` prints; none means it prints nothing. See [`crate::prometheus`].
     pub metrics: Option<PrometheusHandle>,
 }

@@ -11,9 +11,10 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use perennial_engine::ports::StoreError;
 use perennial_schema::{KeyId, WorkspaceId};
 
-use crate::accounts::{ApiKey, Secret};
+use crate::accounts::{Accounts, ApiKey, Secret};
 use crate::api::App;
 use crate::error::ApiError;
 use crate::limits::{CACHED_KEYS, KEY_CACHE};
@@ -48,7 +49,11 @@ pub(crate) async fn require_key(
 ) -> Result<Response, ApiError> {
     let secret = presented(request.headers())?;
     let refuse = || ApiError::unauthenticated("this key is not known here; the server prints where its key is kept");
-    let key = app.keys.find(&app, secret.id).await?.ok_or_else(refuse)?;
+    let key = app
+        .keys
+        .find(&*app.ports.accounts, secret.id)
+        .await?
+        .ok_or_else(refuse)?;
     if !key.hash.matches(&secret) {
         return Err(refuse());
     }
@@ -83,11 +88,11 @@ fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
 pub(crate) struct KeyCache(Mutex<HashMap<KeyId, (ApiKey, Instant)>>);
 
 impl KeyCache {
-    async fn find(&self, app: &App, id: KeyId) -> Result<Option<ApiKey>, ApiError> {
+    pub(crate) async fn find(&self, accounts: &dyn Accounts, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
         if let Some(key) = self.cached(id) {
             return Ok(Some(key));
         }
-        let Some(key) = app.ports.accounts.key(id).await? else {
+        let Some(key) = accounts.key(id).await? else {
             return Ok(None);
         };
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,7 +24,7 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    fn serves(&self, host: &str) -> bool {
+    pub(crate) fn serves(&self, host: &str) -> bool {
         let name = name(host);
         match self {
             Self::Any => true,

@@ -51,16 +51,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Repeatable {
 impl Repeatable {
     /// None when the client offers neither key nor retry count.
     pub(crate) fn with(&self, body: &JsonBody) -> Option<Idempotency> {
+        self.hashed(&body.hash)
+    }
+
+    /// The same for a body that is known by its hash only.
+    pub(crate) fn hashed(&self, body_hash: &str) -> Option<Idempotency> {
         let (key, mode) = match (&self.key, self.retry_count) {
             (Some(key), _) => (key.clone(), IdempotencyMode::Key),
-            (None, Some(0)) => (self.derived(&body.hash), IdempotencyMode::Remember),
-            (None, Some(_)) => (self.derived(&body.hash), IdempotencyMode::Retry),
+            (None, Some(0)) => (self.derived(body_hash), IdempotencyMode::Remember),
+            (None, Some(_)) => (self.derived(body_hash), IdempotencyMode::Retry),
             (None, None) => return None,
         };
         Some(Idempotency {
             scope: self.scope.clone(),
             key,
-            body_hash: body.hash.clone(),
+            body_hash: body_hash.to_owned(),
             mode,
         })
     }

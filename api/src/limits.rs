@@ -30,6 +30,30 @@ pub const APPEND_TRIES: u32 = 3;
 pub const BLOBS_AT_ONCE: usize = 4;
 /// Bytes of a blob handed to a connection at once.
 pub const BLOB_PIECE_BYTES: usize = 256 * 1024;
+/// Sessions exported at once; each reads a whole log twice.
+pub const EXPORTS_AT_ONCE: usize = 4;
+/// Bytes of an exported session handed to a connection at once.
+pub const TAPE_PIECE_BYTES: usize = 64 * 1024;
+/// Such pieces that wait for a slow reader, and parts of an imported file that wait for the stores.
+pub const TAPE_PIECES: usize = 8;
+/// Sessions imported at once; each holds a log in memory and its file on disk.
+pub const IMPORTS_AT_ONCE: usize = 2;
+/// Largest file that is imported.
+pub const IMPORT_FILE_BYTES: u64 = 6 << 30;
+/// How long it may take to arrive.
+pub const IMPORT_TOTAL: Duration = Duration::from_secs(3600);
+/// How much of it is looked at to tell what it is.
+pub const IMPORT_LOOK_BYTES: u64 = 1024 * 1024;
+/// Largest `manifest.json` and `session.json` in it.
+pub const IMPORT_META_BYTES: u64 = 4 * 1024 * 1024;
+/// Events in it.
+pub const IMPORT_EVENTS: u64 = 1_000_000;
+/// Bytes of all its events, or of a transcript.
+pub const IMPORT_EVENT_BYTES: u64 = 256 * 1024 * 1024;
+/// Longest line of events, or of a transcript.
+pub const IMPORT_LINE_BYTES: u64 = 32 * 1024 * 1024;
+/// Blobs in it.
+pub const IMPORT_BLOBS: u64 = 10_000;
 /// Verified keys kept in memory.
 pub const CACHED_KEYS: usize = 64;
 /// How long a verified key is trusted without asking the database again.

@@ -34,6 +34,7 @@ pub fn document() -> String {
     let mut document = Frame::openapi();
     document.merge(keyed);
     document.merge(open);
+    document.merge(crate::llm::doc::Doc::openapi());
     document
         .to_pretty_json()
         .map_or_else(|_| "{}".into(), |text| text + "\n")
@@ -88,7 +89,7 @@ object! {
         skills: Vec<Value>,
         multiagent: Option<Value>,
         execution_identity: Value,
-        /// Ours: `claude-code`; absent for the native loop.
+        /// Ours: `claude-code`, `codex` or `acp:NAME`; absent for the native loop.
         harness: Option<String>,
         metadata: std::collections::HashMap<String, String>,
         created_at: chrono::DateTime<chrono::Utc>,
@@ -104,7 +105,7 @@ object! {
         tools: Option<Vec<Value>>,
         mcp_servers: Option<Vec<Value>>,
         metadata: Option<std::collections::HashMap<String, String>>,
-        /// Ours: `native` (default) or `claude-code`.
+        /// Ours: `native` (default), `claude-code`, `codex` or `acp:NAME`.
         harness: Option<String>,
     }
     AgentUpdate {
@@ -178,16 +179,24 @@ object! {
         metadata: Option<std::collections::HashMap<String, String>>,
         /// `user.message` events; with any, the session starts at once.
         initial_events: Option<Vec<Value>>,
+        /// `{"type": "limit", "max_list_cost": {"amount": "2500", "currency": "USD"}}`, in cents.
+        budget: Option<Value>,
     }
     SessionUpdate {
         title: Option<String>,
         metadata: Option<std::collections::HashMap<String, Option<String>>>,
-        /// `tools` and `mcp_servers`, whole, while the session is idle.
+        /// `tools` and `mcp_servers`, whole, while the session is idle. Ours: `model`, `harness` and `system` too.
         agent: Option<Value>,
+        /// Null removes it.
+        budget: Option<Value>,
     }
     SessionFork {
         /// How many events to copy; all of them when absent.
         at_seq: Option<u64>,
+        /// Instead of `at_seq`: the last event to copy.
+        at_event: Option<String>,
+        /// Another agent as in a creation, or `model`, `harness`, `system`, `tools`, `mcp_servers` to change.
+        agent: Option<Value>,
         title: Option<String>,
     }
     SessionPage { data: Vec<Session>, next_page: Option<String>, prev_page: Option<String>, }
@@ -211,6 +220,109 @@ object! {
         payload: Value,
     }
     LogPage { data: Vec<Envelope>, next_after: Option<u64>, }
+    /// How much of models may be used. Ours.
+    Budget {
+        id: String,
+        r#type: String,
+        /// `{"type": "workspace"}`, `{"type": "key", "id"}` or `{"type": "session", "id"}`.
+        scope: Value,
+        /// `requests`, `tokens` or `money`.
+        metric: String,
+        /// What the amounts count: `requests`, `tokens` or `microusd`, millionths of a US dollar.
+        unit: String,
+        /// `total`, or `day`: it begins anew at midnight UTC.
+        period: String,
+        limit: u64,
+        used: u64,
+        /// Set aside for requests under way.
+        reserved: u64,
+        remaining: u64,
+        /// From this share of the limit on a session that uses it is warned, once a period (`budget.warning`).
+        warn_percent: Option<u8>,
+        resets_at: Option<chrono::DateTime<chrono::Utc>>,
+        created_at: chrono::DateTime<chrono::Utc>,
+    }
+    BudgetCreate {
+        /// As shown, or just `workspace` (the default) or an id.
+        scope: Option<Value>,
+        metric: String,
+        /// `total` (the default) or `day`.
+        period: Option<String>,
+        /// Units, or for money `{"amount": "2500", "currency": "USD"}` in cents.
+        limit: Value,
+        warn_percent: Option<u8>,
+    }
+    BudgetUpdate {
+        /// Sessions that rest for this budget try again.
+        limit: Option<Value>,
+        /// Null: no warning.
+        warn_percent: Option<u8>,
+    }
+    BudgetPage { data: Vec<Budget>, next_page: Option<String>, }
+    /// A virtual key of the model gateway. Ours.
+    GatewayKey {
+        id: String,
+        r#type: String,
+        /// `workspace`, `session`, `executor`, or `turn` for a harness of this server's.
+        kind: String,
+        name: String,
+        session_id: Option<String>,
+        agent_id: Option<String>,
+        /// Only these; all of them when null.
+        models: Option<Vec<String>>,
+        providers: Option<Vec<String>>,
+        expires_at: Option<chrono::DateTime<chrono::Utc>>,
+        revoked_at: Option<chrono::DateTime<chrono::Utc>>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        /// Only in the answer that made it.
+        secret: Option<String>,
+    }
+    GatewayKeyCreate {
+        name: Option<String>,
+        /// `workspace` (the default), `session` or `executor`.
+        kind: Option<String>,
+        session_id: Option<String>,
+        agent_id: Option<String>,
+        models: Option<Vec<String>>,
+        providers: Option<Vec<String>>,
+        expires_in_seconds: Option<u64>,
+    }
+    GatewayKeyPage { data: Vec<GatewayKey>, next_page: Option<String>, }
+    /// What requests of one group came to. Ours.
+    UsageSum {
+        r#type: String,
+        /// A day, a model, a session's or an agent's id; null where requests had none.
+        group: Option<String>,
+        requests: u64,
+        errors: u64,
+        input_tokens: u64,
+        output_tokens: u64,
+        cache_creation_input_tokens: u64,
+        cache_read_input_tokens: u64,
+        cost_microusd: u64,
+    }
+    UsagePage { data: Vec<UsageSum>, next_page: Option<String>, }
+    /// One request to a model. Ours.
+    Trace {
+        id: String,
+        r#type: String,
+        created_at: chrono::DateTime<chrono::Utc>,
+        session_id: Option<String>,
+        agent_id: Option<String>,
+        key_id: Option<String>,
+        provider: String,
+        model: String,
+        wire: String,
+        /// 0 when there was no answer.
+        status: u16,
+        error: Option<String>,
+        usage: Value,
+        cost_microusd: u64,
+        ttft_ms: Option<u64>,
+        duration_ms: u64,
+        streamed: bool,
+    }
+    TracePage { data: Vec<Trace>, next_page: Option<String>, }
     Deleted { id: String, r#type: String, }
     Health { status: String, default_model: Option<String>, }
 }
@@ -264,10 +376,44 @@ params! {
         /// `extensions`: this server's own events and fields too.
         include: String,
     }
+    UsageParams {
+        /// `day` (the default), `model`, `session` or `agent`.
+        group_by: String,
+        /// From the UTC day of this time on.
+        from: String,
+        /// Up to this time; a day it lies within counts whole.
+        to: String,
+        /// Most groups.
+        limit: u32,
+    }
+    TraceParams {
+        session_id: String,
+        key_id: String,
+        model: String,
+        from: String,
+        to: String,
+    }
     LogParams {
         /// Events after this number.
         after: u64,
         limit: u32,
+    }
+    ExportParams {
+        /// `false` leaves the workspace folder out.
+        workspace: bool,
+    }
+    ImportParams {
+        /// `claude-code` or `codex`, when the file does not say itself whose transcript it is.
+        from: String,
+        /// The agent that goes on; an exported session brings its own.
+        agent_id: String,
+        /// Where it goes on; for an exported session one like its own is found.
+        environment_id: String,
+        /// Go on with this model.
+        model: String,
+        /// Go on with this harness.
+        harness: String,
+        title: String,
     }
     FeedParams {
         /// Resume behind this id of the stream; wins over `Last-Event-ID`.

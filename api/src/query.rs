@@ -123,7 +123,11 @@ impl Query {
         })
     }
 
-    fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    /// A time.
+    ///
+    /// # Errors
+    /// 400 naming it.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.one(name) else { return Ok(None) };
         time(text).map(Some).ok_or_else(|| {
             ApiError::field(

@@ -8,7 +8,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::App;
-use crate::endpoints::{agents, environments, events, feed, health, metrics, openapi, sessions};
+use crate::endpoints::{
+    agents, budgets, environments, events, feed, gateway_keys, health, metrics, openapi, sessions, usage,
+};
+use crate::llm::Llm;
 use crate::{auth, host, respond, telemetry};
 
 /// Routes that need a key.
@@ -36,12 +39,30 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         ))
         .routes(routes!(sessions::archive_session))
         .routes(routes!(sessions::fork_session))
+        .routes(routes!(sessions::export_session))
+        .routes(routes!(sessions::import_session))
         .routes(routes!(sessions::read_log))
         .routes(routes!(sessions::read_blob))
         .routes(routes!(sessions::retry_session))
         .routes(routes!(events::send_events, events::list_events))
         .routes(routes!(events::stream_events))
         .routes(routes!(feed::follow_sessions))
+        .routes(routes!(budgets::create_budget, budgets::list_budgets))
+        .routes(routes!(
+            budgets::retrieve_budget,
+            budgets::update_budget,
+            budgets::delete_budget
+        ))
+        .routes(routes!(
+            gateway_keys::create_gateway_key,
+            gateway_keys::list_gateway_keys
+        ))
+        .routes(routes!(
+            gateway_keys::retrieve_gateway_key,
+            gateway_keys::revoke_gateway_key
+        ))
+        .routes(routes!(usage::usage))
+        .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))
 }
 
@@ -57,6 +78,7 @@ pub(crate) fn open() -> OpenApiRouter<App> {
 pub(crate) fn router(app: App) -> Router {
     let (keyed, _) = keyed().split_for_parts();
     let (open, _) = open().split_for_parts();
+    let llm = llm(&app);
     keyed
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
         .merge(open)
@@ -66,4 +88,16 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), host::check))
         .layer(from_fn_with_state(Arc::clone(&app), respond::finish))
         .with_state(app)
+        .merge(llm)
+}
+
+/// The model gateway: apart from everything else, because nothing around it may touch its bytes.
+fn llm(app: &App) -> Router {
+    let Some(gateway) = &app.config.gateway else {
+        return Router::new();
+    };
+    let (accounts, config) = (app.ports.accounts.clone(), &app.config);
+    Llm::new(gateway.clone(), Some(accounts), config.hosts.clone(), config.limits)
+        .router()
+        .route_layer(from_fn(telemetry::measure))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log,
-    NewSession, Projection, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionPatch,
+    NewSession, Past, Projection, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionPatch,
     SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
@@ -101,6 +101,18 @@ impl<L: Sessions> Sessions for Hinted<L> {
         Ok(appended)
     }
 
+    async fn import(&self, new: NewSession, past: Vec<Past>) -> Result<Appended, AppendError> {
+        let key = new.key;
+        let appended = self.store.import(new, past).await?;
+        let key = SessionKey {
+            session: appended.session,
+            ..key
+        };
+        self.bus.hint(key, appended.last_seq);
+        self.bus.changed(key.workspace);
+        Ok(appended)
+    }
+
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
         self.store.get(key).await
     }
@@ -149,14 +161,5 @@ impl<L: Leases> Leases for Hinted<L> {
 
     async fn ready(&self) -> Result<ReadyCount, StoreError> {
         self.store.ready().await
-    }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        let lifted = self.store.retry(key).await?;
-        if lifted {
-            self.bus.wake();
-            self.bus.changed(key.workspace);
-        }
-        Ok(lifted)
     }
 }

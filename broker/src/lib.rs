@@ -3,10 +3,11 @@
 //! * [`log::sqlite`] is the embedded default, [`log::memory`] the same rules without a disk (simulation and tests).
 //! * [`bus::local`] carries hints and previews within one process, [`bus::silent`] loses everything.
 //! * [`blobs::files`] and [`blobs::memory`] keep bytes too large for an event.
+//! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
-//! **Architecture invariant:** the only crate that writes sessions and events. It never looks into a payload beyond the
-//! envelope's `processed_at`, makes no decision about turns, and knows no HTTP.
+//! **Architecture invariant:** the only crate that writes sessions and events. It never changes a byte of a payload and looks
+//! into none but for the envelope and for what a tool use awaits, makes no decision about turns, and knows no HTTP.
 
 pub mod blobs;
 pub mod bus;
@@ -14,5 +15,6 @@ pub mod clock;
 mod hinted;
 pub mod limits;
 pub mod log;
+pub mod meter;
 
 pub use hinted::Hinted;

@@ -20,8 +20,10 @@ pub const ACCOUNT_CONNECTIONS: u32 = 2;
 pub const STATEMENTS: usize = 256;
 /// Payload bytes one `read` returns at most, unless a single event is larger.
 pub const READ_BYTES: usize = 8 * 1024 * 1024;
-/// Events of one INSERT (SQLite binds at most 32,766 values per statement).
-pub const EVENTS_PER_INSERT: usize = 256;
+/// Rows of one INSERT (SQLite binds at most 32,766 values per statement).
+pub const ROWS_PER_INSERT: usize = 256;
+/// Events that one statement of a listing or a search looks through.
+pub const SCAN_EVENTS: u64 = 500;
 /// Highest seq of a session: half of an event's position.
 pub const LAST_SEQ: u64 = u32::MAX as u64;
 /// How long an idempotency key is remembered, in milliseconds (I19 promises a day).
@@ -109,3 +111,24 @@ pub const CLAIMERS: u32 = 2;
 pub const HEARTBEATS: u32 = 2;
 /// Rows a writer remembers, so that an append need not read them.
 pub const KNOWN_SESSIONS: usize = 4096;
+
+/// How long it is believed which scopes have budgets, in milliseconds, unless they change in this process.
+pub const COVER_MILLIS: u64 = 1000;
+/// Scopes with budgets that are known per workspace; with more, every request asks the store.
+pub(crate) const COVER_SCOPES: u32 = 1024;
+/// Workspaces of which that is known.
+pub(crate) const COVER_WORKSPACES: usize = 1024;
+/// Traces that wait to be written; more are dropped.
+pub(crate) const TRACE_QUEUE: usize = 4096;
+/// Traces written in one commit.
+pub(crate) const TRACE_BATCH: usize = 256;
+/// How often writing a batch of traces is tried, and the pause in between.
+pub(crate) const TRACE_ATTEMPTS: u32 = 30;
+/// See [`TRACE_ATTEMPTS`].
+pub(crate) const TRACE_PAUSE: Duration = Duration::from_secs(1);
+/// How often old traces are forgotten.
+pub(crate) const TRACE_PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// Rows a sweep of the meter takes in one commit.
+pub(crate) const METER_SWEEP: u32 = 500;
+/// Connections of the meter to Postgres.
+pub(crate) const METER_CONNECTIONS: u32 = 4;

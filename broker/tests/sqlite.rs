@@ -17,7 +17,7 @@ use perennial_engine::ports::{
     AppendError, Log as _, ReadFrom, Ready, SessionFilter, SessionKey, Sessions as _, StoreError,
 };
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 
 /// A store on a directory, and a rig over it.
 async fn store(dir: &Path) -> (Arc<Sqlite>, Rig) {
@@ -272,11 +272,11 @@ async fn a_damaged_event_is_told_and_never_skipped() {
     }
     damage(
         dir.path(),
-        "DROP TRIGGER events_never_change; UPDATE events SET kind = CAST(x'ff' AS TEXT) WHERE seq = 2",
+        "DROP TRIGGER commits_never_change; UPDATE commits SET events = x'ff' WHERE position & 4294967295 = 2",
     )
     .await;
     let read = |after, limit| sqlite.read(key, ReadFrom { after, limit });
-    told(read(0, 10).await, "events", &format!("{}/2", key.session));
+    told(read(0, 10).await, "commits", &format!("{}/2", key.session));
     assert_eq!(read(2, 10).await.unwrap().len(), 1);
     rig.say(key, "the log goes on").await;
     sqlite.shutdown().await;
@@ -303,14 +303,14 @@ async fn stored_events_cannot_be_changed_or_removed_alone() {
     let key = rig.session().await;
     rig.say(key, "hi").await;
     let mut hand = meddler(dir.path()).await;
-    for sql in ["UPDATE events SET payload = '{}'", "DELETE FROM events"] {
+    for sql in ["UPDATE commits SET events = x''", "DELETE FROM commits"] {
         let error = hand.execute(sql).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{error}");
     }
     let mut delete = client(key, vec![], Ready::Keep);
     delete.projection.patch.delete = true;
     rig.append(delete).await.unwrap();
-    hand.execute("DELETE FROM events").await.unwrap();
+    hand.execute("DELETE FROM commits").await.unwrap();
     sqlite.shutdown().await;
 }
 
@@ -470,4 +470,68 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     );
     assert!(again.event(key, event_id()).await.unwrap().is_none());
     again.shutdown().await;
+}
+
+/// Logs that were stored a row per event are read as they were, and go on.
+#[tokio::test]
+async fn old_rows_are_carried_over() {
+    static ALL: sqlx::migrate::Migrator = sqlx::migrate!("../schema/migrations/sqlite");
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteConnectOptions::new().filename(dir.path().join("perennial.db"));
+    let mut old = options.create_if_missing(true).connect().await.unwrap();
+    let before = ALL.iter().filter(|migration| migration.version < 5).cloned().collect();
+    sqlx::migrate::Migrator::with_migrations(before)
+        .run(&mut old)
+        .await
+        .unwrap();
+    let key = SessionKey {
+        workspace: perennial_schema::WorkspaceId::from_uuid(uuid::Uuid::from_u128(1)),
+        session: perennial_schema::SessionId::from_uuid(uuid::Uuid::from_u128(2)),
+    };
+    old.execute(
+        "INSERT INTO sessions (number, workspace_id, id, head, epoch, status, turn, attempts, quarantined, input_tokens,
+            output_tokens, cache_creation_input_tokens, cache_read_input_tokens, agent_id, agent_version, created_at, updated_at)
+         VALUES (1, x'00000000000000000000000000000001', x'00000000000000000000000000000002', 2, 0, 'idle', 3, 0, 0, 0, 0, 0, 0,
+            x'00000000000000000000000000000003', 1, 0, 0);
+         INSERT INTO events (position, session, workspace_id, seq, id, kind, turn, actor, thread_id, created_at, payload, private)
+         VALUES (1 << 32 | 1, 1, x'00000000000000000000000000000001', 1, x'0000000000000000000000000000000a', 'user.message', 0,
+                CAST(x'770068c3b0' AS TEXT), NULL, 7, CAST(x'7b2261223a22c3a900227d' AS TEXT), NULL),
+            (1 << 32 | 2, 1, x'00000000000000000000000000000001', 2, x'0000000000000000000000000000000b', 'agent.message', 3,
+                NULL, 'thread', 8, '{\"b\":2}', '{\"native_id\":\"x\"}');
+         INSERT INTO appends (session, append_id, workspace_id, first_seq, last_seq, turn, at) VALUES (1,
+            x'0000000000000000000000000000000c', x'00000000000000000000000000000001', 1, 2, 3, 8);",
+    )
+    .await
+    .unwrap();
+    old.close().await.unwrap();
+    let (sqlite, rig) = store(dir.path()).await;
+    let log = sqlite.read(key, ReadFrom { after: 0, limit: 10 }).await.unwrap();
+    assert_eq!(log.iter().map(|record| record.seq).collect::<Vec<_>>(), [1, 2]);
+    let (one, two) = (&log[0], &log[1]);
+    assert_eq!(
+        (one.payload.as_str(), one.actor.as_deref()),
+        ("{\"a\":\"é\0\"}", Some("w\0hð"))
+    );
+    assert_eq!(
+        (one.kind.as_str(), one.turn, one.created_at.micros()),
+        ("user.message", 0, 7)
+    );
+    assert_eq!(
+        (two.payload.as_str(), two.private.as_deref()),
+        ("{\"b\":2}", Some("{\"native_id\":\"x\"}"))
+    );
+    assert_eq!(
+        (two.thread_id.as_deref(), two.turn, two.created_at.micros()),
+        (Some("thread"), 3, 8)
+    );
+    let mut again = client(key, vec![rig.message("again")], Ready::Keep);
+    again.append_id = perennial_schema::AppendId::from_uuid(uuid::Uuid::from_u128(12));
+    let again = sqlite.append(again).await.unwrap();
+    assert_eq!((again.replayed, again.first_seq, again.last_seq), (true, 1, 2));
+    let next = sqlite
+        .append(client(key, vec![rig.message("next")], Ready::Keep))
+        .await
+        .unwrap();
+    assert_eq!(next.first_seq, 3);
+    sqlite.shutdown().await;
 }

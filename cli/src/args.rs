@@ -8,10 +8,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Flags;
 use crate::exit;
 use crate::servers::executor::ExecutorArgs;
+use crate::servers::rehearsal::RehearsalArgs;
 use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
-use crate::verbs::{agent, approve, attach, completions, deny, doctor, env, migrate, prove, run, send, session};
+use crate::verbs::{
+    agent, approve, attach, budget, completions, deny, doctor, env, key, migrate, prove, run, send, session, usage,
+};
 
 /// Durable agent sessions: a session survives the process that runs it.
 #[derive(Debug, Parser)]
@@ -58,6 +61,9 @@ pub struct WorkArgs {
     /// How many sessions are worked on at a time [default: 64] [env: PERENNIAL_SLOTS]
     #[arg(long, value_name = "N")]
     pub slots: Option<NonZeroU32>,
+    /// Ask another process's model gateway, so that this one needs no provider's key [env: PERENNIAL_GATEWAY_URL]
+    #[arg(long, value_name = "URL")]
+    pub gateway_url: Option<String>,
     /// Lease time to live
     #[arg(long, value_name = "MS", hide = true)]
     pub lease_ttl_ms: Option<NonZeroU64>,
@@ -100,6 +106,7 @@ impl WorkArgs {
     fn set(&self, flags: &mut Flags) {
         flags.allow_local = self.allow_local;
         flags.slots = self.slots.map(Into::into);
+        flags.gateway_url.clone_from(&self.gateway_url);
         flags.lease_ttl_ms = self.lease_ttl_ms.map(Into::into);
         flags.renew_ms = self.renew_ms.map(Into::into);
         flags.sweep_ms = self.sweep_ms.map(Into::into);
@@ -139,9 +146,17 @@ pub enum Verb {
     /// Environments: where the tools of a session run
     #[command(subcommand)]
     Env(env::EnvVerb),
+    Usage(usage::UsageArgs),
+    /// Budgets: how much of models may be used
+    #[command(subcommand)]
+    Budget(budget::BudgetVerb),
+    /// Virtual keys of the model gateway
+    #[command(subcommand)]
+    Key(key::KeyVerb),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Prove(prove::ProveArgs),
+    Rehearsal(RehearsalArgs),
     Completions(completions::CompletionsArgs),
     /// Print the version
     Version,

@@ -53,7 +53,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     let runtime = builder.enable_all().build()?;
     let json = cli.global.json;
     let exit = runtime.block_on(async {
-        match servers::run(cli.verb, &settings).await {
+        match servers::run(cli.verb, &settings, json).await {
             Ok(exit) => exit,
             Err(verb) => Ok(verbs::run(&verbs::Context::new(settings, json), verb).await?),
         }

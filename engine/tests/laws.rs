@@ -149,3 +149,129 @@ fn an_interrupt_ends_the_turn_that_has_not_begun() {
     life.settle();
     assert!(life.log.iter().any(|event| event.body.kind() == "agent.message"));
 }
+
+/// Compaction loses nobody's words unseen: an input is in the conversation until a model was asked with it in it, and every
+/// log that was compacted goes on.
+#[test]
+fn a_long_life_is_compacted_and_goes_on() {
+    let mut life = lived::Life::new();
+    for round in 0..200u32 {
+        life.live(&[0]);
+        if matches!(life.state.next_within(500), Step::Compact { .. }) {
+            assert!(life.compact(|_| {}));
+        }
+        assert!(matches!(life.state.next_within(500), Step::Think), "round {round}");
+        life.think(600);
+        assert!(life.state.render().len() < 40, "round {round} still has everything");
+    }
+    life.settle();
+    let count = |kind: &str| life.log.iter().filter(|event| event.body.kind() == kind).count();
+    let compacted = count("context.compacted");
+    assert!((10..80).contains(&compacted), "{compacted} compactions");
+    assert_eq!(compacted, count("agent.thread_context_compacted"));
+    check_every_prefix(&life.log).expect("every prefix renders");
+}
+
+/// What is queued while a summary is made waits for the request behind it, whatever its own seq.
+#[test]
+fn a_summary_never_covers_an_input_that_no_request_has_named() {
+    let mut life = lived::Life::new();
+    for _ in 0..12 {
+        life.live(&[0]);
+        life.think(600);
+    }
+    assert!(life.compact(|life| life.live(&[0])), "there was nothing to compact");
+    assert!(life.state.has_queued_input() && matches!(life.state.next(), Step::Think));
+    life.think(1);
+    let inputs = |messages: &[Message]| {
+        let parts = messages.iter().flat_map(|message| &message.parts);
+        parts.filter(|part| matches!(part, MessagePart::Content(_))).count()
+    };
+    let shown = life.state.render();
+    assert!(
+        matches!(&shown[0].parts[0], MessagePart::Text(text) if text.contains("so far")),
+        "{shown:#?}"
+    );
+    assert!((2..12).contains(&inputs(&shown)), "{shown:#?}");
+    assert_eq!(life.state.context_tokens(), 1);
+}
+
+/// A summary answers nobody: whoever waited for the model still does, also after a crash in mid-summary.
+#[test]
+fn a_compaction_owes_the_reply_it_interrupted() {
+    for crash in [false, true] {
+        let mut life = lived::Life::new();
+        for _ in 0..40 {
+            life.live(&[0]);
+            life.think(600);
+        }
+        life.live(&[0]);
+        if crash {
+            life.begin_compaction();
+            assert!(matches!(life.state.next(), Step::CloseRequest(_)));
+            life.abandon();
+        }
+        assert!(matches!(life.state.next_within(500), Step::Compact { .. }));
+        assert!(life.compact(|_| {}));
+        assert!(
+            matches!(life.state.next_within(500), Step::Think),
+            "{:?}",
+            life.state.next()
+        );
+    }
+}
+
+/// An interrupt of a summary ends the turn of those who wait for it, also when it comes between two attempts.
+#[test]
+fn an_interrupted_compaction_ends_the_turn_that_waits_for_it() {
+    for between in [false, true] {
+        let mut life = lived::Life::new();
+        for _ in 0..12 {
+            life.live(&[0]);
+            life.think(600);
+        }
+        life.live(&[0]);
+        assert!(life.begin_compaction().is_some());
+        if between {
+            life.abandon();
+            life.live(&[1]);
+        } else {
+            life.live(&[1]);
+            life.abandon();
+        }
+        let before = life.log.len();
+        life.settle();
+        let kinds: Vec<&str> = life.log[before..].iter().map(|event| event.body.kind()).collect();
+        assert_eq!(kinds, ["input.processed", "session.status_idle"]);
+        assert!(!life.state.has_queued_input());
+    }
+}
+
+/// Another harness or provider is noted once, before its first request, with what it cannot be shown.
+#[test]
+fn a_change_of_brains_is_noted_once() {
+    let mut life = lived::Life::new();
+    life.live(&[0]);
+    life.think_as(("native/anthropic", "anthropic"), 1);
+    for _ in 0..2 {
+        life.live(&[0]);
+        life.think_as(("codex/openai", "openai"), 1);
+    }
+    life.live(&[0]);
+    life.think_as(("native/anthropic", "anthropic"), 1);
+    let noted: Vec<String> = life
+        .log
+        .iter()
+        .filter_map(|event| match &event.body {
+            perennial_schema::event::Body::HarnessChanged(changed) => {
+                Some(format!("{} {} {}", changed.from, changed.to, changed.dropped))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        noted,
+        ["native/anthropic codex/openai 1", "codex/openai native/anthropic 0"]
+    );
+    assert_eq!(life.state.brain(), Some("native/anthropic"));
+}

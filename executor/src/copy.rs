@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions};
@@ -27,8 +27,15 @@ pub(crate) fn clean(workspaces: &Workspaces) {
     }
 }
 
+/// Where a folder is put together before it appears under its name.
+pub(crate) fn unfinished(workspaces: &Workspaces, to: SessionId) -> PathBuf {
+    workspaces
+        .root
+        .join(format!("{UNFINISHED}{to}-{:016x}", rand::random::<u64>()))
+}
+
 /// Removes an unfinished copy, also folders in it that are closed to their owner. No symlink is followed.
-fn discard(path: &Path) {
+pub(crate) fn discard(path: &Path) {
     open_up(path);
     if let Err(error) = std::fs::remove_dir_all(path) {
         tracing::warn!(%error, "an unfinished workspace copy stays");
@@ -54,9 +61,7 @@ pub(crate) fn copy(workspaces: &Workspaces, limits: &Limits, from: SessionId, to
     if !source.is_dir() {
         return Ok(());
     }
-    let unfinished = workspaces
-        .root
-        .join(format!("{UNFINISHED}{to}-{:016x}", rand::random::<u64>()));
+    let unfinished = unfinished(workspaces, to);
     let copied = fill(&source, &unfinished, limits).and_then(|()| appear(&unfinished, &target));
     copied.map_err(|error| {
         discard(&unfinished);
@@ -76,7 +81,7 @@ fn fill(source: &Path, target: &Path, limits: &Limits) -> io::Result<()> {
     copy.folder(&source, &target, 0)
 }
 
-fn appear(unfinished: &Path, target: &Path) -> io::Result<()> {
+pub(crate) fn appear(unfinished: &Path, target: &Path) -> io::Result<()> {
     Ok(renameat2(
         AT_FDCWD,
         unfinished,
@@ -135,6 +140,6 @@ impl Copy<'_> {
     }
 }
 
-fn too_much(what: String) -> io::Error {
+pub(crate) fn too_much(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, what)
 }

@@ -13,6 +13,7 @@ mod copy;
 mod journal;
 pub mod limits;
 mod outputs;
+mod pack;
 mod process;
 pub mod sandbox;
 mod serve;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::Journal;
 pub use crate::limits::Limits;
 use crate::outputs::Outputs;
+use crate::pack::Packs;
 use crate::process::{JOURNAL_MARKER, Spawner, StillAlive};
 use crate::serve::{House, Store};
 use crate::shells::Shells;
@@ -229,9 +231,11 @@ fn open_store(data_dir: &std::path::Path) -> Result<Store, OpenError> {
     let workspaces = Workspaces::open(data_dir).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);
     let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
+    let packs = Packs::open(data_dir).map_err(OpenError::Journal)?;
     Ok(Store {
         journal,
         workspaces,
         outputs,
+        packs,
     })
 }

@@ -35,6 +35,14 @@ pub(crate) const MAILBOX: usize = 256;
 pub(crate) const LINK_FRAMES: usize = 1024;
 /// A session without calls and shell leaves memory after this long.
 pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(5 * 60);
+/// Packs that may lie beside the journal at once.
+pub(crate) const PACKS: usize = 16;
+/// How long a pack nobody touches stays.
+pub(crate) const PACK_AGE: Duration = Duration::from_secs(60 * 60);
+/// What an entry of a pack may take beside its content: header, padding, long names.
+pub(crate) const PACK_ENTRY_BYTES: u64 = 4096;
+/// Longest path in a pack, in bytes.
+pub(crate) const PACK_PATH_BYTES: u64 = 4096;
 /// Workspace copies at once.
 pub(crate) const COPIES: usize = 2;
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use perennial_schema::frame::{FromExecutor, Hello, Refusal, ToExecutor};
-use perennial_schema::{EventId, SessionId};
+use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
+use perennial_schema::{EventId, PackId, SessionId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::journal::Journal;
 use crate::limits::{COPIES, LINK_FRAMES, MAILBOX};
 use crate::outputs::Outputs;
+use crate::pack::Packs;
 use crate::process::{JOURNAL_MARKER, Spawner};
 use crate::sandbox::{Env, Sandbox};
 use crate::session::{Request, Session};
@@ -30,6 +31,7 @@ pub(crate) struct Store {
     pub(crate) journal: Journal,
     pub(crate) workspaces: Workspaces,
     pub(crate) outputs: Outputs,
+    pub(crate) packs: Packs,
 }
 
 /// What all sessions and links share.
@@ -39,6 +41,7 @@ pub(crate) struct House {
     pub(crate) journal: Journal,
     pub(crate) workspaces: Workspaces,
     pub(crate) outputs: Outputs,
+    packs: Packs,
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) uncontained_reason: Option<String>,
     pub(crate) spawner: Spawner,
@@ -69,6 +72,7 @@ impl House {
             journal: store.journal,
             workspaces: store.workspaces,
             outputs: store.outputs,
+            packs: store.packs,
             sandbox,
             uncontained_reason,
             spawner,
@@ -246,6 +250,7 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
             house.tasks.spawn_blocking(move || outputs.remove(session, call_id));
             return;
         }
+        ToExecutor::Pack { pack, ask } => return packed(house, link, pack, ask),
         ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
     };
     if house.post(session, request).is_err() {
@@ -268,6 +273,29 @@ fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionI
             }
         };
         link.send(FromExecutor::WorkspaceCopied { to, error }).await;
+    });
+}
+
+/// No business of the session's either: a folder is packed as it is at the moment.
+fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
+    let (house, link) = (Arc::clone(house), link.clone());
+    house.tasks.clone().spawn(async move {
+        let _permit = match ask {
+            PackAsk::Make { .. } | PackAsk::Unpack { .. } => house.copies.acquire().await.ok(),
+            PackAsk::Read { .. } | PackAsk::Write { .. } | PackAsk::Drop => None,
+        };
+        let (packs, workspaces, limits) = (
+            house.packs.clone(),
+            house.workspaces.clone(),
+            house.config.limits.clone(),
+        );
+        let work = move || packs.answer(pack, ask, &workspaces, &limits);
+        let done = tokio::task::spawn_blocking(work).await;
+        let answer = done.unwrap_or_else(|error| PackAnswer::Failed {
+            message: error.to_string(),
+        });
+        let at = house.journal.executor_id;
+        link.send(FromExecutor::Pack { pack, at, answer }).await;
     });
 }
 

@@ -42,6 +42,14 @@ impl Workspaces {
         }
     }
 
+    /// The folder a session's calls work in, if there is one by now.
+    pub(crate) fn existing(&self, session: SessionId, workspace: &Workspace) -> Result<Option<Folder>, String> {
+        match workspace {
+            Workspace::Session if !self.session_path(session).is_dir() => Ok(None),
+            Workspace::Session | Workspace::Dir { .. } => self.folder(session, workspace).map(Some),
+        }
+    }
+
     pub(crate) fn session_path(&self, session: SessionId) -> PathBuf {
         self.root.join(session.to_string())
     }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, Hello, ToExecutor};
+use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, ExecutorId, SessionId};
+use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -286,6 +286,15 @@ impl Router for Exchange {
 
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
         self.copy(from, to, at).await
+    }
+
+    async fn pack(
+        &self,
+        at: Option<ExecutorId>,
+        pack: PackId,
+        ask: PackAsk,
+    ) -> Result<(ExecutorId, PackAnswer), String> {
+        self.ask_pack(at, pack, ask).await
     }
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {

@@ -17,6 +17,7 @@ pub mod limits;
 mod link;
 pub mod mcp;
 mod output;
+mod pack;
 mod pending;
 mod policy;
 mod relay;

@@ -14,6 +14,8 @@ pub const ATTACH_WAIT: Duration = Duration::from_secs(5);
 pub const COPY_WAIT: Duration = Duration::from_secs(300);
 /// How long one piece of a long output may take.
 pub const PIECE_WAIT: Duration = Duration::from_secs(30);
+/// Answers about one pack that may wait for who asked.
+pub const PACK_ANSWERS: usize = 4;
 /// Longest tool name offered to a model.
 pub const TOOL_NAME_BYTES: usize = 64;
 /// Largest request a harness may send to its MCP endpoint, in bytes.
@@ -30,7 +32,7 @@ pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub const START_AGAIN: Duration = Duration::from_secs(3);
 /// How often a question over the bus is asked when nobody answers.
 pub const REMOTE_TRIES: u32 = 2;
-/// How long a copy may take before its answer is that it is under way; less than a question waits.
+/// How long a copy or a pack may take before its answer is that it is under way; less than a question waits.
 pub const RELAY_PATIENCE: Duration = Duration::from_secs(3);
-/// Questions answered at once, and copies remembered.
+/// Questions answered at once, and answers of copies and packs remembered.
 pub const RELAYED: usize = 256;

@@ -53,6 +53,11 @@ pub struct McpCall {
 pub trait McpCalls: Send + Sync + 'static {
     /// Waits for what came of the call.
     async fn call(&self, call: McpCall) -> Outcome;
+
+    /// An id for a call that came without the model's; none refuses it.
+    fn name(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A listening endpoint; dropping it stops it.
@@ -216,13 +221,14 @@ impl ServerHandler for Desk {
         if !self.tools.iter().any(|tool| tool.name == request.name) {
             return Err(ErrorData::invalid_params("no such tool", None));
         }
-        let Some(tool_use_id) = context.meta.get(TOOL_USE_ID).and_then(|id| id.as_str()) else {
+        let given = context.meta.get(TOOL_USE_ID).and_then(|id| id.as_str());
+        let Some(tool_use_id) = given.map(str::to_owned).or_else(|| self.calls.name()) else {
             return Err(ErrorData::invalid_params(format!("_meta lacks {TOOL_USE_ID}"), None));
         };
         let outcome = self.calls.call(McpCall {
             tool: request.name.into_owned(),
             arguments: Raw::of(&request.arguments.unwrap_or_default()),
-            tool_use_id: tool_use_id.to_owned(),
+            tool_use_id,
         });
         Ok(result(outcome.await).into())
     }

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use perennial_schema::frame::{CallState, FromExecutor, Refusal};
+use perennial_schema::frame::{CallState, FromExecutor, PackAnswer, Refusal};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, SessionId};
-use tokio::sync::oneshot;
+use perennial_schema::{EventId, PackId, SessionId};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::limits;
 
@@ -53,6 +53,7 @@ pub(crate) struct Pending {
     calls: HashMap<CallKey, Entry>,
     copies: HashMap<SessionId, oneshot::Sender<Option<String>>>,
     pieces: HashMap<(CallKey, u64), oneshot::Sender<Option<String>>>,
+    packs: HashMap<PackId, mpsc::Sender<PackAnswer>>,
     waiting: usize,
     closed: bool,
 }
@@ -121,6 +122,21 @@ impl Pending {
         Ok(heard)
     }
 
+    /// Hears what is answered about a pack. Who asks again takes the place of who asked before, and may hear an answer to the
+    /// earlier question first.
+    pub(crate) fn wait_pack(&mut self, pack: PackId) -> Result<mpsc::Receiver<PackAnswer>, NoPlace> {
+        if self.closed {
+            return Err(NoPlace::Gone);
+        }
+        self.packs.retain(|_, heard| !heard.is_closed());
+        if self.packs.len() >= limits::PENDING_PER_LINK {
+            return Err(NoPlace::Full);
+        }
+        let (told, heard) = mpsc::channel(limits::PACK_ANSWERS);
+        self.packs.insert(pack, told);
+        Ok(heard)
+    }
+
     /// Hands a frame to whoever waits for it; frames nobody waits for are dropped.
     pub(crate) fn deliver(&mut self, frame: FromExecutor) {
         match frame {
@@ -164,6 +180,11 @@ impl Pending {
                     let _ = done.send(piece);
                 }
             }
+            FromExecutor::Pack { pack, answer, .. } => {
+                if let Some(told) = self.packs.get(&pack) {
+                    let _ = told.try_send(answer);
+                }
+            }
             FromExecutor::Hello(_) | FromExecutor::Pong { .. } => {}
         }
     }
@@ -173,6 +194,7 @@ impl Pending {
         self.calls.clear();
         self.copies.clear();
         self.pieces.clear();
+        self.packs.clear();
         self.waiting = 0;
         self.closed = true;
     }

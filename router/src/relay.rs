@@ -1,22 +1,23 @@
 //! The other end of [`Remote`](crate::Remote): a process that reaches an executor answers what is asked of it over the bus.
 //!
-//! A copy may take longer than a question waits. Then the answer names a desk of this process alone, where the same question
-//! finds the same copy: of several workers on a host, only one does it, once.
+//! A copy or a pack may take longer than a question waits. Then the answer names a desk of this process alone, where the same
+//! question finds the same work: of several workers on a host, only one does it, once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use perennial_engine::ports::{Bus, Request, Router};
-use perennial_schema::frame::{FromExecutor, ToExecutor};
-use perennial_schema::{ExecutorId, SessionId};
+use perennial_schema::frame::{FromExecutor, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::{ExecutorId, PackId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits;
+use crate::pack::ANYBODY;
+use crate::{limits, pack};
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,12 +44,12 @@ pub async fn relay(
     desk: ExecutorId,
     stop: CancellationToken,
 ) {
-    let (mut asked, mut asked_again) = (bus.requests(at), bus.requests(desk));
+    let (mut asked, mut asked_again, mut anybody) = (bus.requests(at), bus.requests(desk), bus.requests(ANYBODY));
     let clerk = Arc::new(Clerk {
         router,
         at,
         desk,
-        copies: Mutex::default(),
+        works: Mutex::default(),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
     });
@@ -57,6 +58,7 @@ pub async fn relay(
             () = stop.cancelled() => break,
             request = asked.next() => request,
             request = asked_again.next() => request,
+            request = anybody.next() => request,
         };
         let Some(request) = request else { break };
         if clerk.tasks.len() >= limits::RELAYED {
@@ -70,20 +72,21 @@ pub async fn relay(
     clerk.tasks.wait().await;
 }
 
-type Copied = watch::Receiver<Option<Result<(), String>>>;
+type Work = watch::Receiver<Option<FromExecutor>>;
 
+/// By the question, as it was asked.
 #[derive(Default)]
-struct Copies {
-    known: HashMap<(SessionId, SessionId), Copied>,
-    order: VecDeque<(SessionId, SessionId)>,
+struct Works {
+    known: HashMap<Bytes, Work>,
+    order: VecDeque<Bytes>,
 }
 
 struct Clerk {
     router: Arc<dyn Router>,
     at: ExecutorId,
     desk: ExecutorId,
-    /// Copies under way and the last ones done: an answer that is lost is asked for again.
-    copies: Mutex<Copies>,
+    /// What is under way and was done last: an answer that is lost is asked for again.
+    works: Mutex<Works>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -99,7 +102,23 @@ impl Clerk {
 
     async fn answer(&self, Request { body, reply }: Request) {
         let answer = match serde_json::from_slice(&body) {
-            Ok(ToExecutor::CopyWorkspace { from, to }) => self.copy(from, to).await,
+            Ok(ToExecutor::CopyWorkspace { from, to }) => {
+                let (router, at) = (Arc::clone(&self.router), self.at);
+                let copying = async move {
+                    let error = router.copy_workspace(from, to, Some(at)).await.err();
+                    FromExecutor::WorkspaceCopied { to, error }
+                };
+                self.work(body, copying).await
+            }
+            Ok(ToExecutor::Pack { pack, ask }) => {
+                let long = pack::is_long(&ask);
+                let packing = asked(Arc::clone(&self.router), self.at, pack, ask);
+                if long {
+                    self.work(body, packing).await
+                } else {
+                    Answer::Frame(packing.await)
+                }
+            }
             Ok(ToExecutor::Forget { session }) => {
                 self.router.forget(session, Some(self.at)).await;
                 Answer::Done
@@ -116,41 +135,42 @@ impl Clerk {
         }
     }
 
-    async fn copy(&self, from: SessionId, to: SessionId) -> Answer {
-        let mut copied = self.copying(from, to);
-        let done = timeout(limits::RELAY_PATIENCE, copied.wait_for(Option::is_some)).await;
+    /// What came of a question, or where to ask again. Of work that was given up nothing is known.
+    async fn work(&self, question: Bytes, work: impl Future<Output = FromExecutor> + Send + 'static) -> Answer {
+        let mut work = self.working(question, work);
+        let done = timeout(limits::RELAY_PATIENCE, work.wait_for(Option::is_some)).await;
         match done {
+            Ok(Ok(done)) => done.clone().map_or(Answer::Refused, Answer::Frame),
+            Ok(Err(_)) => Answer::Refused,
             Err(_) => Answer::Working { at: self.desk },
-            Ok(Ok(done)) => Answer::Frame(FromExecutor::WorkspaceCopied {
-                to,
-                error: done.clone().and_then(Result::err),
-            }),
-            Ok(Err(_)) => Answer::Frame(FromExecutor::WorkspaceCopied {
-                to,
-                error: Some("the copy was given up".into()),
-            }),
         }
     }
 
-    /// The copy that is under way or done already, or a new one.
-    fn copying(&self, from: SessionId, to: SessionId) -> Copied {
-        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(copied) = copies.known.get(&(from, to)) {
-            return copied.clone();
+    /// What is under way or done already, or this.
+    fn working(&self, question: Bytes, work: impl Future<Output = FromExecutor> + Send + 'static) -> Work {
+        let mut works = self.works.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = works.known.get(&question) {
+            return known.clone();
         }
-        let (done, copied) = watch::channel(None);
-        let (router, at) = (Arc::clone(&self.router), self.at);
+        let (done, begun) = watch::channel(None);
         self.spawn(async move {
-            let result = router.copy_workspace(from, to, Some(at)).await;
-            done.send_replace(Some(result));
+            done.send_replace(Some(work.await));
         });
-        copies.known.insert((from, to), copied.clone());
-        copies.order.push_back((from, to));
-        if copies.order.len() > limits::RELAYED
-            && let Some(oldest) = copies.order.pop_front()
+        works.known.insert(question.clone(), begun.clone());
+        works.order.push_back(question);
+        if works.order.len() > limits::RELAYED
+            && let Some(oldest) = works.order.pop_front()
         {
-            copies.known.remove(&oldest);
+            works.known.remove(&oldest);
         }
-        copied
+        begun
     }
+}
+
+async fn asked(router: Arc<dyn Router>, at: ExecutorId, pack: PackId, ask: PackAsk) -> FromExecutor {
+    let answer = match router.pack(Some(at), pack, ask).await {
+        Ok((_, answer)) => answer,
+        Err(message) => PackAnswer::Failed { message },
+    };
+    FromExecutor::Pack { pack, at, answer }
 }

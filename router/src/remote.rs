@@ -8,15 +8,16 @@ use bytes::Bytes;
 use perennial_engine::ports::{Bus, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, ToExecutor};
+use perennial_schema::frame::{FromExecutor, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, ExecutorId, SessionId};
+use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
 use tokio::time::timeout;
 
 use crate::exchange::Settings;
+use crate::pack::ANYBODY;
 use crate::policy::Reach;
 use crate::relay::Answer;
-use crate::{catalogue, limits};
+use crate::{catalogue, limits, pack};
 
 /// Asks others.
 pub struct Remote {
@@ -102,6 +103,20 @@ impl Router for Remote {
         match at {
             Some(at) => self.copy(from, to, at).await,
             None => Ok(()),
+        }
+    }
+
+    async fn pack(
+        &self,
+        at: Option<ExecutorId>,
+        pack: PackId,
+        ask: PackAsk,
+    ) -> Result<(ExecutorId, PackAnswer), String> {
+        let question = ToExecutor::Pack { pack, ask: ask.clone() };
+        let answer = timeout(limits::COPY_WAIT, self.ask(at.unwrap_or(ANYBODY), &question)).await;
+        match answer.map_err(|_| "the executor took too long".to_owned())?? {
+            Answer::Frame(frame) => pack::answered(frame, &ask),
+            other => Err(format!("unexpected answer {other:?}")),
         }
     }
 

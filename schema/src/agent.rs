@@ -1,7 +1,11 @@
 //! Agent definitions (versioned) and the snapshot a session keeps.
 
+use std::fmt;
+use std::str::FromStr;
+
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Raw;
 use crate::tool::Policy;
@@ -23,25 +27,64 @@ pub struct ModelConfig {
     pub inference_geo: Option<Raw>,
 }
 
-/// Which brain runs the turns (our extension; default `native`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Which brain runs the turns (our extension; default `native`). On the wire `native`, `claude-code`, `codex` or
+/// `acp:NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Harness {
     /// Our own loop against a model API.
     #[default]
     Native,
     /// The real Claude Code.
     ClaudeCode,
+    /// The real Codex.
+    Codex,
+    /// An agent that speaks the Agent Client Protocol, by the name the server's configuration gives it.
+    Acp(String),
 }
 
-impl Harness {
-    /// The wire name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+impl fmt::Display for Harness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Native => "native",
-            Self::ClaudeCode => "claude-code",
+            Self::Native => f.write_str("native"),
+            Self::ClaudeCode => f.write_str("claude-code"),
+            Self::Codex => f.write_str("codex"),
+            Self::Acp(name) => write!(f, "acp:{name}"),
         }
+    }
+}
+
+/// Not the name of a harness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a harness is native, claude-code, codex or acp:NAME (NAME of 1 to 64 letters, digits, - and _)")]
+pub struct NotAHarness;
+
+impl FromStr for Harness {
+    type Err = NotAHarness;
+
+    fn from_str(text: &str) -> Result<Self, NotAHarness> {
+        match text {
+            "native" => Ok(Self::Native),
+            "claude-code" => Ok(Self::ClaudeCode),
+            "codex" => Ok(Self::Codex),
+            _ => {
+                let name = text.strip_prefix("acp:").ok_or(NotAHarness)?;
+                let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+                let is_name = (1..=64).contains(&name.len()) && name.bytes().all(fits);
+                is_name.then(|| Self::Acp(name.to_owned())).ok_or(NotAHarness)
+            }
+        }
+    }
+}
+
+impl Serialize for Harness {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Harness {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Raw;
 use crate::tool::{Effect, Outcome};
-use crate::{EventId, ExecutorId, JournalId, SessionId};
+use crate::{EventId, ExecutorId, JournalId, PackId, SessionId};
 
 /// Largest encoded frame, in bytes; a longer one closes the link.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -57,6 +57,13 @@ pub enum ToExecutor {
         session: SessionId,
         /// Which call.
         call_id: EventId,
+    },
+    /// About a packed workspace folder.
+    Pack {
+        /// Chosen by who asks; the same question about the same pack has one effect.
+        pack: PackId,
+        /// What about it.
+        ask: PackAsk,
     },
     /// Are you there?
     Ping {
@@ -163,10 +170,86 @@ pub enum FromExecutor {
         /// Base64 of at most 1 MiB; empty at the end, `None` when there is no such output.
         piece: Option<String>,
     },
+    /// Answer to `Pack`.
+    Pack {
+        /// Which.
+        pack: PackId,
+        /// Who answers.
+        at: ExecutorId,
+        /// What came of it.
+        answer: PackAnswer,
+    },
     /// Answer to `Ping`.
     Pong {
         /// The nonce of the ping.
         nonce: u64,
+    },
+}
+
+/// Bytes of a pack in one frame: encoded they fit every bus.
+pub const PACK_PIECE_BYTES: usize = 128 * 1024;
+
+/// What is asked about a pack: a workspace folder as one tar file, made or put together beside the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PackAsk {
+    /// Pack a folder as it is now.
+    Make {
+        /// Whose.
+        session: SessionId,
+        /// Which folder.
+        workspace: Workspace,
+    },
+    /// A piece of it.
+    Read {
+        /// From this byte on.
+        offset: u64,
+    },
+    /// Put a piece in its place: at the end, or where it is already.
+    Write {
+        /// Of its first byte.
+        offset: u64,
+        /// Base64 of at most [`PACK_PIECE_BYTES`].
+        piece: String,
+    },
+    /// Make a session's own folder of it, which must not exist yet.
+    Unpack {
+        /// Whose.
+        session: SessionId,
+    },
+    /// It is not needed any more.
+    Drop,
+}
+
+/// What came of a [`PackAsk`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PackAnswer {
+    /// Packed.
+    Made {
+        /// Its length; 0 when there is no folder.
+        bytes: u64,
+    },
+    /// To `Read`.
+    Piece {
+        /// As asked.
+        offset: u64,
+        /// Base64 of at most [`PACK_PIECE_BYTES`]; empty at the end.
+        piece: String,
+    },
+    /// To `Write`.
+    Written {
+        /// Its length now.
+        bytes: u64,
+    },
+    /// The folder is there.
+    Unpacked,
+    /// Gone.
+    Dropped,
+    /// It was not done.
+    Failed {
+        /// Why, for a person.
+        message: String,
     },
 }
 

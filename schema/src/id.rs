@@ -102,6 +102,8 @@ ids! {
     ExecutorId = "exec";
     /// One call journal; a new one is a new memory (DESIGN §8, settle).
     JournalId = "jrnl";
+    /// A packed workspace folder on its way into or out of an executor.
+    PackId = "pack";
     /// One append, chosen by the caller, so that an ambiguous commit can be looked up (I2).
     AppendId = "apnd";
     /// An API key.
@@ -112,6 +114,14 @@ ids! {
     MessageId = "msg";
     /// An outcome a client defined.
     OutcomeId = "outc";
+    /// A budget: how much of something may be used.
+    BudgetId = "bud";
+    /// A virtual key of the model gateway.
+    GatewayKeyId = "vkey";
+    /// One model request's place in its budgets, from before it leaves until it is counted.
+    ReservationId = "rsv";
+    /// One model request as it was traced.
+    TraceId = "trace";
 }
 
 #[cfg(test)]

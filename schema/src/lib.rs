@@ -5,6 +5,7 @@
 //! domain (DESIGN §4).
 
 pub mod agent;
+pub mod archive;
 pub mod content;
 pub mod environment;
 pub mod error;
@@ -18,6 +19,9 @@ pub mod session;
 pub mod text;
 pub mod time;
 pub mod tool;
+pub mod transcript;
+pub mod virtual_key;
 
 pub use id::*;
 pub use time::Timestamp;
+pub use virtual_key::{VirtualKey, VirtualKeyHash};

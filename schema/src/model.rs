@@ -17,6 +17,15 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What the whole conversation came to: all that was read, and what was written.
+    #[must_use]
+    pub const fn context(self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_creation_input_tokens)
+            .saturating_add(self.cache_read_input_tokens)
+            .saturating_add(self.output_tokens)
+    }
+
     /// Adds another request's tokens, saturating.
     pub const fn add(&mut self, other: Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);

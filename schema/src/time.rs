@@ -35,6 +35,13 @@ impl Timestamp {
         Self(self.0.checked_add_signed(delta).unwrap_or(DateTime::<Utc>::MAX_UTC))
     }
 
+    /// This moment minus `millis`, saturating.
+    #[must_use]
+    pub fn minus_millis(self, millis: u64) -> Self {
+        let micros = i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1000);
+        Self::from_micros(self.micros().saturating_sub(micros))
+    }
+
     /// The chrono value.
     #[must_use]
     pub const fn datetime(self) -> DateTime<Utc> {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
@@ -13,18 +14,27 @@ use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::{Builtin, Effect};
 use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
 use perennial_worker::harness::claude_code::{ClaudeCode, Settings};
-use perennial_worker::harness::{Harness, Think};
+use perennial_worker::harness::{Direct, Harness, Limits, Think};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::upstream::{Reply, Upstream};
 
-struct Now;
+/// Tells the time it is told.
+#[derive(Default)]
+pub(crate) struct Told(AtomicI64);
 
-impl Clock for Now {
+impl Told {
+    pub(crate) fn pass(&self, time: Duration) {
+        let micros = i64::try_from(time.as_micros()).unwrap();
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Told {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(1_760_000_000_000_000)
+        Timestamp::from_micros(1_760_000_000_000_000 + self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -53,7 +63,8 @@ pub(crate) struct Bench {
     pub(crate) harness: ClaudeCode,
     pub(crate) sink: Sink,
     pub(crate) tools: Vec<ToolSpec>,
-    settings: Settings,
+    pub(crate) clock: Arc<Told>,
+    pub(crate) settings: Settings,
     scratch: TempDir,
     pub(crate) agent: AgentSnapshot,
     key: SessionKey,
@@ -75,17 +86,21 @@ impl Bench {
     pub(crate) async fn with_binary(binary: Option<PathBuf>, replies: Vec<Reply>) -> Self {
         let upstream = Upstream::start(replies).await;
         let scratch = tempfile::tempdir().unwrap();
-        let mut settings = Settings::new(Arc::new(Now));
+        let gate = Direct {
+            base_url: upstream.url.clone(),
+            key: "test-key".into(),
+        };
+        let clock = Arc::new(Told::default());
+        let mut settings = Settings::new(clock.clone(), Arc::new(gate));
         settings.scratch = Some(scratch.path().to_owned());
         settings.binary = binary;
-        settings.base_url = upstream.url.clone();
-        settings.api_key = Some("test-key".into());
-        settings.silence = Duration::from_secs(60);
+        settings.silence = Duration::from_secs(180);
         Self {
             upstream: Arc::new(upstream),
             harness: ClaudeCode::new(settings.clone()),
             sink: Sink::default(),
             tools: tools(),
+            clock,
             settings,
             scratch,
             agent: agent(),
@@ -101,8 +116,31 @@ impl Bench {
         self.harness = ClaudeCode::new(self.settings.clone());
     }
 
-    pub(crate) fn without_key(&mut self) {
-        self.settings.api_key = None;
+    /// With other bounds for its processes.
+    pub(crate) fn within(&mut self, limits: Limits) {
+        self.settings = self.settings.clone().within(limits);
+        self.harness = ClaudeCode::new(self.settings.clone());
+    }
+
+    /// The turn is over; the session's next one is driven by a harness of its own, like in a worker.
+    pub(crate) async fn rest(&mut self) {
+        self.harness.rest().await;
+        self.harness = ClaudeCode::new(self.settings.clone());
+    }
+
+    /// The process at rest for the session's next turn.
+    pub(crate) fn resting(&self) -> Option<u32> {
+        self.harness.resting_process_id()
+    }
+
+    /// Another session on the same worker.
+    pub(crate) fn other_session(&mut self) {
+        self.key.session = SessionId::from_uuid(Uuid::now_v7());
+    }
+
+    /// With other access to the model.
+    pub(crate) fn through(&mut self, gate: Direct) {
+        self.settings.gate = Arc::new(gate);
         self.harness = ClaudeCode::new(self.settings.clone());
     }
 
@@ -137,7 +175,8 @@ fn device(request: &Value) -> String {
     user["device_id"].as_str().unwrap().to_owned()
 }
 
-fn installed() -> Option<PathBuf> {
+/// The binary of `tests/harnesses/claude`.
+pub(crate) fn installed() -> Option<PathBuf> {
     let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("harnesses/claude/node_modules/@anthropic-ai");
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
     let binary = modules.join(format!("claude-code-linux-{arch}/claude"));
@@ -265,6 +304,31 @@ pub(crate) fn spoke(step: &ModelStep) -> Message {
     Message {
         role: Role::Assistant,
         parts: step.parts.iter().map(part).collect(),
+    }
+}
+
+/// A step that was made elsewhere, of these blocks.
+pub(crate) fn step(blocks: Vec<Value>) -> ModelStep {
+    let id = || EventId::from_uuid(Uuid::now_v7());
+    let part = |block: Value| match block["type"].as_str().unwrap() {
+        "text" => Part::Text {
+            id: id(),
+            text: block["text"].as_str().unwrap().to_owned(),
+        },
+        _ => Part::ToolUse {
+            id: id(),
+            native_id: block["id"].as_str().unwrap().to_owned(),
+            name: block["name"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("mcp__router__")
+                .to_owned(),
+            input: Raw::of(&block["input"]),
+        },
+    };
+    ModelStep {
+        parts: blocks.into_iter().map(part).collect(),
+        ..ModelStep::default()
     }
 }
 

@@ -7,7 +7,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "conversations are built of literals")]
 
 mod bench;
+mod canaries;
+mod failures;
 mod upstream;
+mod warm;
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +73,7 @@ async fn a_fresh_turn_sends_the_prompt_and_nothing_else() {
         (StopKind::EndTurn, 11, 7)
     );
     assert_eq!(bench.sink.text, "hello");
-    assert_eq!(bench.harness.process_id(), None, "a finished turn keeps no process");
+    assert_eq!(bench.harness.process_id(), None, "it waits for no results");
 
     assert_eq!(bench.upstream.conversation(0), [user(vec![text("go")])]);
     let requests = bench.upstream.requests();
@@ -116,7 +119,7 @@ async fn results_of_the_log_reach_the_process_that_asked() {
         matches!(&second.parts[..], [Part::Text { text, .. }] if text == "it is late"),
         "{second:?}"
     );
-    assert!(!bench::is_alive(process), "the turn is over");
+    assert_eq!(bench.resting(), Some(process), "the turn is over");
     println!("warm step: {took:?}");
 
     let expected = [
@@ -266,6 +269,37 @@ async fn the_next_turn_is_the_whole_conversation() {
 }
 
 #[tokio::test]
+async fn a_history_of_250_messages_is_sent_as_it_is() {
+    let Some(mut bench) = Bench::open(vec![Reply::Says(vec![text("done")], "end_turn")]).await else {
+        return;
+    };
+    let (mut log, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..62 {
+        let call = vec![text(&format!("I look {n}")), bash(&format!("toolu_{n}"), "date")];
+        let (asks, ends) = (
+            bench::step(call.clone()),
+            bench::step(vec![text(&format!("it is {n}"))]),
+        );
+        log.extend([
+            said(&format!("time {n}?")),
+            spoke(&asks),
+            results(&asks, &["noon"]),
+            spoke(&ends),
+        ]);
+        expected.extend([
+            user(vec![text(&format!("time {n}?"))]),
+            assistant(call),
+            user(vec![result(&format!("toolu_{n}"), "noon")]),
+            assistant(vec![text(&format!("it is {n}"))]),
+        ]);
+    }
+    log.extend([said("and now?")]);
+    expected.extend([user(vec![text("and now?")])]);
+    bench.think(log).await.unwrap();
+    assert_eq!(same(bench.upstream.conversation(0)), expected);
+}
+
+#[tokio::test]
 async fn a_long_result_arrives_whole() {
     let long = "all work and no play\n".repeat(12_000);
     let replies = vec![
@@ -385,53 +419,6 @@ async fn a_refusal_is_an_answer() {
 }
 
 #[tokio::test]
-async fn provider_errors_keep_their_class_and_are_not_retried_here() {
-    for (status, kind, retryable) in [
-        (429, ErrorKind::ModelRateLimitedError, true),
-        (529, ErrorKind::ModelOverloadedError, true),
-        (500, ErrorKind::ModelRequestFailedError, true),
-        (401, ErrorKind::ModelRequestFailedError, false),
-        (400, ErrorKind::ModelRequestFailedError, false),
-    ] {
-        let Some(mut bench) = Bench::open(vec![Reply::Fails(status)]).await else {
-            return;
-        };
-        let error = bench.think(vec![said("go")]).await.unwrap_err();
-        assert_eq!((error.kind, error.retryable), (kind, retryable), "{status}: {error}");
-        assert_eq!(bench.upstream.requests().len(), 1, "{status}");
-        assert_eq!(bench.harness.process_id(), None);
-    }
-}
-
-#[tokio::test]
-async fn a_broken_stream_may_be_tried_again() {
-    let replies = vec![Reply::Breaks, Reply::Says(vec![text("whole")], "end_turn")];
-    let Some(mut bench) = Bench::open(replies).await else {
-        return;
-    };
-    let error = bench.think(vec![said("go")]).await.unwrap_err();
-    assert!(error.retryable, "{error}");
-    assert_eq!(bench.upstream.requests().len(), 1);
-    let step = bench.think(vec![said("go")]).await.unwrap();
-    assert!(
-        matches!(&step.parts[..], [Part::Text { text, .. }] if text == "whole"),
-        "{step:?}"
-    );
-    assert_eq!(bench.upstream.conversation(1), [user(vec![text("go")])]);
-}
-
-#[tokio::test]
-async fn a_silent_model_ends_the_attempt() {
-    let Some(mut bench) = Bench::open(vec![Reply::Hangs]).await else {
-        return;
-    };
-    bench.set_silence(Duration::from_secs(3));
-    let error = bench.think(vec![said("go")]).await.unwrap_err();
-    assert!(error.retryable && error.message.contains("silent"), "{error}");
-    bench.upstream.hung_up().await;
-}
-
-#[tokio::test]
 async fn giving_up_a_step_ends_the_process() {
     let Some(mut bench) = Bench::open(vec![Reply::Hangs]).await else {
         return;
@@ -524,37 +511,5 @@ async fn it_runs_without_bubblewrap_too() {
     assert_eq!(
         same(bench.upstream.conversation(1))[2..],
         [user(vec![result("toolu_a", "x")])]
-    );
-}
-
-#[tokio::test]
-async fn a_missing_or_old_binary_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let old = bench::script(folder.path(), "old", "echo '2.1.100 (Claude Code)'");
-    let other = bench::script(folder.path(), "other", "echo 'GNU nothing 1.0'");
-    let broken = bench::script(folder.path(), "broken", "echo no good >&2; exit 3");
-    for (binary, says) in [
-        (None, "set PERENNIAL_CLAUDE_BIN"),
-        (Some("/nowhere/claude".into()), "/nowhere/claude"),
-        (Some(old), "too old"),
-        (Some(other), "does not say it is Claude Code"),
-        (Some(broken), "no good"),
-    ] {
-        let mut bench = Bench::with_binary(binary, Vec::new()).await;
-        let error = bench.think(vec![said("go")]).await.unwrap_err();
-        assert!(error.message.contains(says) && !error.retryable, "{error}");
-    }
-}
-
-#[tokio::test]
-async fn a_missing_key_is_named() {
-    let Some(mut bench) = Bench::open(Vec::new()).await else {
-        return;
-    };
-    bench.without_key();
-    let error = bench.think(vec![said("go")]).await.unwrap_err();
-    assert!(
-        error.message.contains("ANTHROPIC_API_KEY") && !error.retryable,
-        "{error}"
     );
 }

@@ -26,6 +26,14 @@ pub(crate) enum Reply {
     Fails(u16),
     /// The beginning of a message, then the connection breaks.
     Breaks,
+    /// The beginning of a message, then something that is no event.
+    Garbles,
+    /// The beginning of a message, then an error of this kind.
+    Errs(&'static str),
+    /// A stream without an event.
+    Nothing,
+    /// Half a message, and then nothing, for ever.
+    Stalls,
     /// Nothing, for ever.
     Hangs,
 }
@@ -124,7 +132,20 @@ async fn answer(State(script): State<Arc<Script>>, body: Bytes) -> Response {
         }
         Some(Reply::Fails(status)) => failure(status, "scripted"),
         Some(Reply::Breaks) => stream(Body::from(sse(&events(&[text("half")], "end_turn")[..3]))),
-        Some(Reply::Hangs) => hang(&script),
+        Some(Reply::Garbles) => {
+            let half = sse(&events(&[text("half")], "end_turn")[..3]);
+            stream(Body::from(format!(
+                "{half}event: content_block_delta\ndata: {{\"type\":\"content_blo\n\n"
+            )))
+        }
+        Some(Reply::Errs(kind)) => {
+            let half = sse(&events(&[text("half")], "end_turn")[..3]);
+            let error = json!({"type": "error", "error": {"type": kind, "message": "scripted"}});
+            stream(Body::from(format!("{half}event: error\ndata: {error}\n\n")))
+        }
+        Some(Reply::Nothing) => stream(Body::empty()),
+        Some(Reply::Hangs) => hang(&script, String::new()),
+        Some(Reply::Stalls) => hang(&script, sse(&events(&[text("half")], "end_turn")[..3])),
         None => failure(418, "the script is over"),
     }
 }
@@ -138,7 +159,7 @@ fn failure(status: u16, message: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }
 
-fn hang(script: &Arc<Script>) -> Response {
+fn hang(script: &Arc<Script>, first: String) -> Response {
     struct Gone(Arc<Script>);
     impl Drop for Gone {
         fn drop(&mut self) {
@@ -151,7 +172,8 @@ fn hang(script: &Arc<Script>) -> Response {
         let piece = held.1.recv().await?;
         Some((Ok::<_, Infallible>(piece), held))
     });
-    stream(Body::from_stream(silent.boxed()))
+    let first = futures_util::stream::once(async move { Ok::<_, Infallible>(Bytes::from(first)) });
+    stream(Body::from_stream(first.chain(silent).boxed()))
 }
 
 /// A text block.

@@ -12,6 +12,8 @@ mod fixture;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod meter;
+#[cfg(test)]
 mod postgres;
 
 /// Makes a test of each case on each store.

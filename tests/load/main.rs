@@ -2,7 +2,7 @@
 //! starts its own servers; what is compared takes turns within a round, and the ratios are taken within that round.
 //!
 //! ```text
-//! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest] [--json FILE]
+//! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,harness-claude] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -10,6 +10,7 @@
 mod broadcast;
 mod crash;
 mod fanout;
+mod harnesses;
 mod limits;
 mod postgres;
 mod replay;
@@ -29,7 +30,7 @@ use crate::postgres::Database;
 use crate::report::Report;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 8] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
@@ -37,6 +38,7 @@ const SCENARIOS: [&str; 7] = [
     "fanout",
     "asking",
     "rest",
+    "harness-claude",
 ];
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 5;
@@ -131,6 +133,7 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "fanout" => fanout::round(report, quick).await,
         "asking" => service::asking(report, quick).await,
         "rest" => service::rest(report, quick).await,
+        "harness-claude" => harnesses::claude(report, quick).await,
         other => bail!("unknown scenario {other}"),
     }
 }

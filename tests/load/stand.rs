@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use perennial_broker::bus::local::Local;
 use perennial_broker::{Hinted, blobs, clock};
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, EventFilter, Ids, Leases, Log, NewSession, Projection, ReadFrom, Ready,
-    SessionKey, Sessions, StoreError,
+    Append, AppendError, Appended, Authority, EventFilter, Ids, Leases, Log, Model, ModelError, NewSession, Projection,
+    ReadFrom, Ready, SessionKey, Sessions, StoreError,
 };
 use perennial_schema::agent::{AgentSnapshot, Harness, ModelConfig};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Body, Draft, Record};
 use perennial_schema::{AgentId, AppendId, EnvironmentId, EventId, SessionId, Timestamp, WorkspaceId};
-use perennial_worker::harness::{Harnesses, Installed, claude_code};
+use perennial_worker::harness::{self, Harnesses, Native};
 use perennial_worker::{Ports, Settings, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -44,6 +44,15 @@ pub(crate) struct Stand {
     worker: JoinHandle<()>,
 }
 
+/// The native loop, and no other harness.
+struct OnlyNative(Arc<dyn Model>);
+
+impl Harnesses for OnlyNative {
+    fn open(&self, _: &Harness) -> Result<Box<dyn harness::Harness>, ModelError> {
+        Ok(Box::new(Native::new(self.0.clone())))
+    }
+}
+
 pub(crate) struct FreshIds;
 
 impl Ids for FreshIds {
@@ -59,10 +68,7 @@ impl Stand {
         let store = Arc::new(Hinted::new(store, bus.clone()));
         let log = Arc::new(Observed::new(store.clone()));
         let clock = Arc::new(clock::System);
-        let harnesses: Arc<dyn Harnesses> = Arc::new(Installed {
-            models: Arc::new(ports::Padded::default()),
-            claude_code: claude_code::Settings::new(clock.clone()),
-        });
+        let harnesses: Arc<dyn Harnesses> = Arc::new(OnlyNative(Arc::new(ports::Padded::default())));
         let ports = Ports {
             log: log.clone(),
             leases: store.clone(),

@@ -3,10 +3,10 @@
 use perennial_engine::kernel::{Message, MessagePart, Role};
 use perennial_engine::ports::{Model as _, Part, StopKind};
 use perennial_schema::event::Raw;
-use perennial_tests::models::{Answer, Reply, Vendor};
+use perennial_tests::models::{Answer, Reply, Tokens};
 use serde_json::json;
 
-use crate::support::{KEY, Recorder, Rig, VENDORS, append, model_of, models, request, said, shown};
+use crate::support::{KEY, Recorder, Rig, VENDORS, Vendor, append, model_of, models, request, said, shown};
 
 const SCRIPT: &str =
     "/say first\n/tool bash {\"command\": \"ls 'é'\"}\n/tool read {\"n\": 1.50}\n/then\n/tool bash\n/say the end";
@@ -39,7 +39,13 @@ async fn thoughts_go_back_byte_for_byte_and_calls_by_their_native_ids() {
         let second = &rig.server.requests()[1].raw;
         for part in &messages[1].parts {
             match part {
-                MessagePart::Native(native) => assert!(second.contains(native.block.text()), "{vendor:?}"),
+                MessagePart::Native(native) => {
+                    assert_eq!(
+                        second.contains(native.block.text()),
+                        vendor.keeps_thoughts(),
+                        "{vendor:?}"
+                    );
+                }
                 MessagePart::ToolUse { native_id, .. } => {
                     assert_eq!(second.matches(native_id.as_ref().unwrap()).count(), 2, "{vendor:?}");
                 }
@@ -51,7 +57,8 @@ async fn thoughts_go_back_byte_for_byte_and_calls_by_their_native_ids() {
 
 #[tokio::test]
 async fn a_session_may_change_its_vendor_between_turns() {
-    for (first, second) in [(0, 1), (1, 0)].map(|(a, b)| (VENDORS[a], VENDORS[b])) {
+    let pairs = VENDORS.iter().flat_map(|first| VENDORS.map(|second| (*first, second)));
+    for (first, second) in pairs.filter(|(first, second)| first != second) {
         let (one, two) = (Rig::new(first).await, Rig::new(second).await);
         let mut messages = vec![said("/tool bash\n/tool read\n/say done")];
         one.converse(&mut messages).await;
@@ -72,7 +79,13 @@ async fn pictures_go_out_and_usage_comes_back() {
     let image = Raw::from(serde_json::value::RawValue::from_string(image.into()).unwrap());
     for vendor in VENDORS {
         let rig = Rig::new(vendor).await;
-        rig.server.push(Answer::new().text(&["a ", "dot"]));
+        let used = Tokens {
+            input: 11,
+            cached: 5,
+            output: 21,
+            ..Tokens::default()
+        };
+        rig.server.push(Answer::new().text(&["a ", "dot"]).usage(used));
         let message = Message {
             role: Role::User,
             parts: vec![MessagePart::Content(image.clone())],

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use perennial_engine::ports::{Model as _, ModelError};
 use perennial_schema::event::ErrorKind;
-use perennial_tests::models::{Answer, Reply, Vendor};
+use perennial_tests::models::{Answer, Reply};
 use serde_json::json;
 
-use crate::support::{KEY, Recorder, Rig, VENDORS, model_of, models, request, said};
+use crate::support::{KEY, Recorder, Rig, VENDORS, Vendor, model_of, models, request, said};
 
 async fn failure(rig: &Rig, reply: impl Into<Reply>) -> ModelError {
     rig.server.push(reply);
@@ -100,7 +100,9 @@ async fn a_stream_that_breaks_is_an_error_that_may_pass() {
     };
     for vendor in VENDORS {
         let rig = Rig::new(vendor).await;
-        for after in [0, 1, 3, 6, 9] {
+        // Behind its ninth event an answer on the last wire is whole, but for what it cost.
+        let last = if vendor == Vendor::Chat { 7 } else { 9 };
+        for after in [0, 1, 3, 6, last] {
             for broken in [answer().cut_after(after), answer().malformed_after(after)] {
                 let error = failure(&rig, broken).await;
                 assert!(
@@ -118,6 +120,7 @@ async fn an_error_event_is_classed_by_its_type() {
     for (vendor, kind) in [
         (Vendor::Anthropic, "overloaded_error"),
         (Vendor::OpenAi, "server_is_overloaded"),
+        (Vendor::Chat, "server_is_overloaded"),
     ] {
         let rig = Rig::new(vendor).await;
         let error = failure(

@@ -1,28 +1,36 @@
 //! Through the whole house: `perennial up` with a provider's key, against the scripted vendors.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use perennial_tests::models::{ModelServer, Vendor};
+use perennial_tests::models::ModelServer;
 use perennial_tests::server::Up;
 use serde_json::Value;
 
-use crate::support::{KEY, VENDORS, model_of};
+use crate::support::{KEY, VENDORS, Vendor, model_of};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST: &str = "/say at work\n/tool bash {\"command\":\"echo one\"}\n/tool bash {\"command\":\"exit 3\"}\n\
                      /tool no_such_tool {}\n/then\n/fail 529\n/tool bash {\"command\":\"echo two\"}\n/say first done";
 const SECOND: &str = "/tool bash {\"command\":\"echo three\"}\n/say second done";
 
-fn up(vendor: Vendor, data: &std::path::Path, models: &ModelServer) -> Up {
-    let name = match vendor {
-        Vendor::Anthropic => "ANTHROPIC",
-        Vendor::OpenAi => "OPENAI",
-    };
-    let base_url = format!("{name}_BASE_URL");
-    Up::on(data)
-        .env(&format!("{name}_API_KEY"), KEY)
-        .env(&base_url, models.base_url())
+/// A server that knows this vendor only.
+pub(crate) fn up(vendor: Vendor, dir: &Path, models: &ModelServer) -> Result<Up> {
+    let up = Up::on(&dir.join("data"));
+    Ok(match vendor {
+        Vendor::Anthropic => up
+            .env("ANTHROPIC_API_KEY", KEY)
+            .env("ANTHROPIC_BASE_URL", models.base_url()),
+        Vendor::OpenAi => up.env("OPENAI_API_KEY", KEY).env("OPENAI_BASE_URL", models.base_url()),
+        Vendor::Chat => {
+            let config = dir.join("perennial.toml");
+            let provider = format!("[providers.chat]\nwire = 'chat'\nbase_url = '{}'\n", models.base_url());
+            std::fs::write(&config, provider)?;
+            up.env("PERENNIAL_CONFIG", &config.to_string_lossy())
+                .env("PERENNIAL_PROVIDER_CHAT_KEY", KEY)
+        }
+    })
 }
 
 fn says(events: &[Value], text: &str) -> bool {
@@ -34,9 +42,9 @@ fn says(events: &[Value], text: &str) -> bool {
 #[tokio::test]
 async fn a_session_on_a_vendors_model_survives_its_server() -> Result<()> {
     for vendor in VENDORS {
-        let models = ModelServer::start(vendor).await?;
+        let models = ModelServer::start(vendor.origin()).await?;
         let dir = tempfile::tempdir()?;
-        let up = up(vendor, &dir.path().join("data"), &models);
+        let up = up(vendor, dir.path(), &models)?;
 
         let server = up.start().await?;
         let (agent, environment) = server.client.agent_and_environment(model_of(vendor)).await?;

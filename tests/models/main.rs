@@ -7,8 +7,10 @@
     reason = "a test ends where it finds a fault"
 )]
 
+mod compaction;
 mod conversations;
 mod failures;
 mod house;
+mod outcomes;
 mod refusals;
 mod support;

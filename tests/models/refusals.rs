@@ -108,7 +108,7 @@ fn responses_requests_are_checked_as_openai_does() {
             ("/model", json!(null), "model"),
             ("/store", json!(true), "store"),
             ("/max_output_tokens", json!(1), "max_output_tokens"),
-            ("/tools/0/type", json!("custom"), "not a function"),
+            ("/tools/0/type", json!("odd"), "not a function"),
             ("/tools/0/parameters", json!(null), "not of an object"),
             ("/input", json!([]), "empty"),
             ("/input/0/content", json!([]), "empty content"),
@@ -135,7 +135,7 @@ fn responses_requests_are_checked_as_openai_does() {
 
 #[tokio::test]
 async fn a_bad_conversation_is_refused_and_recorded() {
-    for vendor in VENDORS {
+    for vendor in VENDORS.into_iter().filter(|vendor| vendor.keeps_thoughts()) {
         let rig = Rig::new(vendor).await;
         let mut messages = vec![said("/tool bash\n/say done")];
         let step = rig.ask(&messages).await.unwrap();

@@ -4,18 +4,47 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
-use perennial_engine::ports::{DeltaSink, Lane, Model as _, ModelError, ModelRequest, ModelStep, Part, ToolSpec};
+use perennial_engine::ports::{
+    DeltaSink, Lane, Model as _, ModelError, ModelRequest, ModelStep, Part, Payer, ToolSpec,
+};
 use perennial_schema::agent::ModelConfig;
 use perennial_schema::content::{Block, text_content};
 use perennial_schema::event::{Permission, Raw};
+use perennial_schema::model::Usage;
 use perennial_schema::tool::Effect;
-use perennial_schema::{EventId, SessionId};
-use perennial_tests::models::{ModelServer, Vendor};
+use perennial_schema::{EventId, SessionId, WorkspaceId};
+use perennial_tests::models::{ModelServer, Vendor as Origin};
 use perennial_worker::model::{ModelSettings, Models, Provider, Timeouts};
 use serde_json::json;
 use uuid::Uuid;
 
-pub(crate) const VENDORS: [Vendor; 2] = [Vendor::Anthropic, Vendor::OpenAi];
+/// Whose API is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vendor {
+    /// Anthropic Messages.
+    Anthropic,
+    /// OpenAI Responses.
+    OpenAi,
+    /// Chat Completions.
+    Chat,
+}
+
+impl Vendor {
+    /// Whose server it is.
+    pub(crate) const fn origin(self) -> Origin {
+        match self {
+            Self::Anthropic => Origin::Anthropic,
+            Self::OpenAi | Self::Chat => Origin::OpenAi,
+        }
+    }
+
+    /// Takes its own thoughts back.
+    pub(crate) fn keeps_thoughts(self) -> bool {
+        self != Self::Chat
+    }
+}
+
+pub(crate) const VENDORS: [Vendor; 3] = [Vendor::Anthropic, Vendor::OpenAi, Vendor::Chat];
 pub(crate) const KEY: &str = "sk-secret-key-of-this-test";
 
 /// A server, and models that know only it.
@@ -27,7 +56,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new(vendor: Vendor) -> Self {
-        let server = ModelServer::start(vendor).await.unwrap();
+        let server = ModelServer::start(vendor.origin()).await.unwrap();
         let models = models(vendor, server.base_url());
         Self {
             server,
@@ -37,13 +66,17 @@ impl Rig {
     }
 
     pub(crate) async fn ask(&self, messages: &[Message]) -> Result<ModelStep, ModelError> {
+        self.request(request(self.model, messages.to_vec())).await.0
+    }
+
+    /// The step, and what it was said to have used on the way.
+    pub(crate) async fn request(&self, request: ModelRequest) -> (Result<ModelStep, ModelError>, Usage) {
         let mut sink = Recorder::default();
-        let step = self
-            .models
-            .request(request(self.model, messages.to_vec()), &mut sink)
-            .await?;
-        sink.agrees_with(&step);
-        Ok(step)
+        let step = self.models.request(request, &mut sink).await;
+        if let Ok(step) = &step {
+            sink.agrees_with(step);
+        }
+        (step, sink.usage)
     }
 
     /// Asks until the model is done, answering each call; gives the steps.
@@ -65,6 +98,7 @@ pub(crate) fn model_of(vendor: Vendor) -> &'static str {
     match vendor {
         Vendor::Anthropic => "claude-scripted",
         Vendor::OpenAi => "gpt-scripted",
+        Vendor::Chat => "chat/scripted",
     }
 }
 
@@ -77,18 +111,16 @@ pub(crate) fn models(vendor: Vendor, base_url: &str) -> Models {
         connect: Duration::from_secs(2),
         idle: Duration::from_millis(500),
     };
-    Models::new(&match vendor {
-        Vendor::Anthropic => ModelSettings {
-            anthropic: provider,
-            openai: None,
-            timeouts,
-        },
-        Vendor::OpenAi => ModelSettings {
-            anthropic: None,
-            openai: provider,
-            timeouts,
-        },
-    })
+    let mut settings = ModelSettings {
+        timeouts,
+        ..ModelSettings::default()
+    };
+    match vendor {
+        Vendor::Anthropic => settings.anthropic = provider,
+        Vendor::OpenAi => settings.openai = provider,
+        Vendor::Chat => settings.chat = provider,
+    }
+    Models::new(&settings)
 }
 
 pub(crate) fn request(model: &str, messages: Vec<Message>) -> ModelRequest {
@@ -102,6 +134,12 @@ pub(crate) fn request(model: &str, messages: Vec<Message>) -> ModelRequest {
     };
     ModelRequest {
         session: SessionId::from_uuid(Uuid::from_u128(1)),
+        payer: Payer {
+            workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
+            session: Some(SessionId::from_uuid(Uuid::from_u128(1))),
+            agent: None,
+            key: None,
+        },
         model: ModelConfig {
             id: model.into(),
             speed: None,
@@ -179,6 +217,7 @@ pub(crate) fn shown(step: &ModelStep) -> String {
 pub(crate) struct Recorder {
     texts: HashMap<EventId, String>,
     thinking: Vec<EventId>,
+    usage: Usage,
 }
 
 impl DeltaSink for Recorder {
@@ -198,6 +237,10 @@ impl DeltaSink for Recorder {
 
     fn id(&mut self) -> EventId {
         EventId::from_uuid(Uuid::now_v7())
+    }
+
+    fn used(&mut self, usage: Usage) {
+        self.usage = usage;
     }
 }
 

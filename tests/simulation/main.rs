@@ -40,6 +40,7 @@ const BRANCHES: &[&str] = &[
     "release refused: the head moved",
     "call attached",
     "call cancelled",
+    "context summarised",
     "executor refused an old epoch",
     "forked",
     "hand-off found its event",

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_broker::bus::local::Local;
 use perennial_broker::{Hinted, blobs};
+use perennial_engine::kernel::MessagePart;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, Claimed, Delta, DeltaSink, EventFilter, Held, Ids, Leases, Log,
     ModelError, ModelStep, Notice, ReadFrom, Ready, ReadyCount, RenewError, Requests, SessionKey, Sessions, StoreError,
@@ -266,10 +267,6 @@ impl Leases for Store {
     async fn ready(&self) -> Result<ReadyCount, StoreError> {
         self.0.world.store.ready().await
     }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        self.0.world.store.retry(key).await
-    }
 }
 
 /// One node's end of the bus: what is published goes to every node, each over its own bad line.
@@ -369,12 +366,27 @@ struct Brains {
 }
 
 impl Harnesses for Brains {
-    fn open(&self, _: agent::Harness) -> Box<dyn Harness> {
-        Box::new(Brain {
+    fn open(&self, _: &agent::Harness) -> Result<Box<dyn Harness>, ModelError> {
+        Ok(Box::new(Brain {
             gate: self.gate.clone(),
             native: Native::new(Arc::<Rehearsal>::clone(&self.model)),
-        })
+        }))
     }
+
+    /// In some runs the model is soon told more than it takes.
+    fn compact_at(&self, _: &agent::AgentSnapshot) -> u64 {
+        if self.gate.world.plan.seed.is_multiple_of(3) {
+            120
+        } else {
+            u64::MAX
+        }
+    }
+}
+
+/// Whether the model is asked for a summary.
+fn is_compaction(ask: &Think<'_>) -> bool {
+    let last = ask.messages.last().and_then(|message| message.parts.last());
+    matches!(last, Some(MessagePart::Text(text)) if text.contains("write a summary of this conversation"))
 }
 
 struct Brain {
@@ -386,9 +398,12 @@ struct Brain {
 impl Harness for Brain {
     async fn think(&mut self, ask: Think<'_>, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
         let fault = self.gate.enter(Op::Think).await.ok().flatten();
+        let is_compaction = is_compaction(&ask);
         let step = self.native.think(ask, sink).await;
-        if step.is_err() {
-            self.gate.world.count("model request failed");
+        match &step {
+            Err(_) => self.gate.world.count("model request failed"),
+            Ok(_) if is_compaction => self.gate.world.count("context summarised"),
+            Ok(_) => {}
         }
         self.gate.leave(fault).await;
         step

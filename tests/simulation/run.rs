@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use perennial_engine::ports::{Leases, Log, NewSession, Projection, ReadFrom, SessionKey, SessionRow, Sessions};
+use perennial_engine::ports::{
+    Append, Authority, Guard, Log, NewSession, Projection, ReadFrom, Ready, SessionKey, SessionRow, Sessions,
+};
 use perennial_proof::oracle::{self, Counters, Evidence, View};
 use perennial_schema::agent::{self, AgentSnapshot, ModelConfig};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::Record;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AgentId, EnvironmentId, WorkspaceId};
+use perennial_schema::{AgentId, AppendId, EnvironmentId, WorkspaceId};
 use perennial_worker::{Settings, Worker};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -213,7 +215,7 @@ async fn come_to_rest(world: &Arc<World>, sessions: &[(SessionKey, Seen)]) -> Ve
             };
             if row.quarantined {
                 world.count("quarantine lifted");
-                world.store.retry(*key).await.unwrap();
+                world.store.append(lift(*key, row.epoch)).await.unwrap();
             }
             let over = row.archived_at.is_some();
             let done = row.status == Status::Idle && !row.stop_reason.as_ref().is_some_and(waits);
@@ -229,6 +231,25 @@ async fn come_to_rest(world: &Arc<World>, sessions: &[(SessionKey, Seen)]) -> Ve
             return restless;
         }
         sleep(50).await;
+    }
+}
+
+/// As the retry endpoint does; an epoch is set aside at most once.
+fn lift(key: SessionKey, epoch: u64) -> Append {
+    Append {
+        key,
+        append_id: AppendId::from_uuid(Uuid::from_u128(8 << 100 | u128::from(epoch))),
+        events: Vec::new(),
+        authority: Authority::Client {
+            guards: vec![Guard::Quarantined],
+            idempotency: None,
+        },
+        projection: Projection {
+            quarantined: Some(false),
+            progress: true,
+            ready: Ready::Now,
+            ..Projection::default()
+        },
     }
 }
 

@@ -74,8 +74,13 @@ fn imports_point_one_way() {
         ("perennial-mailbox", &["schema", "engine"]),
         ("perennial-router", &["schema", "engine"]),
         ("perennial-executor", &["schema"]),
-        ("perennial-worker", &["schema", "engine", "router"]),
-        ("perennial-api", &["schema", "engine", "router"]),
+        ("perennial-gateway", &["schema", "engine", "rehearsal"]),
+        ("perennial-rehearsal", &["schema"]),
+        (
+            "perennial-worker",
+            &["schema", "engine", "router", "gateway", "rehearsal"],
+        ),
+        ("perennial-api", &["schema", "engine", "router", "gateway"]),
         ("perennial-proof", &["schema"]),
     ]
     .into();
@@ -94,7 +99,7 @@ fn imports_point_one_way() {
 
 #[test]
 fn each_library_has_its_rooms() {
-    let rooms: [(&str, &[&str]); 6] = [
+    let rooms: [(&str, &[&str]); 7] = [
         (
             "sqlx",
             &[
@@ -106,10 +111,19 @@ fn each_library_has_its_rooms() {
             ],
         ),
         ("async-nats", &["perennial-broker"]),
+        ("agent-client-protocol", &["perennial-worker", "perennial-tests"]),
         ("rmcp", &["perennial-router"]),
         ("bollard", &["perennial-router"]),
         ("kube", &["perennial-router"]),
-        ("axum", &["perennial-api", "perennial-router", "perennial-tests"]),
+        (
+            "axum",
+            &[
+                "perennial-api",
+                "perennial-router",
+                "perennial-rehearsal",
+                "perennial-tests",
+            ],
+        ),
     ];
     for (name, direct) in dependencies(&metadata()) {
         for (library, allowed) in rooms {

@@ -50,3 +50,8 @@ pub(crate) fn count_call(ended: &Result<Outcome, CallError>) {
     };
     ::metrics::counter!("worker_tool_calls_total", "outcome" => outcome).increment(1);
 }
+
+/// A step of a harness process: `cold` from the log, `warm` in a process of an earlier turn, `results` in mid-turn.
+pub(crate) fn count_harness_step(harness: &'static str, how: &'static str) {
+    ::metrics::counter!("worker_harness_steps_total", "harness" => harness, "how" => how).increment(1);
+}

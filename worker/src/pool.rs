@@ -94,6 +94,7 @@ impl Worker {
         };
         pool.work().await;
         pool.wind_down().await;
+        self.ports.harnesses.close().await;
         stop.cancel();
         if keeper.await.is_err() {
             warn!(%owner, "the lease keeper did not end cleanly");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use perennial_engine::ports::{Bus, Delta, DeltaSink, Ids, SessionKey};
 use perennial_schema::EventId;
+use perennial_schema::model::Usage;
 use serde_json::json;
 
 /// Publishes one attempt's previews. Every attempt allocates new ids, so a dead attempt's pieces never mix with a live one's.
@@ -15,6 +16,7 @@ pub(crate) struct BusSink {
     key: SessionKey,
     /// How many pieces of each text were published.
     published: BTreeMap<EventId, u64>,
+    usage: Usage,
 }
 
 impl BusSink {
@@ -24,7 +26,13 @@ impl BusSink {
             ids,
             key,
             published: BTreeMap::new(),
+            usage: Usage::default(),
         }
+    }
+
+    /// What this attempt has used, as far as it was told.
+    pub(crate) const fn usage(&self) -> Usage {
+        self.usage
     }
 
     fn publish(&self, event_id: EventId, kind: &'static str, n: u64, payload: &serde_json::Value) {
@@ -71,5 +79,45 @@ impl DeltaSink for BusSink {
 
     fn id(&mut self) -> EventId {
         self.ids.event()
+    }
+
+    fn used(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+}
+
+/// Allocates ids and keeps the usage; nobody hears a preview (a summary in the making is no event).
+pub(crate) struct Unheard {
+    ids: Arc<dyn Ids>,
+    usage: Usage,
+}
+
+impl Unheard {
+    pub(crate) fn new(ids: Arc<dyn Ids>) -> Self {
+        Self {
+            ids,
+            usage: Usage::default(),
+        }
+    }
+
+    /// What this attempt has used, as far as it was told.
+    pub(crate) const fn usage(&self) -> Usage {
+        self.usage
+    }
+}
+
+impl DeltaSink for Unheard {
+    fn start(&mut self, _thinking: bool) -> EventId {
+        self.ids.event()
+    }
+
+    fn text(&mut self, _id: EventId, _text: &str) {}
+
+    fn id(&mut self) -> EventId {
+        self.ids.event()
+    }
+
+    fn used(&mut self, usage: Usage) {
+        self.usage = usage;
     }
 }

@@ -1,14 +1,18 @@
 //! One file per endpoint: what it takes, what it does through the ports, what it answers.
 
 pub(crate) mod agents;
+pub(crate) mod budgets;
 pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod feed;
+pub(crate) mod gateway_keys;
 pub(crate) mod health;
 mod listing;
 pub(crate) mod metrics;
+pub(crate) mod once;
 pub(crate) mod openapi;
 pub(crate) mod sessions;
+pub(crate) mod usage;
 
 use perennial_engine::ports::{Append, AppendError, Appended, Idempotency, StoreError};
 use perennial_schema::{AgentId, EnvironmentId};

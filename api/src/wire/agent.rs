@@ -101,7 +101,9 @@ impl Update {
         let mut next = current.clone();
         let snapshot = &mut next.snapshot;
         snapshot.name = self.name.unwrap_or_else(|| snapshot.name.clone());
-        snapshot.harness = self.harness.unwrap_or(snapshot.harness);
+        if let Some(harness) = self.harness {
+            snapshot.harness = harness;
+        }
         snapshot.system = self.system.unwrap_or_else(|| snapshot.system.clone());
         snapshot.description = self.description.unwrap_or_else(|| snapshot.description.clone());
         if let Some(given) = &self.model {
@@ -122,6 +124,56 @@ impl Update {
         next.snapshot.version += 1;
         next.updated_at = at;
         Ok(Some(next))
+    }
+}
+
+/// What a session changes of its own copy of an agent: when it is made, between its turns, or in a fork.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Overrides {
+    #[serde(default, deserialize_with = "nullable")]
+    pub model: Option<Option<Value>>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub system: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub tools: Option<Option<Vec<Value>>>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub mcp_servers: Option<Option<Vec<Value>>>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub skills: Option<Option<Vec<Value>>>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub harness: Option<Option<Harness>>,
+}
+
+impl Overrides {
+    /// Omitted = inherited; null or [] clears; a value replaces the whole. A model cannot be cleared, a cleared harness is
+    /// the native one.
+    ///
+    /// # Errors
+    /// 400 naming the field under `agent.`.
+    pub(crate) fn apply(self, mut snapshot: AgentSnapshot) -> Result<AgentSnapshot, ApiError> {
+        match &self.model {
+            None => {}
+            Some(Some(given)) => snapshot.model = model("agent.model", given)?,
+            Some(None) => {
+                return Err(ApiError::field(
+                    "agent.model",
+                    "a model cannot be cleared; leave it out to inherit",
+                ));
+            }
+        }
+        if let Some(harness) = self.harness {
+            snapshot.harness = harness.unwrap_or_default();
+        }
+        if let Some(system) = self.system {
+            snapshot.system = system;
+        }
+        if let Some(skills) = self.skills {
+            snapshot.skills = tools::no_skills("agent.skills", &skills.unwrap_or_default())?;
+        }
+        replace_tools(&mut snapshot, "agent.", self.mcp_servers, self.tools)?;
+        check(&snapshot)?;
+        Ok(snapshot)
     }
 }
 

@@ -1,9 +1,11 @@
 //! What clients send and what they are shown, where that is more than the vocabulary's own types.
 
 pub(crate) mod agent;
+pub(crate) mod budget;
 pub(crate) mod environment;
 pub(crate) mod event;
 pub(crate) mod metadata;
+pub(crate) mod meter;
 pub(crate) mod session;
 pub(crate) mod tools;
 

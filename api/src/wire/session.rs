@@ -61,6 +61,9 @@ struct Extension<'a> {
     head: u64,
     quarantined: bool,
     attempts: u32,
+    /// The budget it rests for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget_hold: Option<perennial_schema::BudgetId>,
 }
 
 impl<'a> Session<'a> {
@@ -103,6 +106,7 @@ impl<'a> Session<'a> {
                 head: row.head,
                 quarantined: row.quarantined,
                 attempts: row.attempts,
+                budget_hold: row.hold.map(|hold| hold.budget),
             }),
         }
     }

@@ -133,3 +133,52 @@ async fn a_repeated_fork_leaves_no_folder_behind() {
         (2, 1)
     );
 }
+
+#[tokio::test]
+async fn a_fork_may_be_cut_at_an_event_and_go_on_with_another_brain() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    for text in ["one", "two", "three"] {
+        rig.say(&session, text).await;
+    }
+    let second = log(&rig, &session).await[1]["id"].clone();
+    let path = format!("/v1/sessions/{session}/fork");
+    let body = json!({"at_event": second, "agent": {"model": "gpt-x", "harness": "codex"}});
+    let fork = rig.post(&path, &body).await.ok();
+    assert_eq!(
+        (&fork["agent"]["model"]["id"], &fork["agent"]["harness"]),
+        (&json!("gpt-x"), &json!("codex"))
+    );
+    let copy = log(&rig, &id(&fork)).await;
+    assert_eq!(
+        kinds(&copy)[..4],
+        ["user.message", "user.message", "session.forked", "session.updated"]
+    );
+    assert_eq!(copy[3]["payload"]["agent"]["harness"], "codex");
+    // The source keeps its own.
+    let source = rig.get(&format!("/v1/sessions/{session}")).await.ok();
+    assert_eq!(source["agent"].get("harness"), None);
+
+    for (body, named) in [
+        (json!({"at_event": "sevt_1"}), "at_event: "),
+        (
+            json!({"at_event": id(&fork).replace("sesn_", "sevt_")}),
+            "no event sevt_",
+        ),
+        (json!({"at_event": second, "at_seq": 1}), "at_seq says already"),
+        (json!({"at_seq": 99}), "at_seq: 99 is beyond"),
+        (
+            json!({"agent": {"harness": "emacs"}}),
+            "agent.harness: a harness is native",
+        ),
+        (
+            json!({"agent": {"model": null}}),
+            "agent.model: a model cannot be cleared",
+        ),
+        (json!({"agent": 7}), "agent: expected"),
+    ] {
+        let refused = rig.post(&path, &body).await;
+        let message = refused.refused(400, "invalid_request_error");
+        assert!(message.contains(named), "{body}: {message}");
+    }
+}

@@ -1,26 +1,31 @@
 //! A whole API in memory, and short words for calling it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use perennial_api::accounts::Accounts as _;
 use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
+use perennial_broker::meter::{Meter, Told};
 use perennial_broker::{Hinted, blobs, bus, clock, log};
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Order,
-    Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+    Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
+    Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Body as EventBody, Draft};
+use perennial_schema::frame::{PACK_PIECE_BYTES, PackAnswer, PackAsk};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, ExecutorId, OwnerId, SessionId, WorkspaceId};
+use perennial_schema::{EventId, ExecutorId, OwnerId, PackId, SessionId, WorkspaceId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -36,6 +41,8 @@ pub(crate) struct Rig {
     pub(crate) workspace: WorkspaceId,
     pub(crate) hands: Arc<Hands>,
     pub(crate) accounts: SqliteAccounts,
+    pub(crate) metering: Arc<dyn Metering>,
+    pub(crate) blobs: Arc<blobs::memory::Memory>,
     owner: OwnerId,
 }
 
@@ -91,21 +98,27 @@ impl Rig {
 
     pub(crate) async fn with(bus: Arc<dyn Bus>, config: Config, change: impl FnOnce(Ports) -> Ports) -> Self {
         let clock = Arc::new(clock::System);
-        let store = Arc::new(Hinted::new(log::memory::Memory::new(clock.clone()), Arc::clone(&bus)));
+        let memory = log::memory::Memory::new(clock.clone());
+        let meter = Meter::memory(memory.clone(), clock.clone());
+        let store = Arc::new(Hinted::new(memory, Arc::clone(&bus)));
         let accounts = SqliteAccounts::in_memory().await.unwrap();
         let ensured = accounts.ensure_workspace_and_key(None, clock.now()).await.unwrap();
         let hands = Arc::new(Hands::default());
         let ids = Arc::new(Fresh);
+        let told = Told::new(meter, Arc::clone(&bus), store.clone(), clock.clone(), ids.clone());
+        let metering: Arc<dyn Metering> = Arc::new(told);
+        let blobs = Arc::new(blobs::memory::Memory::default());
         let ports = Ports {
             log: store.clone(),
             sessions: store.clone(),
             leases: store.clone(),
             bus: Arc::clone(&bus),
-            blobs: Arc::new(blobs::memory::Memory::default()),
+            blobs: blobs.clone(),
             router: hands.clone(),
             clock,
             ids,
             accounts: Arc::new(accounts.clone()),
+            metering: metering.clone(),
         };
         let owner = OwnerId::from_uuid(Uuid::now_v7());
         store.register(owner, 60_000, None).await.unwrap();
@@ -117,6 +130,8 @@ impl Rig {
             workspace: ensured.workspace,
             hands,
             accounts,
+            metering,
+            blobs,
             owner,
         }
     }
@@ -275,6 +290,48 @@ impl Ids for Fresh {
 pub(crate) struct Hands {
     pub(crate) copied: AtomicU32,
     pub(crate) forgotten: AtomicU32,
+    /// Packed folders, and the sessions they became folders of.
+    pub(crate) packs: Mutex<HashMap<PackId, Vec<u8>>>,
+    pub(crate) folders: Mutex<HashMap<SessionId, Vec<u8>>>,
+}
+
+impl Hands {
+    pub(crate) const AT: ExecutorId = ExecutorId::from_uuid(Uuid::from_u128(77));
+
+    fn answer(&self, pack: PackId, ask: PackAsk) -> PackAnswer {
+        let (mut packs, mut folders) = (self.packs.lock().unwrap(), self.folders.lock().unwrap());
+        match ask {
+            PackAsk::Make { session, .. } => {
+                let content = folders.get(&session).cloned().unwrap_or_default();
+                let bytes = content.len() as u64;
+                packs.insert(pack, content);
+                PackAnswer::Made { bytes }
+            }
+            PackAsk::Read { offset } => {
+                let rest = &packs[&pack][usize::try_from(offset).unwrap()..];
+                let piece = STANDARD.encode(&rest[..rest.len().min(PACK_PIECE_BYTES)]);
+                PackAnswer::Piece { offset, piece }
+            }
+            PackAsk::Write { offset, piece } => {
+                let content = packs.entry(pack).or_default();
+                assert_eq!(content.len() as u64, offset);
+                content.extend(STANDARD.decode(piece).unwrap());
+                let bytes = content.len() as u64;
+                PackAnswer::Written { bytes }
+            }
+            PackAsk::Unpack { session } if packs[&pack].starts_with(b"hostile") => PackAnswer::Failed {
+                message: format!("the workspace folder of {session} cannot be unpacked: hostile"),
+            },
+            PackAsk::Unpack { session } => {
+                folders.insert(session, packs[&pack].clone());
+                PackAnswer::Unpacked
+            }
+            PackAsk::Drop => {
+                packs.remove(&pack);
+                PackAnswer::Dropped
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -300,6 +357,15 @@ impl Router for Hands {
     async fn copy_workspace(&self, _: SessionId, _: SessionId, _: Option<ExecutorId>) -> Result<(), String> {
         self.copied.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn pack(
+        &self,
+        _: Option<ExecutorId>,
+        pack: PackId,
+        ask: PackAsk,
+    ) -> Result<(ExecutorId, PackAnswer), String> {
+        Ok((Self::AT, self.answer(pack, ask)))
     }
 
     async fn forget(&self, _: SessionId, _: Option<ExecutorId>) {

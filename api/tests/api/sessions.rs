@@ -141,6 +141,37 @@ async fn updates_are_events_and_clear_with_null() {
 }
 
 #[tokio::test]
+async fn model_harness_and_prompt_change_between_turns_only() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let path = format!("/v1/sessions/{session}");
+    let switch = json!({"agent": {"model": "gpt-x", "harness": "acp:goose", "system": "be brief"}});
+    let switched = rig.post(&path, &switch).await.ok();
+    let agent = &switched["agent"];
+    assert_eq!(
+        (&agent["model"]["id"], &agent["harness"], &agent["system"]),
+        (&json!("gpt-x"), &json!("acp:goose"), &json!("be brief"))
+    );
+    let log = rig.get(&format!("{path}/log")).await.ok();
+    let told = log["data"].as_array().unwrap().last().unwrap();
+    assert_eq!(told["payload"]["agent"]["harness"], "acp:goose");
+    // Null is the native loop, and clears a prompt.
+    let back = rig
+        .post(&path, &json!({"agent": {"harness": null, "system": null}}))
+        .await
+        .ok();
+    assert_eq!(
+        (back["agent"].get("harness"), &back["agent"]["system"]),
+        (None, &Value::Null)
+    );
+    let refused = rig.post(&path, &json!({"agent": {"harness": "acp:"}})).await;
+    assert!(refused.refused(400, "invalid_request_error").contains("acp:NAME"));
+    rig.say(&session, "work").await;
+    let refused = rig.post(&path, &json!({"agent": {"harness": "codex"}})).await;
+    assert!(refused.refused(400, "invalid_request_error").contains("running"));
+}
+
+#[tokio::test]
 async fn running_sessions_are_neither_archived_nor_deleted() {
     let rig = Rig::new().await;
     let session = rig.session().await;
@@ -252,6 +283,20 @@ async fn bad_sessions_are_refused_by_field() {
         (with("environment_id", json!("env_1")), "environment_id"),
         (with("title", json!("x".repeat(257))), "title"),
         (with("budget", json!({"type": "limit"})), "budget"),
+        (
+            with(
+                "budget",
+                json!({"type": "limit", "max_list_cost": {"amount": "25.00", "currency": "USD"}}),
+            ),
+            "budget.max_list_cost.amount",
+        ),
+        (
+            with(
+                "budget",
+                json!({"type": "limit", "max_list_cost": {"amount": "2500", "currency": "EUR"}}),
+            ),
+            "budget.max_list_cost.currency",
+        ),
         (
             with("resources", json!([{"type": "file", "file_id": "x"}])),
             "resources",

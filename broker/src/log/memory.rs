@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log,
-    NewSession, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    NewSession, Past, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions,
+    StoreError,
 };
 use perennial_schema::event::Record;
 use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
@@ -35,6 +36,26 @@ impl Memory {
             clock,
             state: Arc::default(),
         }
+    }
+
+    /// Sessions that rest for a budget and have no time to go on at yet.
+    pub(crate) fn held(&self) -> Vec<(SessionKey, perennial_engine::ports::BudgetHold)> {
+        let now = self.clock.now();
+        let state = self.state();
+        let held = state.sessions.iter().filter_map(|(key, session)| {
+            let waits = session.head.owner.is_none() && session.head.ready_at.is_none_or(|at| at > now);
+            session.head.hold.filter(|_| waits).map(|hold| (*key, hold))
+        });
+        held.collect()
+    }
+
+    /// Readies those of them that are chosen; how many.
+    pub(crate) fn ready_held(&self, chosen: impl Fn(&SessionKey, &perennial_engine::ports::BudgetHold) -> bool) -> u64 {
+        let now = self.clock.now();
+        let held = self.held().into_iter().filter(|(key, hold)| chosen(key, hold));
+        held.map(|(key, _)| self.state().change(key, |session| session.head.wake_up(now)))
+            .filter(|changed| *changed == Some(true))
+            .count() as u64
     }
 
     /// A panic while the lock was held cannot leave a half-applied append: rules check first and write last.
@@ -68,7 +89,7 @@ impl Log for Memory {
             .map(|id| (id, session.tool_use(id)))
             .collect();
         rules::check_answers(&append, &mut tools)?;
-        session.check_ids(append.key, &append.events)?;
+        rules::check_ids(append.key, &append.events)?;
 
         if let Some(asked) = idempotency {
             let outcome = session.head.clone().advance(&append, now);
@@ -124,7 +145,11 @@ impl Log for Memory {
 #[async_trait]
 impl Sessions for Memory {
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
-        create::create(&mut self.state(), &new, fork, self.clock.now())
+        create::create(&mut self.state(), &new, fork, &[], self.clock.now())
+    }
+
+    async fn import(&self, new: NewSession, past: Vec<Past>) -> Result<Appended, AppendError> {
+        create::create(&mut self.state(), &new, None, &past, self.clock.now())
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
@@ -180,11 +205,5 @@ impl Leases for Memory {
 
     async fn ready(&self) -> Result<ReadyCount, StoreError> {
         Ok(leases::ready(&self.state(), self.clock.now()))
-    }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let lifted = self.state().change(key, |session| session.head.lift_quarantine(now));
-        Ok(lifted.unwrap_or(false))
     }
 }

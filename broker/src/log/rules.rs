@@ -1,7 +1,8 @@
 //! The rules of an append, pure: who may, and what it changes on the session row. Backends bring the row and write it back.
 
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Guard, Idempotency, IdempotencyMode, Projection, Ready, SessionKey,
+    Append, AppendError, Appended, Authority, BudgetHold, Guard, Idempotency, IdempotencyMode, Projection, Ready,
+    SessionKey, StoreError,
 };
 use perennial_engine::retry;
 use perennial_schema::event::{Answer, Awaits, Body, Draft};
@@ -26,6 +27,7 @@ pub(crate) struct Head {
     pub(crate) quarantined: bool,
     pub(crate) usage: Usage,
     pub(crate) place: Option<ExecutorId>,
+    pub(crate) hold: Option<BudgetHold>,
     pub(crate) updated_at: Timestamp,
     pub(crate) archived_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
@@ -46,6 +48,7 @@ impl Head {
             quarantined: false,
             usage: Usage::default(),
             place: None,
+            hold: None,
             updated_at: now,
             archived_at: None,
             deleted_at: None,
@@ -93,7 +96,8 @@ impl Head {
     fn is_running(&self) -> bool {
         self.owner.is_some()
             || matches!(self.status, Status::Running | Status::Rescheduling)
-            || (self.ready_at.is_some() && !self.quarantined)
+            // What waits for a daily budget has a time to be ready at, and rests until then.
+            || (self.ready_at.is_some() && !self.quarantined && self.hold.is_none())
     }
 
     /// Applies an admitted append. Returns its numbers.
@@ -131,6 +135,7 @@ impl Head {
         }
         if let Some(stop_reason) = &projection.stop_reason {
             self.stop_reason.clone_from(stop_reason);
+            self.hold = projection.hold;
         }
         if let Some(turn) = projection.turn.filter(|_| may_turn) {
             self.turn = turn;
@@ -173,7 +178,10 @@ impl Head {
         match self.wake(ready) {
             Wake::Keep => {}
             // An earlier time stays: who waits longest is served first.
-            Wake::Now => self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now))),
+            Wake::Now => {
+                self.ready_at = Some(self.ready_at.map_or(now, |at| at.min(now)));
+                self.hold = None;
+            }
             Wake::At(at) => self.ready_at = Some(at),
             Wake::Never => self.ready_at = None,
         }
@@ -189,6 +197,12 @@ impl Head {
             Ready::At(at) => Wake::At(at),
             Ready::Never => Wake::Never,
         }
+    }
+
+    /// The budget the session rests for has room; false when it is set aside.
+    pub(crate) fn wake_up(&mut self, now: Timestamp) -> bool {
+        self.ready(Ready::Now, now);
+        self.hold.is_none()
     }
 
     /// Gives a lease back without an event.
@@ -209,17 +223,6 @@ impl Head {
         if delay > 0 {
             self.ready_at = self.ready_at.map(|at| at.max(now.plus_millis(delay)));
         }
-    }
-
-    /// Lifts a quarantine; false when there is none.
-    pub(crate) fn lift_quarantine(&mut self, now: Timestamp) -> bool {
-        if !self.quarantined || self.deleted_at.is_some() {
-            return false;
-        }
-        self.quarantined = false;
-        self.attempts = 0;
-        self.ready(Ready::Now, now);
-        true
     }
 }
 
@@ -264,8 +267,8 @@ impl Outcome {
 pub(crate) struct ToolUse {
     /// Type of the event, none when there is no such event.
     pub(crate) kind: Option<String>,
-    /// Its `awaits` column.
-    pub(crate) awaits: Option<String>,
+    /// What it waits for.
+    pub(crate) awaits: Option<Awaits>,
     /// A confirmation is stored.
     pub(crate) confirmed: bool,
     /// A result is stored.
@@ -278,10 +281,10 @@ impl ToolUse {
         let waits = match awaits {
             // With `ask`, a self-hosted worker's result is awaited once the confirmation is there.
             Awaits::ToolResult if self.kind.as_deref() == Some("agent.tool_use") => {
-                self.awaits.as_deref() == Some(Awaits::ToolResult.as_str()) || self.confirmed
+                self.awaits == Some(Awaits::ToolResult) || self.confirmed
             }
             Awaits::ToolResult => false,
-            Awaits::Confirmation | Awaits::CustomResult => self.awaits.as_deref() == Some(awaits.as_str()),
+            Awaits::Confirmation | Awaits::CustomResult => self.awaits == Some(awaits),
         };
         if !waits {
             return Err(AppendError::NotAwaited(id));
@@ -404,9 +407,27 @@ pub(crate) fn processed_at(payload: &str) -> Option<Timestamp> {
         .map(|at| at.with_timezone(&chrono::Utc).into())
 }
 
-/// How an event looks as a row, beside what the draft itself says.
-pub(crate) fn awaits(draft: &Draft) -> Option<&'static str> {
-    draft.body.awaits().map(Awaits::as_str)
+/// Which tool use a client's event answers. What the engine itself says of a call is found in the log.
+pub(crate) fn client_answer(event: &Draft) -> Option<(EventId, Answer)> {
+    match event.body {
+        Body::UserToolConfirmation(_) | Body::UserCustomToolResult(_) | Body::UserToolResult(_) => event.body.answers(),
+        _ => None,
+    }
+}
+
+/// Refuses an append that names one event id twice. Ids are made by the caller and are unique by the way they are made; what
+/// an append repeats of an older one is found under its append id, not here.
+pub(crate) fn check_ids<'a>(key: SessionKey, events: impl IntoIterator<Item = &'a Draft>) -> Result<(), AppendError> {
+    let mut ids: Vec<EventId> = events.into_iter().map(|event| event.id).collect();
+    ids.sort_unstable();
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(AppendError::Store(StoreError::Inconsistent {
+            table: "commits",
+            key: key.session.to_string(),
+            message: format!("the append uses the event id {} twice", pair[0]),
+        })),
+    }
 }
 
 /// Under which id a session's creation is remembered: creating the same id again finds it.

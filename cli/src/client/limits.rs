@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// Longest silence on a connection; three heartbeats of the server.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
+/// The same while a folder is packed or unpacked at the other end.
+pub(super) const FILE_SILENCE: Duration = Duration::from_secs(10 * 60);
 /// How long `run` and `attach` wait for a server that is gone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// First pause between two attempts; it doubles.

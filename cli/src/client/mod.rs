@@ -8,6 +8,7 @@ pub mod pages;
 pub mod pending;
 pub mod resources;
 mod sse;
+mod transfer;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::output;
 
 pub use find::Server;
 pub use sse::{Changes, Feed, Frame};
+pub use transfer::Told;
 
 /// A connection to a server.
 #[derive(Clone, Debug)]
@@ -62,11 +64,20 @@ pub type Query<'a> = &'a [(&'a str, String)];
 impl Client {
     /// A client for the server the settings name. Gives up at once when it is not there.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
+        // The server sends a heartbeat at least every ten seconds; silence means the connection is dead.
+        Self::with_silence(settings, limits::SILENCE)
+    }
+
+    /// The same for whole sessions: the server packs and unpacks folders before it says a word.
+    pub fn for_files(settings: &Settings) -> Result<Self, Error> {
+        Self::with_silence(settings, limits::FILE_SILENCE)
+    }
+
+    fn with_silence(settings: &Settings, silence: Duration) -> Result<Self, Error> {
         let server = Server::find(settings)?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(limits::CONNECT)
-            // The server sends a heartbeat at least every ten seconds; silence means the connection is dead.
-            .read_timeout(limits::SILENCE)
+            .read_timeout(silence)
             .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")));
         if server.is_loopback() {
             // A proxy must not see, let alone fail, what stays on this machine.

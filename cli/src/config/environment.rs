@@ -8,6 +8,9 @@ const KNOWN_VARIABLES: &[&str] = &[
     "PERENNIAL_ALLOW_LOCAL",
     "PERENNIAL_BIN",
     "PERENNIAL_CLAUDE_BIN",
+    "PERENNIAL_CODEX_BIN",
+    "PERENNIAL_COMPACT_PERCENT",
+    "PERENNIAL_CONTEXT_WINDOW",
     "PERENNIAL_CONFIG",
     "PERENNIAL_DATABASE_DIRECT_URL",
     "PERENNIAL_DATABASE_DIRECT_URL_FILE",
@@ -16,6 +19,12 @@ const KNOWN_VARIABLES: &[&str] = &[
     "PERENNIAL_DATABASE_URL_FILE",
     "PERENNIAL_DATA_DIR",
     "PERENNIAL_DEFAULT_MODEL",
+    "PERENNIAL_GATEWAY_URL",
+    "PERENNIAL_HARNESS_PROCESSES",
+    "PERENNIAL_HARNESS_PROCESS_MB",
+    "PERENNIAL_HARNESS_RESTING",
+    "PERENNIAL_HARNESS_RESTING_MB",
+    "PERENNIAL_HARNESS_REST_MS",
     "PERENNIAL_KEY",
     "PERENNIAL_KEY_FILE",
     "PERENNIAL_KILL_AT",
@@ -32,6 +41,7 @@ const KNOWN_VARIABLES: &[&str] = &[
     "PERENNIAL_SLOTS",
     "PERENNIAL_STALL_AT",
     "PERENNIAL_SWEEP_MS",
+    "PERENNIAL_TRACES_DAYS",
     "PERENNIAL_URL",
 ];
 
@@ -48,7 +58,9 @@ impl Environment {
     /// `PERENNIAL_*` variables that mean nothing to this build.
     pub fn unknown(&self) -> impl Iterator<Item = &str> {
         let ours = self.0.keys().filter(|name| name.starts_with("PERENNIAL_"));
-        ours.map(String::as_str).filter(|name| !KNOWN_VARIABLES.contains(name))
+        let provider = |name: &str| name.starts_with("PERENNIAL_PROVIDER_");
+        ours.map(String::as_str)
+            .filter(move |name| !KNOWN_VARIABLES.contains(name) && !provider(name))
     }
 
     /// An environment of these variables.

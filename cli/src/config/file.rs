@@ -1,9 +1,14 @@
 //! `perennial.toml`: its shape. Unknown keys are errors that name the key and its line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::acp::AcpTable;
+use super::context::ContextSection;
+use super::harness::HarnessSection;
+use super::providers::{PriceTable, ProviderTable};
 use super::{ConfigError, Environment, Flags};
 use crate::paths;
 
@@ -15,8 +20,10 @@ pub(super) struct FileConfig {
     pub(super) listen: Option<String>,
     pub(super) allow_local: Option<bool>,
     pub(super) slots: Option<u32>,
+    pub(super) traces_days: Option<u32>,
     pub(super) default_model: Option<String>,
     pub(super) claude: Option<PathBuf>,
+    pub(super) codex: Option<PathBuf>,
     pub(super) log: Option<String>,
     pub(super) log_json: Option<bool>,
     #[serde(default)]
@@ -31,6 +38,17 @@ pub(super) struct FileConfig {
     pub(super) openai: ProviderConfig,
     #[serde(default)]
     pub(super) client: ClientConfig,
+    pub(super) gateway_url: Option<String>,
+    #[serde(default)]
+    pub(super) providers: BTreeMap<String, ProviderTable>,
+    #[serde(default)]
+    pub(super) context: ContextSection,
+    #[serde(default)]
+    pub(super) harness: HarnessSection,
+    #[serde(default)]
+    pub(super) prices: BTreeMap<String, PriceTable>,
+    #[serde(default)]
+    pub(super) acp: BTreeMap<String, AcpTable>,
 }
 
 /// `[lease]`

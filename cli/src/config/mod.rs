@@ -3,14 +3,22 @@
 //! Resolution is pure: the process's environment comes in as an [`Environment`], files are read through it by path only.
 //! Secrets come from a variable or from a file a setting names, never from `perennial.toml` itself.
 
+mod acp;
+mod context;
 mod environment;
 mod file;
+mod harness;
+mod providers;
 mod resolve;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use perennial_gateway::{Price, Wire};
+use perennial_worker::harness::Limits;
+use perennial_worker::model::Windows;
 use secrecy::SecretString;
 
 pub use environment::{Environment, environment};
@@ -60,6 +68,8 @@ pub enum Origin {
     Variable(String),
     /// A key of `perennial.toml`.
     File(&'static str),
+    /// A key of a table of `perennial.toml` that the operator named.
+    Table(String),
     /// Nobody said otherwise.
     Default,
 }
@@ -70,6 +80,7 @@ impl fmt::Display for Origin {
             Self::Flag(name) => f.write_str(name),
             Self::Variable(name) => f.write_str(name),
             Self::File(key) => write!(f, "perennial.toml: {key}"),
+            Self::Table(key) => write!(f, "perennial.toml: {key}"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -91,6 +102,48 @@ pub struct Provider {
     pub base_url: Setting<String>,
     /// Its key.
     pub key: Option<Setting<SecretString>>,
+}
+
+/// An agent of `[acp.NAME]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AcpAgent {
+    /// NAME.
+    pub name: String,
+    /// The program, looked up in `PATH` if it was only a name.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Variables it gets, those that are passed on included.
+    pub environment: Vec<(String, String)>,
+    /// What its model speaks.
+    pub wire: Wire,
+    /// What of this host it may read.
+    pub shows: Vec<PathBuf>,
+}
+
+impl fmt::Debug for AcpAgent {
+    /// Without the values of its variables: some are keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcpAgent")
+            .field("name", &self.name)
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A model server that an operator added.
+#[derive(Clone, Debug)]
+pub struct CustomProvider {
+    /// What it speaks.
+    pub wire: Wire,
+    /// Where its API is.
+    pub base_url: Setting<String>,
+    /// Its key; none for a server that asks for none.
+    pub key: Option<Setting<SecretString>>,
+    /// Sent with each request.
+    pub headers: BTreeMap<String, String>,
+    /// Only these models.
+    pub models: Option<Vec<String>>,
 }
 
 /// A cluster's database; none means the embedded one of the data directory.
@@ -126,6 +179,8 @@ pub struct Settings {
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
     pub slots: Setting<u32>,
+    /// How many days each request to a model is remembered by itself.
+    pub traces_days: Setting<u32>,
     /// Lease time to live, in milliseconds.
     pub lease_ttl_ms: Setting<u64>,
     /// Time between renewals, in milliseconds.
@@ -142,8 +197,26 @@ pub struct Settings {
     pub anthropic: Provider,
     /// OpenAI-compatible Responses.
     pub openai: Provider,
+    /// Model servers beside those two, by name.
+    pub providers: BTreeMap<String, CustomProvider>,
+    /// What models cost.
+    pub prices: BTreeMap<String, Price>,
+    /// How much of a conversation models take.
+    pub windows: Windows,
+    /// Another process's model gateway, to be used instead of one's own; ends in `/llm`.
+    pub gateway_url: Option<Setting<String>>,
+    /// Processes of driven harnesses.
+    pub harness: Limits,
     /// The Claude Code binary, a path or a name to look up in `PATH`.
     pub claude: Setting<Option<PathBuf>>,
+    /// The Codex binary, a path or a name to look up in `PATH`.
+    pub codex: Setting<Option<PathBuf>>,
+    /// Agents that speak the Agent Client Protocol.
+    #[cfg_attr(
+        not(any(feature = "acp", test)),
+        expect(dead_code, reason = "only the generic lane reads it")
+    )]
+    pub acp: Vec<AcpAgent>,
     /// The server clients use; none means the one of the data directory.
     pub url: Option<Setting<String>>,
     /// The key clients use; none means the one of the data directory.
@@ -204,4 +277,6 @@ pub struct Flags {
     pub nats_url: Option<String>,
     /// `--nats-prefix`.
     pub nats_prefix: Option<String>,
+    /// `--gateway-url`.
+    pub gateway_url: Option<String>,
 }

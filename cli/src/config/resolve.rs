@@ -6,11 +6,13 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::file::{self, DatabaseConfig, FileConfig, NatsConfig, ProviderConfig};
+use super::providers::prices;
 use super::{ConfigError, Database, Environment, Flags, Nats, Origin, Provider, Setting, Settings};
 use crate::paths;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7340";
 const DEFAULT_SLOTS: u32 = 64;
+const DEFAULT_TRACES_DAYS: u32 = 30;
 const DEFAULT_LEASE_TTL_MS: u64 = 15_000;
 const DEFAULT_RENEW_MS: u64 = 5_000;
 const DEFAULT_SWEEP_MS: u64 = 2_000;
@@ -64,6 +66,12 @@ impl Settings {
                 file.slots.map(|value| (value, "slots")),
                 DEFAULT_SLOTS,
             )?,
+            traces_days: layers.number(
+                None,
+                "PERENNIAL_TRACES_DAYS",
+                file.traces_days.map(|value| (value, "traces_days")),
+                DEFAULT_TRACES_DAYS,
+            )?,
             lease_ttl_ms: layers.number(
                 flags.lease_ttl_ms.map(|value| (value, "--lease-ttl-ms")),
                 "PERENNIAL_LEASE_TTL_MS",
@@ -91,11 +99,18 @@ impl Settings {
             )),
             anthropic: layers.provider(&ANTHROPIC, file.anthropic)?,
             openai: layers.provider(&OPENAI, file.openai)?,
+            providers: layers.providers(file.providers)?,
+            prices: prices(file.prices)?,
+            windows: layers.windows(file.context)?,
+            harness: layers.harness(&file.harness)?,
+            gateway_url: layers.gateway_url(flags, file.gateway_url)?,
             claude: layers.program(
                 "claude",
                 "PERENNIAL_CLAUDE_BIN",
                 file.claude.map(|value| (value, "claude")),
             ),
+            acp: layers.acp(file.acp)?,
+            codex: layers.program("codex", "PERENNIAL_CODEX_BIN", file.codex.map(|value| (value, "codex"))),
             url: layers.text(
                 flags.url.clone().map(|value| (value, "--url")),
                 "PERENNIAL_URL",
@@ -149,8 +164,8 @@ const OPENAI: ProviderNames = ProviderNames {
 /// A value and the flag or key that named it.
 type Named<T> = Option<(T, &'static str)>;
 
-struct Layers<'a> {
-    environment: &'a Environment,
+pub(super) struct Layers<'a> {
+    pub(super) environment: &'a Environment,
 }
 
 impl Layers<'_> {
@@ -186,14 +201,14 @@ impl Layers<'_> {
         }
     }
 
-    fn look_up(&self, name: &Path) -> Option<PathBuf> {
+    pub(super) fn look_up(&self, name: &Path) -> Option<PathBuf> {
         let path = self.environment.get("PATH")?;
         std::env::split_paths(path)
             .map(|folder| folder.join(name))
             .find(|candidate| candidate.is_absolute() && candidate.is_file())
     }
 
-    fn number<N: Number>(
+    pub(super) fn number<N: Number>(
         &self,
         flag: Named<N>,
         variable: &str,
@@ -234,7 +249,7 @@ impl Layers<'_> {
     }
 
     /// A secret: the variable itself, or a file that a variable or `perennial.toml` names.
-    fn secret(
+    pub(super) fn secret(
         &self,
         flag: Named<String>,
         variable: &str,
@@ -333,6 +348,26 @@ impl Layers<'_> {
     }
 }
 
+impl Layers<'_> {
+    /// Another gateway's address, with or without the `/llm` at its end.
+    fn gateway_url(&self, flags: &Flags, file: Option<String>) -> Result<Option<Setting<String>>, ConfigError> {
+        let found = self.text(
+            flags.gateway_url.clone().map(|url| (url, "--gateway-url")),
+            "PERENNIAL_GATEWAY_URL",
+            file.map(|url| (url, "gateway_url")),
+        );
+        let Some(mut url) = found else { return Ok(None) };
+        if !(url.value.starts_with("http://") || url.value.starts_with("https://")) {
+            let expected = "a URL that begins with http:// or https://";
+            return Err(wrong(&url.from, &url.value, expected));
+        }
+        let base = url.value.trim_end_matches('/');
+        let base = base.strip_suffix("/llm").unwrap_or(base);
+        url.value = format!("{base}/llm");
+        Ok(Some(url))
+    }
+}
+
 /// An address that may hold a password is not repeated in the error.
 fn scheme(url: &Setting<SecretString>, allowed: &[&str]) -> Result<(), ConfigError> {
     let right = allowed
@@ -349,7 +384,7 @@ fn scheme(url: &Setting<SecretString>, allowed: &[&str]) -> Result<(), ConfigErr
 }
 
 /// Numbers a setting may hold.
-trait Number: FromStr + Copy + PartialEq {
+pub(super) trait Number: FromStr + Copy + PartialEq {
     const ZERO: Self;
     const EXPECTED: &'static str;
 }
@@ -364,7 +399,7 @@ impl Number for u64 {
     const EXPECTED: &'static str = "a number of milliseconds from 1";
 }
 
-fn read_secret(path: &Path, from: &Origin) -> Result<SecretString, ConfigError> {
+pub(super) fn read_secret(path: &Path, from: &Origin) -> Result<SecretString, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         name: from.to_string(),
         path: path.to_owned(),
@@ -381,7 +416,7 @@ fn read_secret(path: &Path, from: &Origin) -> Result<SecretString, ConfigError> 
     Ok(SecretString::from(text.to_owned()))
 }
 
-fn setting<T>(value: T, from: Origin) -> Setting<T> {
+pub(super) fn setting<T>(value: T, from: Origin) -> Setting<T> {
     Setting { value, from }
 }
 
@@ -407,7 +442,7 @@ fn parsed<T: FromStr>(text: Setting<String>, expected: &str) -> Result<Setting<T
     Ok(setting(value, text.from))
 }
 
-fn wrong(from: &Origin, value: &str, expected: &str) -> ConfigError {
+pub(super) fn wrong(from: &Origin, value: &str, expected: &str) -> ConfigError {
     ConfigError::Value {
         name: from.to_string(),
         value: value.to_owned(),
@@ -534,6 +569,84 @@ mod tests {
         assert_eq!(named.value, Some(PathBuf::from("/bin/sh")));
         let missing = claude(&[("PATH", "/nowhere"), ("PERENNIAL_CLAUDE_BIN", "/opt/claude")]);
         assert_eq!(missing.value, Some(PathBuf::from("/opt/claude")));
+    }
+
+    #[test]
+    fn agents_of_the_generic_lane_are_tables() {
+        let toml = "[acp.open-code]\ncommand = ['sh', 'acp']\nenv = { KEY = '{key}' }\npass = ['TERM_X', 'NONE']\n\
+                    wire = 'messages'\nshows = ['/opt']\n";
+        let variables = [("PATH", "/nowhere:/bin"), ("TERM_X", "x")];
+        let all = resolve(&Flags::default(), &variables, toml).expect("valid");
+        let agent = &all.acp[0];
+        assert_eq!(
+            (agent.name.as_str(), &agent.program),
+            ("open-code", &PathBuf::from("/bin/sh"))
+        );
+        assert_eq!(agent.arguments, ["acp"]);
+        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(agent.environment, [own("TERM_X", "x"), own("KEY", "{key}")]);
+        assert!(!format!("{agent:?}").contains("{key}"));
+        for (toml, says) in [
+            ("[acp.x]\ncommand = []", "acp.x.command"),
+            ("[acp.'a b']\ncommand = ['x']", "1 to 64 letters"),
+            ("[acp.x]\ncommand = ['x']\nwire = 'soap'", "acp.x.wire"),
+            ("[acp.x]\ncommand = ['x']\nshows = ['y']", "acp.x.shows"),
+            ("[acp.x]\ncommand = ['x']\nport = 1", "port"),
+            ("[acp.x]\ncommand = ['x']\npass = ['OPENAI_API_KEY']", "{key} in env"),
+        ] {
+            let error = resolve(&Flags::default(), &[], toml).expect_err(toml).to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn model_servers_and_prices_are_tables() {
+        let toml = "gateway_url = 'http://gate:1/'\n[providers.my-vllm]\nwire = 'chat'\nbase_url = 'http://gpu:8000/v1'\n\
+                    headers = { x-team = 'a' }\nmodels = ['qwen*']\n[prices.\"claude-x\"]\ninput = 3\noutput = 15.0\n";
+        let key = [("PERENNIAL_PROVIDER_MY_VLLM_KEY", "sk-1")];
+        let all = resolve(&Flags::default(), &key, toml).expect("valid");
+        assert_eq!(all.gateway_url.expect("set").value, "http://gate:1/llm");
+        let vllm = &all.providers["my-vllm"];
+        assert_eq!(
+            (vllm.wire, vllm.base_url.value.as_str()),
+            (perennial_gateway::Wire::Chat, "http://gpu:8000/v1")
+        );
+        assert_eq!(vllm.key.as_ref().expect("set").value.expose_secret(), "sk-1");
+        let price = all.prices["claude-x"];
+        assert_eq!((price.input, price.output, price.cache_write), (3.0, 15.0, 3.75));
+        for (toml, says) in [
+            (
+                "[providers.x]\nwire = 'soap'\nbase_url = 'http://x'",
+                "providers.x.wire",
+            ),
+            (
+                "[providers.x]\nwire = 'chat'\nbase_url = 'http://u:p@x'",
+                "providers.x.base_url",
+            ),
+            (
+                "[providers.openai]\nwire = 'chat'\nbase_url = 'http://x'",
+                "sections of their own",
+            ),
+            (
+                "[providers.x]\nwire = 'chat'\nbase_url = 'http://x'\nheaders = { Authorization = 'b' }",
+                "providers.x.headers",
+            ),
+            (
+                "[providers.x]\nwire = 'chat'\nbase_url = 'http://x'\napi_key = 'k'",
+                "api_key_file",
+            ),
+            ("[prices.x]\ninput = -1\noutput = 1", "prices"),
+            ("[context]\ncompact_percent = 101", "context.compact_percent"),
+            ("[context]\nwindow = 0", "context.window"),
+            ("[harness]\nprocesses = 0", "harness.processes"),
+            ("[harness]\nwarm = 1", "warm"),
+            ("[context.windows]\n\"my-model\" = 0", "my-model"),
+            ("[context]\nmodels = 1", "models"),
+            ("gateway_url = 'gate:1'", "gateway_url"),
+        ] {
+            let text = refusal(&Flags::default(), &[], toml);
+            assert!(text.contains(says), "{text}");
+        }
     }
 
     #[test]

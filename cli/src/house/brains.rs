@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use perennial_engine::ports::{Clock, Router};
 use perennial_schema::{ExecutorId, OwnerId};
-use perennial_worker::harness::{Installed, claude_code};
-use perennial_worker::model::{ModelSettings, Models, Provider};
+#[cfg(feature = "acp")]
+use perennial_worker::harness::acp;
+use perennial_worker::harness::{Installed, claude_code, codex};
 use perennial_worker::{Ports, Worker};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::files::HarnessHome;
-use super::{Store, SystemIds};
-use crate::config::{self, Settings};
+use super::{Access, Store, SystemIds};
+use crate::config::Settings;
 
 /// A worker that is ready to run.
 pub struct Brains {
@@ -24,7 +25,13 @@ pub struct Brains {
 
 impl Brains {
     /// A worker over a store and a router that reaches the workspaces of `place`.
-    pub fn new(settings: &Settings, store: &Store, router: Arc<dyn Router>, place: ExecutorId) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        store: &Store,
+        router: Arc<dyn Router>,
+        place: ExecutorId,
+        models: &Access,
+    ) -> anyhow::Result<Self> {
         let home = HarnessHome::open(&settings.data_dir.value)?;
         let ports = Ports {
             log: store.log.clone(),
@@ -34,7 +41,7 @@ impl Brains {
             blobs: store.blobs.clone(),
             clock: store.clock.clone(),
             ids: Arc::new(SystemIds),
-            harnesses: Arc::new(harnesses(settings, &home, store.clock.clone())),
+            harnesses: Arc::new(harnesses(settings, &home, store.clock.clone(), models)),
         };
         let settings = perennial_worker::Settings {
             slots: settings.slots.value,
@@ -78,31 +85,47 @@ impl Thinking {
     }
 }
 
-fn harnesses(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>) -> Installed {
-    let models = Models::new(&ModelSettings {
-        anthropic: provider(&settings.anthropic),
-        openai: provider(&settings.openai),
-        ..Default::default()
-    });
+fn harnesses(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>, models: &Access) -> Installed {
     Installed {
-        models: Arc::new(models),
-        claude_code: claude_code(settings, home, clock),
+        models: Arc::new(models.models()),
+        providers: models.providers(),
+        windows: settings.windows.clone(),
+        claude_code: claude_code(settings, home, clock.clone(), models),
+        codex: codex(settings, home, clock, models),
+        #[cfg(feature = "acp")]
+        acp: acp(settings, home, models),
     }
 }
 
-fn provider(provider: &config::Provider) -> Option<Provider> {
-    let key = provider.key.as_ref()?.value.clone();
-    Some(Provider {
-        base_url: provider.base_url.value.clone(),
-        key,
-    })
+fn claude_code(
+    settings: &Settings,
+    home: &HarnessHome,
+    clock: Arc<dyn Clock>,
+    models: &Access,
+) -> claude_code::Settings {
+    let mut claude = claude_code::Settings::new(clock, models.gate()).within(settings.harness);
+    claude.binary.clone_from(&settings.claude.value);
+    claude.scratch = Some(home.path().to_owned());
+    claude
 }
 
-fn claude_code(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>) -> claude_code::Settings {
-    let mut claude = claude_code::Settings::new(clock);
-    claude.binary.clone_from(&settings.claude.value);
-    claude.base_url.clone_from(&settings.anthropic.base_url.value);
-    claude.scratch = Some(home.path().to_owned());
-    claude.api_key = settings.anthropic.key.as_ref().map(|key| key.value.clone());
-    claude
+fn codex(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>, models: &Access) -> codex::Settings {
+    let mut codex = codex::Settings::new(clock, models.gate());
+    codex.binary.clone_from(&settings.codex.value);
+    codex.scratch = Some(home.path().to_owned());
+    codex
+}
+
+#[cfg(feature = "acp")]
+fn acp(settings: &Settings, home: &HarnessHome, models: &Access) -> Vec<acp::Settings> {
+    let agents = settings.acp.iter().map(|agent| {
+        let mut acp = acp::Settings::new(agent.name.clone(), agent.program.clone(), models.gate());
+        acp.arguments.clone_from(&agent.arguments);
+        acp.environment.clone_from(&agent.environment);
+        acp.wire = agent.wire;
+        acp.shows.clone_from(&agent.shows);
+        acp.scratch = Some(home.path().to_owned());
+        acp
+    });
+    agents.collect()
 }

@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use perennial_api::accounts::Secret;
 use perennial_api::{Api, Config, Hosts, Limits};
 use perennial_engine::ports::Router;
+use perennial_gateway::Gateway;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Store, SystemIds, files};
+use super::{Store, SystemIds, files, models};
 use crate::config::Settings;
 
 /// When a server makes a key for the clients of its machine.
@@ -36,6 +37,8 @@ pub enum Key {
 pub struct Front {
     /// Where it listens.
     pub url: String,
+    /// Where processes of this machine reach models.
+    pub models: String,
     /// Which key there is for this machine's clients.
     pub key: Key,
     data_dir: std::path::PathBuf,
@@ -45,7 +48,13 @@ pub struct Front {
 
 impl Front {
     /// Joins the API to a store and a router, makes the first key, and takes the address.
-    pub async fn build(settings: &Settings, store: &Store, router: Arc<dyn Router>, keys: Keys) -> Result<Self> {
+    pub async fn build(
+        settings: &Settings,
+        store: &Store,
+        router: Arc<dyn Router>,
+        gateway: Arc<Gateway>,
+        keys: Keys,
+    ) -> Result<Self> {
         let data_dir = settings.data_dir.value.clone();
         let key = ensure_key(&data_dir, store, keys).await?;
         let listener = listen(settings).await?;
@@ -60,6 +69,7 @@ impl Front {
             clock: store.clock.clone(),
             ids: Arc::new(SystemIds),
             accounts: store.accounts.clone(),
+            metering: store.metering.clone(),
         };
         let config = Config {
             // Loopback names only where only loopback can reach us; elsewhere names are the operator's business.
@@ -69,11 +79,13 @@ impl Front {
                 Hosts::Any
             },
             limits: Limits::default(),
+            gateway: Some(gateway),
             metrics: perennial_api::prometheus(),
             default_model: settings.model().to_owned(),
         };
         Ok(Self {
             url: format!("http://{address}"),
+            models: models::root(address),
             key,
             data_dir,
             listener,

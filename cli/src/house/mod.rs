@@ -6,6 +6,7 @@ mod bus;
 pub mod files;
 mod front;
 mod hands;
+mod models;
 mod signals;
 mod store;
 
@@ -15,6 +16,7 @@ pub use brains::Brains;
 pub use bus::BusKind;
 pub use front::{Front, Key, Keys};
 pub use hands::{Hands, router_settings};
+pub use models::{Access, Port, gateway};
 pub use signals::Signals;
 pub use store::Store;
 

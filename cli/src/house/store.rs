@@ -2,6 +2,7 @@
 //! a bus of this process, or a cluster's Postgres with a NATS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use perennial_api::accounts::Accounts;
@@ -12,10 +13,14 @@ use perennial_broker::blobs::files::Files;
 use perennial_broker::clock::System;
 use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
-use perennial_engine::ports::{Blobs, Bus, Clock, Leases, Log, Sessions};
+use perennial_broker::meter::{self, Meter, Told};
+use perennial_engine::ports::{Blobs, Bus, Clock, Leases, Log, Metering, Sessions};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
+use tokio::task::JoinHandle;
+use tracing::warn;
 
+use super::SystemIds;
 use super::bus::{self, BusKind, Shared};
 use crate::config::{Database, Settings};
 use crate::error::Error;
@@ -36,6 +41,10 @@ pub struct Store {
     pub bus: Arc<dyn Bus>,
     /// The clock of this host.
     pub clock: Arc<dyn Clock>,
+    /// Budgets, virtual keys, what model requests used.
+    pub metering: Arc<dyn Metering>,
+    /// Sweeps what nobody settled.
+    tending: JoinHandle<()>,
     base: Base,
 }
 
@@ -66,13 +75,12 @@ impl Store {
         let blobs = Files::open(&data_dir.join("blobs")).context("cannot open the blobs folder")?;
         let accounts = SqliteAccounts::new(sqlite.pool_for_accounts());
         let base = Base::Embedded(sqlite.clone());
-        Ok(Self::join(
-            sqlite,
-            bus.here(),
-            Arc::new(blobs),
-            Arc::new(accounts),
-            base,
-        ))
+        let meter = Meter::sqlite(sqlite.clone());
+        let kept = (
+            Arc::new(blobs) as Arc<dyn Blobs>,
+            Arc::new(accounts) as Arc<dyn Accounts>,
+        );
+        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
     }
 
     async fn cluster(settings: &Settings, database: &Database, place: Option<ExecutorId>) -> Result<Self> {
@@ -88,31 +96,40 @@ impl Store {
         let blobs = postgres.blobs();
         let accounts = PostgresAccounts::new(postgres.pool_for_accounts());
         let base = Base::Cluster(postgres.clone(), shared.clone());
-        Ok(Self::join(
-            postgres,
-            shared.bus(),
-            Arc::new(blobs),
-            Arc::new(accounts),
-            base,
-        ))
+        let meter = Meter::postgres(&postgres);
+        let kept = (
+            Arc::new(blobs) as Arc<dyn Blobs>,
+            Arc::new(accounts) as Arc<dyn Accounts>,
+        );
+        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
 
     fn join<L: Log + Sessions + Leases + 'static>(
+        settings: &Settings,
         store: L,
         bus: Arc<dyn Bus>,
-        blobs: Arc<dyn Blobs>,
-        accounts: Arc<dyn Accounts>,
+        meter: Meter,
+        (blobs, accounts): (Arc<dyn Blobs>, Arc<dyn Accounts>),
         base: Base,
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        let told = Told::new(meter, bus.clone(), log.clone(), clock.clone(), Arc::new(SystemIds));
+        let metering: Arc<dyn Metering> = Arc::new(told);
+        let habits = meter::Habits {
+            sweep: Duration::from_millis(settings.sweep_ms.value),
+            keep: Duration::from_secs(u64::from(settings.traces_days.value) * 24 * 3600),
+        };
         Self {
+            tending: tokio::spawn(meter::tend(metering.clone(), clock.clone(), habits)),
+            metering,
+            clock,
             log: log.clone(),
             sessions: log.clone(),
             leases: log,
             blobs,
             accounts,
             bus,
-            clock: Arc::new(System),
             base,
         }
     }
@@ -131,6 +148,10 @@ impl Store {
 
     /// Finishes what was asked for and closes.
     pub async fn close(self) {
+        self.tending.abort();
+        if let Err(error) = self.metering.flush().await {
+            warn!(%error, "traces of the last model requests are lost");
+        }
         match self.base {
             Base::Embedded(sqlite) => sqlite.shutdown().await,
             Base::Cluster(postgres, shared) => {

@@ -2,6 +2,7 @@
 
 mod banner;
 pub mod executor;
+pub mod rehearsal;
 pub mod serve;
 pub mod up;
 pub mod worker;
@@ -12,16 +13,20 @@ use crate::exit::Exit;
 
 /// Whether a verb stays; the others talk to one that does.
 pub const fn stays(verb: &Verb) -> bool {
-    matches!(verb, Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_))
+    matches!(
+        verb,
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) | Verb::Rehearsal(_)
+    )
 }
 
-/// Runs a verb that stays; gives the others back.
-pub async fn run(verb: Verb, settings: &Settings) -> Result<anyhow::Result<Exit>, Verb> {
+/// Runs a verb that stays; gives the others back. `json` is how data is wanted on stdout.
+pub async fn run(verb: Verb, settings: &Settings, json: bool) -> Result<anyhow::Result<Exit>, Verb> {
     Ok(match verb {
         Verb::Up(args) => up::run(args, settings).await,
         Verb::Serve(args) => serve::run(args, settings).await,
         Verb::Worker(args) => worker::run(args, settings).await,
         Verb::Executor(args) => executor::run(args, settings).await,
+        Verb::Rehearsal(args) => rehearsal::run(args, json).await,
         other => return Err(other),
     })
 }

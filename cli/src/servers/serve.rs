@@ -10,7 +10,7 @@ use super::banner;
 use crate::args::{ClusterArgs, FrontArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{Front, Keys, Signals, Store, files, router_settings};
+use crate::house::{self, Front, Keys, Signals, Store, files, router_settings};
 
 /// Serve the API of a cluster; any number of them on any number of hosts.
 ///
@@ -34,7 +34,8 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let store = Store::of_cluster(settings, None).await?;
     let router = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
     let keys = if args.new_key { Keys::Always } else { Keys::First };
-    let front = Front::build(settings, &store, router, keys).await?;
+    let gateway = house::gateway(settings, &store);
+    let front = Front::build(settings, &store, router, gateway.clone(), keys).await?;
     front.announce()?;
     banner::serving(&front, settings);
 
@@ -45,6 +46,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     serving.retract();
     closing.cancel();
     serving.ended().await?;
+    gateway.settled().await;
     store.close().await;
     Ok(Exit::Done)
 }

@@ -11,7 +11,7 @@ use super::banner;
 use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{Brains, BusKind, Front, Hands, Keys, Signals, Store, files, router_settings};
+use crate::house::{self, Access, Brains, BusKind, Front, Hands, Keys, Signals, Store, files, router_settings};
 
 /// Start the server: API, worker and executor in one process on an embedded database.
 ///
@@ -53,8 +53,10 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
             (remote, Keys::First)
         }
     };
-    let front = Front::build(settings, &store, router, keys).await?;
-    let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
+    let gateway = house::gateway(settings, &store);
+    let front = Front::build(settings, &store, router, gateway.clone(), keys).await?;
+    let models = Access::new(settings, &store, gateway, &front.models);
+    let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     // The address is in the data directory before anybody can read it from stdout.
     front.announce()?;
@@ -70,6 +72,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     thinking.ended().await;
     drop(watch);
     serving.ended().await?;
+    models.settled().await;
     hands.close().await;
     store.close().await;
     Ok(Exit::Done)

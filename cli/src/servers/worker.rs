@@ -8,7 +8,7 @@ use super::banner;
 use crate::args::{ClusterArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{Brains, Hands, Signals, Store, files};
+use crate::house::{self, Access, Brains, Hands, Port, Signals, Store, files};
 
 /// Drive sessions of a cluster; any number of them on any number of hosts.
 ///
@@ -29,16 +29,22 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let mut hands = Hands::beside(settings).await?;
     let store = Store::of_cluster(settings, Some(hands.place())).await?;
     hands.answer(store.bus.clone());
-    let brains = Brains::new(settings, &store, hands.router(), hands.place())?;
+    let gateway = house::gateway(settings, &store);
+    let (closing, silent) = (CancellationToken::new(), CancellationToken::new());
+    let port = Port::open(gateway.clone(), silent.clone()).await?;
+    let models = Access::new(settings, &store, gateway, port.root());
+    let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     banner::working(&hands, settings);
 
-    let closing = CancellationToken::new();
     let thinking = brains.start(closing.clone());
     signals.stop().await;
     tracing::info!("stopping");
     closing.cancel();
     thinking.ended().await;
+    silent.cancel();
+    port.ended().await?;
+    models.settled().await;
     drop(watch);
     hands.close().await;
     store.close().await;

@@ -62,7 +62,8 @@ pub async fn run(context: &Context) -> Result<Exit, Error> {
     checks.extend(cluster(&context.settings).await);
     checks.push(bubblewrap().await);
     checks.push(providers(context));
-    checks.push(claude(context).await);
+    checks.push(harness(&context.settings.claude.value, &CLAUDE).await);
+    checks.push(harness(&context.settings.codex.value, &CODEX).await);
     checks.extend(misspelt());
     let healthy = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if context.json {
@@ -121,7 +122,7 @@ fn effective(context: &Context) -> Vec<Line> {
         .file
         .as_ref()
         .map_or("(none)".into(), |path| path.display().to_string());
-    let claude = match &settings.claude.value {
+    let program = |path: &Option<PathBuf>| match path {
         Some(path) => path.display().to_string(),
         None => "(not in PATH)".to_owned(),
     };
@@ -146,7 +147,8 @@ fn effective(context: &Context) -> Vec<Line> {
         text("default model", settings.model(), &settings.default_model.from),
         line("anthropic url", &settings.anthropic.base_url),
         line("openai url", &settings.openai.base_url),
-        text("claude", claude, &settings.claude.from),
+        text("claude", program(&settings.claude.value), &settings.claude.from),
+        text("codex", program(&settings.codex.value), &settings.codex.from),
     ];
     let secrets = [
         ("anthropic key", &settings.anthropic.key),
@@ -160,6 +162,16 @@ fn effective(context: &Context) -> Vec<Line> {
         });
     }
     lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
+    lines.extend(settings.gateway_url.as_ref().map(|url| line("gateway url", url)));
+    for (name, provider) in &settings.providers {
+        let key = if provider.key.is_some() {
+            "with a key"
+        } else {
+            "without a key"
+        };
+        let value = format!("{name}: {} at {}, {key}", provider.wire, provider.base_url.value);
+        lines.push(text("model server", value, &provider.base_url.from));
+    }
     lines
 }
 
@@ -309,16 +321,33 @@ async fn bubblewrap() -> Check {
 fn providers(context: &Context) -> Check {
     let settings = &context.settings;
     let names = [("anthropic", &settings.anthropic.key), ("openai", &settings.openai.key)];
-    let there: Vec<&str> = names
-        .iter()
-        .filter(|(_, key)| key.is_some())
-        .map(|(name, _)| *name)
-        .collect();
-    let (verdict, detail) = if there.is_empty() {
+    let keyed = names.iter().filter(|(_, key)| key.is_some()).map(|(name, _)| *name);
+    let there: Vec<&str> = keyed.chain(settings.providers.keys().map(String::as_str)).collect();
+    let (verdict, detail) = if let Some(url) = &settings.gateway_url {
+        let detail = format!(
+            "models are asked through the gateway at {}, which has the keys; `/llm` of this process has those for {}",
+            url.value,
+            if there.is_empty() {
+                "rehearsal-1 only".to_owned()
+            } else {
+                there.join(", ")
+            }
+        );
+        (Verdict::Ok, detail)
+    } else if there.is_empty() {
         let detail = "no key here (ANTHROPIC_API_KEY, OPENAI_API_KEY): a server started like this uses rehearsal-1, a scripted model";
         (Verdict::Note, detail.to_owned())
     } else {
-        (Verdict::Ok, format!("keys for {}", there.join(", ")))
+        let unpriced = if settings.prices.is_empty() {
+            "; no prices are set, so a budget of money would refuse them all ([prices.\"MODEL\"])"
+        } else {
+            ""
+        };
+        let detail = format!(
+            "{} by way of the gateway under /llm, which alone has their keys{unpriced}",
+            there.join(", ")
+        );
+        (Verdict::Ok, detail)
     };
     Check {
         check: "model providers",
@@ -327,25 +356,47 @@ fn providers(context: &Context) -> Check {
     }
 }
 
-async fn claude(context: &Context) -> Check {
-    let found = match &context.settings.claude.value {
+/// A program that only agents with its harness need.
+struct Program {
+    check: &'static str,
+    name: &'static str,
+    harness: &'static str,
+    setting: &'static str,
+}
+
+const CLAUDE: Program = Program {
+    check: "claude code",
+    name: "claude",
+    harness: "claude-code",
+    setting: "PERENNIAL_CLAUDE_BIN",
+};
+
+const CODEX: Program = Program {
+    check: "codex",
+    name: "codex",
+    harness: "codex",
+    setting: "PERENNIAL_CODEX_BIN",
+};
+
+async fn harness(binary: &Option<PathBuf>, program: &Program) -> Check {
+    let Program {
+        check,
+        name,
+        harness,
+        setting,
+    } = program;
+    let found = match binary {
         Some(binary) => probe(binary, &["--version"]).await,
-        None => Err("no claude in PATH".to_owned()),
+        None => Err(format!("no {name} in PATH")),
     };
     let (verdict, detail) = match found {
         Ok(version) => (Verdict::Ok, version),
         Err(reason) => (
             Verdict::Note,
-            format!(
-                "{reason}; needed only for agents with the claude-code harness (PERENNIAL_CLAUDE_BIN names the binary)"
-            ),
+            format!("{reason}; needed only for agents with the {harness} harness ({setting} names the binary)"),
         ),
     };
-    Check {
-        check: "claude code",
-        verdict,
-        detail,
-    }
+    Check { check, verdict, detail }
 }
 
 fn misspelt() -> Option<Check> {

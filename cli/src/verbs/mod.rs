@@ -3,15 +3,18 @@
 pub mod agent;
 pub mod approve;
 pub mod attach;
+pub mod budget;
 pub mod completions;
 pub mod deny;
 pub mod doctor;
 pub mod env;
+pub mod key;
 pub mod migrate;
 pub mod prove;
 pub mod run;
 pub mod send;
 pub mod session;
+pub mod usage;
 pub mod version;
 
 use crate::args::Verb;
@@ -48,7 +51,7 @@ impl Context {
 /// Runs a client verb.
 pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
     match verb {
-        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) => {
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) | Verb::Rehearsal(_) => {
             Err(Error::Usage("not a client verb".to_owned()))
         }
         Verb::Run(args) => run::run(context, args).await,
@@ -60,6 +63,9 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Session(verb) => session::run(context, verb).await,
         Verb::Agent(verb) => agent::run(context, verb).await,
         Verb::Env(verb) => env::run(context, verb).await,
+        Verb::Usage(args) => usage::run(context, args).await,
+        Verb::Budget(verb) => budget::run(context, verb).await,
+        Verb::Key(verb) => key::run(context, verb).await,
         Verb::Migrate(_) => migrate::run(context).await,
         Verb::Doctor(_) => doctor::run(context).await,
         Verb::Prove(args) => prove::run(context, args).await,

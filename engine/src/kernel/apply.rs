@@ -2,7 +2,7 @@
 
 use perennial_schema::EventId;
 use perennial_schema::content::Block;
-use perennial_schema::event::{Body, ContextCompacted, DefineOutcome, Event, Message, Permission, Private, Raw};
+use perennial_schema::event::{Body, DefineOutcome, Event, Message, ModelRequestEnd, Permission, Private, Raw};
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
 
@@ -46,7 +46,7 @@ impl State {
             Body::UserInterrupt(_) => {
                 self.interrupt = Some(id);
                 self.unnamed.push(id);
-                if self.at_rest() {
+                if self.at_rest() || self.compacting {
                     self.overtaken = self.queue.iter().map(|queued| queued.id).collect();
                 }
             }
@@ -97,8 +97,14 @@ impl State {
                 let dispatch = dispatch.clone();
                 self.with_open_call(dispatch.tool_use_id, |call| call.dispatched = Some(dispatch));
             }
-            Body::SpanModelRequestStart(_) => self.request = Some(id),
-            Body::SpanModelRequestEnd(end) => self.end_request(end.is_error, private),
+            Body::SpanModelRequestStart(_) => {
+                self.request = Some(id);
+                self.compacting = private.compaction;
+                if let Some(brain) = &private.brain {
+                    self.brain = Some(brain.as_str().into());
+                }
+            }
+            Body::SpanModelRequestEnd(end) => self.end_request(end, private),
             Body::InputProcessed(named) => {
                 for id in &named.event_ids {
                     self.place_input(*id, event.seq);
@@ -109,10 +115,12 @@ impl State {
             Body::SessionStatusRescheduled(_) => self.set_status(Status::Rescheduling, None),
             Body::SessionStatusTerminated(_) | Body::SessionDeleted(_) => self.set_status(Status::Terminated, None),
             Body::ContextCompacted(compacted) => self.compact(compacted),
+            Body::HarnessChanged(changed) => self.brain = Some(changed.to.as_str().into()),
             Body::SessionError(_)
             | Body::SessionUpdated(_)
             | Body::SessionForked(_)
-            | Body::HarnessChanged(_)
+            | Body::SessionImported(_)
+            | Body::BudgetWarning(_)
             | Body::AgentThreadContextCompacted(_) => {}
             Body::Unknown(kind) => {
                 self.unknown.get_or_insert(UnknownEvent {
@@ -136,12 +144,14 @@ impl State {
         self.stop = stop;
     }
 
-    /// Resting for anything but an answer ends the turn: what was left unsaid is no longer owed.
+    /// Resting for anything but an answer ends the turn: what was left unsaid is no longer owed, unless only a budget was in
+    /// the way.
     fn rest(&mut self, stop: &StopReason) {
         if !matches!(stop, StopReason::RequiresAction { .. }) {
-            self.owes_reply = false;
+            self.owes_reply &= *stop == StopReason::BudgetReached;
             self.interrupt = None;
         }
+        self.compacting = false;
         self.set_status(Status::Idle, Some(stop.clone()));
     }
 
@@ -162,11 +172,16 @@ impl State {
         }
     }
 
-    fn end_request(&mut self, is_error: bool, private: &Private) {
+    fn end_request(&mut self, end: &ModelRequestEnd, private: &Private) {
         self.request = None;
-        if !is_error {
-            self.owes_reply = false;
-            self.last_stop = private.stop.unwrap_or(StopKind::EndTurn);
+        if !end.is_error {
+            // A summary answers nobody.
+            if !self.compacting {
+                self.owes_reply = false;
+                self.last_stop = private.stop.unwrap_or(StopKind::EndTurn);
+                self.context_tokens = end.model_usage.context();
+            }
+            self.compacting = false;
         }
         self.close_step();
     }
@@ -178,9 +193,11 @@ impl State {
     }
 
     fn push_part(&mut self, seq: u64, part: StepPart) -> Place {
+        self.compacting = false;
         if !matches!(self.entries.last(), Some(Entry::Step(step)) if !step.closed) {
             self.entries.push(Entry::Step(ModelTurn {
                 seq,
+                brain: self.brain.clone(),
                 parts: Vec::new(),
                 closed: false,
             }));
@@ -234,33 +251,6 @@ impl State {
             step.closed = true;
         }
         self.owes_reply = true;
-    }
-
-    /// Replaces what entered the context up to a point. Calls that are still open stay, and so does all that follows them.
-    fn compact(&mut self, compacted: &ContextCompacted) {
-        let first_open = self
-            .open
-            .values()
-            .map(|place| place.entry)
-            .min()
-            .unwrap_or(self.entries.len());
-        let covered = self.entries[..first_open]
-            .iter()
-            .take_while(|entry| match entry {
-                Entry::Input { seq, .. } => *seq <= compacted.up_to,
-                Entry::Step(step) => step.seq <= compacted.up_to,
-                Entry::Summary { .. } => true,
-            })
-            .count();
-        self.entries.splice(
-            ..covered,
-            [Entry::Summary {
-                text: compacted.summary.clone(),
-            }],
-        );
-        for place in self.open.values_mut() {
-            place.entry = place.entry + 1 - covered;
-        }
     }
 }
 

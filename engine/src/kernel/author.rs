@@ -174,6 +174,11 @@ impl CloseReason {
             (Self::Forked, true) => {
                 "This session was forked while the call was running elsewhere; its outcome is not known here.".into()
             }
+            (Self::Imported, true) => {
+                "This session was imported while the call was running on another server; its outcome is not known here."
+                    .into()
+            }
+            (Self::Imported, false) => "This session was imported before the call ran; it did not run here.".into(),
             (Self::Forked, false) => "This session was forked before the call ran; it did not run here.".into(),
         }
     }

@@ -3,7 +3,7 @@
 
 use perennial_schema::content::text_content;
 use perennial_schema::event::{
-    Body, Draft, Empty, ErrorDetail, Idle, ModelRequestEnd, Private, Raw, SessionError, SessionForked,
+    Body, Draft, Empty, ErrorDetail, Idle, ModelRequestEnd, Private, Raw, SessionError, SessionForked, SessionImported,
 };
 use perennial_schema::model::{StopKind, Usage};
 use perennial_schema::session::{Status, StopReason};
@@ -11,6 +11,7 @@ use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, SessionId, Timestamp};
 
 use super::author::Author;
+use super::brain::Brain;
 use super::next::{Close, CloseReason};
 use super::state::State;
 use crate::ports::{Ids, ModelStep, Part, Placement, ToolSpec};
@@ -19,7 +20,24 @@ use crate::ports::{Ids, ModelStep, Part, Placement, ToolSpec};
 #[derive(Clone, Debug)]
 pub enum Command<'a> {
     /// Begin a model request: queued inputs enter the context here.
-    StartRequest,
+    StartRequest {
+        /// Who is asked.
+        brain: Option<Brain<'a>>,
+    },
+    /// Begin a model request for a summary: queued inputs stay queued.
+    StartCompaction {
+        /// Who is asked.
+        brain: Option<Brain<'a>>,
+    },
+    /// The summary is there: it takes the place of what it covers.
+    FinishCompaction {
+        /// What the model sees instead.
+        summary: &'a str,
+        /// As [`Step::Compact`](super::Step::Compact) said.
+        up_to: u64,
+        /// Tokens.
+        usage: Usage,
+    },
     /// The model's step is complete.
     FinishRequest {
         /// What it said.
@@ -41,8 +59,16 @@ pub enum Command<'a> {
         /// Where to.
         placement: Placement,
     },
-    /// These calls are over. When no other is open and nobody interrupted, the next model request begins in the same commit.
-    Complete(&'a [(EventId, Outcome)]),
+    /// These calls are over. When no other is open, nobody interrupted and the context has room, the next model request
+    /// begins in the same commit.
+    Complete {
+        /// Which, and what came of each.
+        outcomes: &'a [(EventId, Outcome)],
+        /// Who is asked then.
+        brain: Option<Brain<'a>>,
+        /// Beyond so many tokens the context is compacted first.
+        compact_at: u64,
+    },
     /// These calls end without running.
     Close(&'a [Close]),
     /// Say what went wrong.
@@ -56,6 +82,8 @@ pub enum Command<'a> {
         /// What became of the workspace folder: `copied` or `empty`.
         workspace: &'static str,
     },
+    /// This log began elsewhere and goes on here: end what belongs to the other place.
+    Import(SessionImported),
 }
 
 /// A command that does not fit the state.
@@ -80,28 +108,57 @@ impl State {
     pub fn decide(&self, command: Command<'_>, at: Timestamp, ids: &dyn Ids) -> Result<Vec<Draft>, Rejection> {
         let author = Author { at, ids };
         match command {
-            Command::StartRequest => self.start_request(&author),
+            Command::StartRequest { brain } => self.start_request(&author, brain),
+            Command::StartCompaction { brain } => self.start_compaction(&author, brain),
+            Command::FinishCompaction { summary, up_to, usage } => {
+                self.finish_compaction(&author, summary, up_to, usage)
+            }
             Command::FinishRequest { step, tools, placement } => self.finish_request(&author, step, tools, placement),
             Command::AbandonRequest { usage } => Ok(vec![self.end_request_draft(&author, usage, true)?]),
             Command::Dispatch { calls, placement } => self.dispatch(&author, calls, placement),
-            Command::Complete(outcomes) => self.complete(&author, outcomes),
+            Command::Complete {
+                outcomes,
+                brain,
+                compact_at,
+            } => {
+                let mut drafts = self.complete(&author, outcomes)?;
+                let all = !drafts.is_empty() && drafts.len() == self.open.len();
+                if all && self.interrupt.is_none() && self.request.is_none() && self.context_tokens <= compact_at {
+                    drafts.extend(self.request_drafts(&author, brain));
+                }
+                Ok(drafts)
+            }
             Command::Close(closes) => closes.iter().map(|close| self.close(&author, close)).collect(),
             Command::Report(error) => Ok(vec![author.draft(Body::SessionError(SessionError { error }))]),
             Command::Rest(stop) => Ok(self.rest_drafts(&author, stop)),
-            Command::Fork { from, workspace } => Ok(self.fork(&author, from, workspace)),
+            Command::Fork { from, workspace } => {
+                let forked = SessionForked {
+                    from_session: from,
+                    at_seq: self.seq,
+                    workspace: workspace.to_owned(),
+                };
+                Ok(self.begin_anew(&author, Body::SessionForked(forked), &CloseReason::Forked))
+            }
+            Command::Import(imported) => {
+                Ok(self.begin_anew(&author, Body::SessionImported(imported), &CloseReason::Imported))
+            }
         }
     }
 
-    fn start_request(&self, author: &Author<'_>) -> Result<Vec<Draft>, Rejection> {
+    fn start_request(&self, author: &Author<'_>, brain: Option<Brain<'_>>) -> Result<Vec<Draft>, Rejection> {
+        self.may_begin()?;
+        Ok(self.request_drafts(author, brain))
+    }
+
+    pub(super) fn may_begin(&self) -> Result<(), Rejection> {
         if self.request.is_some() || !self.open.is_empty() || self.interrupt.is_some() {
             return Err(Rejection::NotReadyToThink);
         }
-        Ok(self.request_drafts(author))
+        Ok(())
     }
 
-    fn request_drafts(&self, author: &Author<'_>) -> Vec<Draft> {
-        let mut drafts: Vec<Draft> = self.wake(author).into_iter().collect();
-        drafts.push(author.draft(Body::SpanModelRequestStart(Empty {})));
+    fn request_drafts(&self, author: &Author<'_>, brain: Option<Brain<'_>>) -> Vec<Draft> {
+        let mut drafts = self.span_drafts(author, brain, false);
         let named = self
             .unnamed
             .iter()
@@ -109,6 +166,26 @@ impl State {
             .chain(self.queue.iter().map(|queued| queued.id))
             .collect();
         drafts.extend(author.processed(named));
+        drafts
+    }
+
+    /// A request begins; when another brain is asked than before, the log says so first.
+    pub(super) fn span_drafts(&self, author: &Author<'_>, brain: Option<Brain<'_>>, compaction: bool) -> Vec<Draft> {
+        let mut drafts: Vec<Draft> = self.wake(author).into_iter().collect();
+        drafts.extend(brain.and_then(|brain| self.harness_changed(author, brain)));
+        let private = Private {
+            brain: brain
+                .filter(|brain| self.brain() != Some(brain.name))
+                .map(|brain| brain.name.to_owned()),
+            compaction,
+            ..Private::default()
+        };
+        let start = author.draft(Body::SpanModelRequestStart(Empty {}));
+        drafts.push(if private == Private::default() {
+            start
+        } else {
+            start.with_private(&private)
+        });
         drafts
     }
 
@@ -147,7 +224,12 @@ impl State {
         Ok(drafts)
     }
 
-    fn end_request_draft(&self, author: &Author<'_>, usage: Usage, is_error: bool) -> Result<Draft, Rejection> {
+    pub(super) fn end_request_draft(
+        &self,
+        author: &Author<'_>,
+        usage: Usage,
+        is_error: bool,
+    ) -> Result<Draft, Rejection> {
         let start = self.request.ok_or(Rejection::NoOpenRequest)?;
         let end = ModelRequestEnd {
             model_request_start_id: start,
@@ -181,9 +263,6 @@ impl State {
             let call = self.open_call(*call_id).ok_or(Rejection::NotOpen(*call_id))?;
             drafts.push(author.result(call, Raw::of(&outcome.content), outcome.is_error));
         }
-        if !drafts.is_empty() && drafts.len() == self.open.len() && self.interrupt.is_none() && self.request.is_none() {
-            drafts.extend(self.request_drafts(author));
-        }
         Ok(drafts)
     }
 
@@ -200,16 +279,11 @@ impl State {
     }
 
     /// Calls pending at the cut are closed, never settled: they belong to the other session (DESIGN §7).
-    fn fork(&self, author: &Author<'_>, from: SessionId, workspace: &'static str) -> Vec<Draft> {
-        let forked = SessionForked {
-            from_session: from,
-            at_seq: self.seq,
-            workspace: workspace.to_owned(),
-        };
-        let mut drafts = vec![author.draft(Body::SessionForked(forked))];
+    fn begin_anew(&self, author: &Author<'_>, why: Body, reason: &CloseReason) -> Vec<Draft> {
+        let mut drafts = vec![author.draft(why)];
         drafts.extend(self.end_request_draft(author, Usage::default(), true));
         for call in self.open_calls() {
-            drafts.push(author.result(call, text_content(&CloseReason::Forked.text(call)), true));
+            drafts.push(author.result(call, text_content(&reason.text(call)), true));
         }
         drafts.extend(author.processed(self.unnamed.clone()));
         // A cut may fall inside a commit, behind an input that nobody will answer here.

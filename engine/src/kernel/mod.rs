@@ -10,6 +10,8 @@
 mod admit;
 mod apply;
 mod author;
+mod brain;
+mod compact;
 mod decide;
 mod message;
 mod next;
@@ -19,6 +21,7 @@ mod state;
 
 pub use admit::admit;
 pub use author::quarantine;
+pub use brain::Brain;
 pub use decide::{Command, Rejection};
 pub use message::*;
 pub use next::{Close, CloseReason, Step};

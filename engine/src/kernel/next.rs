@@ -18,6 +18,11 @@ pub enum Step {
     Call(Vec<Call>),
     /// Ask the model.
     Think,
+    /// The context has grown too large to ask: have what entered it at or before this seq summarised first.
+    Compact {
+        /// The seq.
+        up_to: u64,
+    },
     /// Wait for answers to these tool uses. `announce` is false when the session already says so.
     Await {
         /// Event ids of the tool uses.
@@ -49,6 +54,8 @@ pub enum CloseReason {
     Denied(String),
     /// The session is a fork; the call belongs to the other one.
     Forked,
+    /// It belongs to the server the session was imported from.
+    Imported,
 }
 
 impl State {
@@ -56,6 +63,12 @@ impl State {
     /// when an input arrives that may interrupt them).
     #[must_use]
     pub fn next(&self) -> Step {
+        self.next_within(u64::MAX)
+    }
+
+    /// The same for a model whose context is to be compacted beyond so many tokens.
+    #[must_use]
+    pub fn next_within(&self, compact_at: u64) -> Step {
         if self.unknown.is_some() {
             return Step::Quarantined;
         }
@@ -72,7 +85,9 @@ impl State {
             return step;
         }
         if self.owes_reply || !self.queue.is_empty() {
-            return Step::Think;
+            let room = self.context_tokens <= compact_at;
+            let cut = if room { None } else { self.worthwhile_cut() };
+            return cut.map_or(Step::Think, |up_to| Step::Compact { up_to });
         }
         self.resting()
     }
@@ -91,7 +106,8 @@ impl State {
     fn resting(&self) -> Step {
         // A turn that was interrupted before it began ends like one that ran: whoever waits for it sees it end.
         let begun = self.interrupt.is_none() || self.overtaken.is_empty();
-        if self.at_rest() && begun {
+        // One that waits for a budget and is interrupted goes on no more.
+        if self.at_rest() && begun && !self.owes_reply {
             return Step::Rest(None);
         }
         Step::Rest(Some(match self.last_stop {

@@ -13,9 +13,14 @@ impl State {
     /// The messages, in order. A last step whose calls are still open is withheld: it is shown when its results are in.
     #[must_use]
     pub fn render(&self) -> Vec<Message> {
-        let mut messages = Messages(Vec::with_capacity(self.entries.len() + 1));
+        self.render_first(self.entries.len())
+    }
+
+    /// The first so many entries.
+    pub(super) fn render_first(&self, count: usize) -> Vec<Message> {
+        let mut messages = Messages(Vec::with_capacity(count + 1));
         let last = self.entries.len().saturating_sub(1);
-        for (index, entry) in self.entries.iter().enumerate() {
+        for (index, entry) in self.entries.iter().take(count).enumerate() {
             match entry {
                 Entry::Summary { text } => {
                     let text = format!("Summary of the conversation so far:\n\n{text}");

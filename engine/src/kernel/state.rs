@@ -1,6 +1,7 @@
 //! What a session is, folded from its events.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use perennial_schema::EventId;
 use perennial_schema::event::{Native, Permission, Raw, ToolDispatched, Verdict};
@@ -9,7 +10,7 @@ use perennial_schema::session::{Status, StopReason};
 use serde::{Deserialize, Serialize};
 
 /// Grows whenever a change of the fold gives an old log another state; a snapshot of another version is thrown away.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// A session, folded up to `seq`. A snapshot is this value serialised; it is disposable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,13 @@ pub struct State {
     pub(super) owes_reply: bool,
     /// Why the model's last finished step stopped.
     pub(super) last_stop: StopKind,
+    /// Tokens of the last answered request, its answer included: what the context comes to. Zero after a compaction, until
+    /// somebody has counted again.
+    pub(super) context_tokens: u64,
+    /// The request that is open, or was the last to fail, is for a summary: no answer to anybody.
+    pub(super) compacting: bool,
+    /// Who is asked, `harness/provider`; none before the first request.
+    pub(super) brain: Option<Arc<str>>,
 }
 
 impl Default for State {
@@ -61,6 +69,9 @@ impl Default for State {
             open: BTreeMap::new(),
             owes_reply: false,
             last_stop: StopKind::EndTurn,
+            context_tokens: 0,
+            compacting: false,
+            brain: None,
         }
     }
 }
@@ -99,6 +110,8 @@ pub(super) enum Speaker {
 pub(super) struct ModelTurn {
     /// Place of its first event.
     pub(super) seq: u64,
+    /// Who made it, as far as the log says.
+    pub(super) brain: Option<Arc<str>>,
     /// In the model's order.
     pub(super) parts: Vec<StepPart>,
     /// Nothing more can join it.

@@ -63,9 +63,6 @@ pub trait Leases: Send + Sync {
 
     /// How many sessions are ready now, and in how many milliseconds the next becomes ready (for the sweep's timer).
     async fn ready(&self) -> Result<ReadyCount, StoreError>;
-
-    /// Lifts a quarantine: attempts to zero, ready now. False when the session is not quarantined.
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError>;
 }
 
 /// What there is to claim.

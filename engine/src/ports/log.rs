@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use perennial_schema::event::{Awaits, Draft, Record};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AppendId, EventId, ExecutorId, SessionId, Timestamp};
+use perennial_schema::{AppendId, BudgetId, EventId, ExecutorId, SessionId, Timestamp};
 
 use super::{SessionKey, SessionPatch, StoreError};
 
@@ -17,7 +17,8 @@ pub struct Append {
     /// Which session.
     pub key: SessionKey,
     /// Chosen by the caller, unique per session. Appending the same id again returns the first outcome (`replayed`) and
-    /// writes nothing: this is how an ambiguous commit is resolved (I2).
+    /// writes nothing: this is how an ambiguous commit is resolved (I2). A holder appends one after the other, and repeats none
+    /// but the latest.
     pub append_id: AppendId,
     /// Events, in order; may be empty for a holder that only changes columns (release).
     pub events: Vec<Draft>,
@@ -104,6 +105,8 @@ pub struct Projection {
     pub progress: bool,
     /// When the session may next be claimed.
     pub ready: Ready,
+    /// The budget a session rests for; goes with a stop reason, and any other stop reason clears it.
+    pub hold: Option<BudgetHold>,
     /// Inputs to stamp as processed, with the append's time.
     pub processed: Vec<EventId>,
     /// Set the quarantine flag.
@@ -112,6 +115,15 @@ pub struct Projection {
     pub place: Option<ExecutorId>,
     /// New values of client-owned columns.
     pub patch: SessionPatch,
+}
+
+/// A session rests until a budget has room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetHold {
+    /// Which.
+    pub budget: BudgetId,
+    /// How much room there must be.
+    pub need: u64,
 }
 
 /// When a session may next be claimed.

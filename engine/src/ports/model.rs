@@ -9,7 +9,7 @@ pub use perennial_schema::model::StopKind;
 use perennial_schema::model::Usage;
 use perennial_schema::{EventId, SessionId};
 
-use super::ToolSpec;
+use super::{BudgetRefusal, Payer, ToolSpec};
 use crate::kernel::Message;
 
 /// What a model is asked.
@@ -17,6 +17,8 @@ use crate::kernel::Message;
 pub struct ModelRequest {
     /// Whose conversation it is: a provider's cache key, and never more than a key.
     pub session: SessionId,
+    /// Who pays.
+    pub payer: Payer,
     /// Which model and how.
     pub model: ModelConfig,
     /// System prompt.
@@ -82,6 +84,40 @@ pub struct ModelError {
     pub retryable: bool,
     /// The provider's `retry-after`.
     pub retry_after: Option<Duration>,
+    /// A budget has no room for the request: the session is parked instead of tried again.
+    pub budget: Option<BudgetRefusal>,
+}
+
+impl ModelError {
+    /// A failure that says nothing about when to try again.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            retryable,
+            retry_after: None,
+            budget: None,
+        }
+    }
+
+    /// A budget has no room for the request.
+    #[must_use]
+    pub fn exhausted(refusal: BudgetRefusal, message: impl Into<String>) -> Self {
+        Self {
+            budget: Some(refusal),
+            ..Self::new(ErrorKind::BillingError, message, false)
+        }
+    }
+
+    /// Recognizes a budget's refusal in the words of a harness that only passes on what it was told.
+    #[must_use]
+    pub fn with_refusal_found(self) -> Self {
+        match BudgetRefusal::find(&self.message) {
+            Some(refusal) if self.budget.is_none() => Self::exhausted(refusal, self.message),
+            _ => self,
+        }
+    }
 }
 
 /// Hears a step while it is being made. Ids are allocated here.
@@ -94,6 +130,9 @@ pub trait DeltaSink: Send {
 
     /// An id for a part that has no preview (a tool use).
     fn id(&mut self) -> EventId;
+
+    /// What the request has used so far, as the provider says: a total, which counts if the request comes to nothing.
+    fn used(&mut self, _usage: Usage) {}
 }
 
 /// A model API.

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Permission, Raw};
+use perennial_schema::frame::{PackAnswer, PackAsk};
 use perennial_schema::tool::{Effect, Outcome};
-use perennial_schema::{EventId, ExecutorId, JournalId, SessionId};
+use perennial_schema::{EventId, ExecutorId, JournalId, PackId, SessionId};
 use serde_json::Value;
 
 use super::SessionKey;
@@ -138,6 +139,17 @@ pub trait Router: Send + Sync {
 
     /// Copies a workspace folder for a fork. `at` is the executor that has it.
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String>;
+
+    /// Asks about a packed workspace folder (export, import). `at` is the executor that has it; none asks whoever takes new
+    /// calls. Answers who did it. The same question may be asked again.
+    async fn pack(
+        &self,
+        _at: Option<ExecutorId>,
+        _pack: PackId,
+        _ask: PackAsk,
+    ) -> Result<(ExecutorId, PackAnswer), String> {
+        Err("nothing packs workspaces here".into())
+    }
 
     /// The session is gone: its shell may go. `at` is the executor that has its workspace.
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>);

@@ -8,7 +8,7 @@ use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{AgentId, EnvironmentId, ExecutorId, SessionId, Timestamp, WorkspaceId};
 
-use super::{AppendError, Appended, Idempotency, Projection, SessionKey, StoreError, TimeBounds};
+use super::{AppendError, Appended, BudgetHold, Idempotency, Projection, SessionKey, StoreError, TimeBounds};
 
 /// Free pairs, in the client's order.
 pub type SessionMetadata = serde_json::Map<String, serde_json::Value>;
@@ -53,6 +53,17 @@ pub struct ForkFrom {
     pub at_seq: u64,
 }
 
+/// A commit of another server's log, as it was there.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The turn it belongs to.
+    pub turn: u64,
+    /// Its events, in order; never empty.
+    pub events: Vec<Draft>,
+}
+
 /// Columns clients own; `None` leaves as is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionPatch {
@@ -62,6 +73,8 @@ pub struct SessionPatch {
     pub metadata: Option<SessionMetadata>,
     /// New agent snapshot, whole.
     pub agent: Option<AgentSnapshot>,
+    /// New budget, verbatim (inner `None` clears).
+    pub budget: Option<Option<Raw>>,
     /// Archive at the append's time.
     pub archive: bool,
     /// Delete (tombstone) at the append's time.
@@ -95,6 +108,8 @@ pub struct SessionRow {
     pub usage: Usage,
     /// The executor that has its workspace; none before the first tool call.
     pub place: Option<ExecutorId>,
+    /// The budget it rests for, with `budget_reached`.
+    pub hold: Option<BudgetHold>,
     /// Everything its turns depend on.
     pub agent: AgentSnapshot,
     /// Where its hands are.
@@ -157,6 +172,15 @@ pub trait Sessions: Send + Sync {
     /// Creates a session with its first events in one commit; with `fork`, rows are copied first and the new events follow
     /// them. `replayed` answers carry the first request's session.
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError>;
+
+    /// Creates a session that begins with what another server's log holds, numbered from 1 with the times it had there; the
+    /// new events follow. Otherwise like [`Sessions::create`].
+    async fn import(&self, _new: NewSession, _past: Vec<Past>) -> Result<Appended, AppendError> {
+        Err(AppendError::Store(StoreError::Unavailable {
+            store: "sessions",
+            message: "this store takes no logs of other servers".into(),
+        }))
+    }
 
     /// The row, deleted or not.
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError>;

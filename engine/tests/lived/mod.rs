@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use perennial_engine::kernel::{Command, State, Step};
+use perennial_engine::kernel::{Brain, Command, State, Step};
 use perennial_engine::ports::{Ids, Lane, ModelStep, Part, Placement, ToolSpec};
 use perennial_schema::content::text_content;
 use perennial_schema::event::*;
@@ -26,6 +26,21 @@ pub(crate) struct Life {
     pub(crate) state: State,
     pub(crate) log: Vec<Event>,
     ids: Counter,
+    /// Where the open request cuts the context, if it is for a summary.
+    cut: Option<u64>,
+}
+
+/// The model of these lives counts some tokens per answer: this is beyond most of them.
+const COMPACT_AT: u64 = 200;
+
+fn brain(choice: u8) -> Option<Brain<'static>> {
+    let other = choice.is_multiple_of(5);
+    let (name, provider) = if other {
+        ("codex/openai", "openai")
+    } else {
+        ("native/anthropic", "anthropic")
+    };
+    Some(Brain { name, provider })
 }
 
 fn tools() -> Vec<ToolSpec> {
@@ -57,6 +72,7 @@ impl Life {
             state: State::default(),
             log: Vec::new(),
             ids: Counter::default(),
+            cut: None,
         }
     }
 
@@ -120,8 +136,16 @@ impl Life {
     }
 
     fn work(&mut self, choice: u8) {
-        match self.state.next() {
-            Step::CloseRequest(_) if choice % 7 < 5 || choice % 7 == 6 => {
+        match self.state.next_within(COMPACT_AT) {
+            Step::CloseRequest(_) if choice % 7 != 5 && self.cut.is_some() => {
+                let up_to = self.cut.take().unwrap_or_default();
+                self.decide(Command::FinishCompaction {
+                    summary: "so far",
+                    up_to,
+                    usage: Usage::default(),
+                });
+            }
+            Step::CloseRequest(_) if self.cut.is_none() && (choice % 7 < 5 || choice % 7 == 6) => {
                 let step = self.model_step(choice);
                 let placement = choice.is_multiple_of(2).then_some(PLACEMENT);
                 self.decide(Command::FinishRequest {
@@ -130,9 +154,16 @@ impl Life {
                     placement,
                 });
             }
-            Step::CloseRequest(_) => self.decide(Command::AbandonRequest {
-                usage: Usage::default(),
-            }),
+            Step::CloseRequest(_) => {
+                self.cut = None;
+                self.decide(Command::AbandonRequest {
+                    usage: Usage::default(),
+                });
+            }
+            Step::Compact { up_to } => {
+                self.cut = Some(up_to);
+                self.decide(Command::StartCompaction { brain: brain(choice) });
+            }
             Step::Close(closes) => self.decide(Command::Close(&closes)),
             Step::Call(calls) => {
                 let fresh: Vec<_> = calls
@@ -146,7 +177,11 @@ impl Life {
                         .map(|call| (call.id, Outcome::text("done", false)))
                         .collect();
                     let some = usize::from(choice) % outcomes.len() + 1;
-                    self.decide(Command::Complete(&outcomes[..some]));
+                    self.decide(Command::Complete {
+                        outcomes: &outcomes[..some],
+                        brain: brain(choice),
+                        compact_at: COMPACT_AT,
+                    });
                 } else {
                     self.decide(Command::Dispatch {
                         calls: &fresh,
@@ -154,11 +189,58 @@ impl Life {
                     });
                 }
             }
-            Step::Think => self.decide(Command::StartRequest),
+            Step::Think => self.decide(Command::StartRequest { brain: brain(choice) }),
             Step::Await { announce: false, .. } | Step::Quarantined => {}
             Step::Await { event_ids, .. } => self.decide(Command::Rest(Some(StopReason::RequiresAction { event_ids }))),
             Step::Rest(stop) => self.decide(Command::Rest(stop)),
         }
+    }
+
+    /// One request to its end, with this many tokens.
+    pub(crate) fn think(&mut self, tokens: u64) {
+        self.think_as(("native/anthropic", "anthropic"), tokens);
+    }
+
+    /// The same by somebody.
+    pub(crate) fn think_as(&mut self, (name, provider): (&str, &str), tokens: u64) {
+        let brain = Some(Brain { name, provider });
+        self.decide(Command::StartRequest { brain });
+        let mut step = self.model_step(5);
+        step.usage.input_tokens = tokens;
+        self.decide(Command::FinishRequest {
+            step: &step,
+            tools: &[],
+            placement: None,
+        });
+        self.settle();
+    }
+
+    /// Begins a summary; where it cuts, if there is anything to gain.
+    pub(crate) fn begin_compaction(&mut self) -> Option<u64> {
+        let up_to = self.state.cut()?;
+        self.decide(Command::StartCompaction { brain: None });
+        Some(up_to)
+    }
+
+    /// The process died in mid-request.
+    pub(crate) fn abandon(&mut self) {
+        self.decide(Command::AbandonRequest {
+            usage: Usage::default(),
+        });
+    }
+
+    /// A compaction, with something that happens meanwhile.
+    pub(crate) fn compact(&mut self, meanwhile: impl FnOnce(&mut Self)) -> bool {
+        let Some(up_to) = self.begin_compaction() else {
+            return false;
+        };
+        meanwhile(self);
+        self.decide(Command::FinishCompaction {
+            summary: "so far",
+            up_to,
+            usage: Usage::default(),
+        });
+        true
     }
 
     fn model_step(&self, choice: u8) -> ModelStep {
@@ -188,8 +270,13 @@ impl Life {
             4 => vec![text, call("hosted")],
             _ => vec![thinking, text],
         };
+        let usage = Usage {
+            input_tokens: 10 * u64::from(choice),
+            ..Usage::default()
+        };
         ModelStep {
             parts,
+            usage,
             ..ModelStep::default()
         }
     }
@@ -235,6 +322,7 @@ pub(crate) fn fork(state: State) -> State {
         state,
         log: Vec::new(),
         ids: Counter(AtomicU64::new(1 << 40)),
+        cut: None,
     };
     life.decide(Command::Fork {
         from: SessionId::from_uuid(Uuid::nil()),

@@ -19,7 +19,7 @@ use crate::rig::visitor::Doors;
 /// Longest wait for a process that was told to wind down.
 pub(super) const DRAIN: Duration = Duration::from_secs(25);
 /// A statement with this writes events.
-const WRITES: &str = "INSERT INTO events";
+const WRITES: &str = "INSERT INTO commits";
 
 /// Servers of a cluster.
 #[derive(Clone, Debug)]

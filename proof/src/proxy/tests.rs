@@ -175,9 +175,9 @@ impl<'a> Line<'a> {
 
 #[test]
 fn a_commit_is_cut_before_its_news() {
-    let talk = postgres::Talk::about("INSERT INTO events");
+    let talk = postgres::Talk::about("INSERT INTO commits");
     let mut line = Line::new(&talk);
-    line.client(b'P', b"s1\0INSERT INTO events VALUES (1)\0\0\0");
+    line.client(b'P', b"s1\0INSERT INTO commits VALUES (1)\0\0\0");
     line.client(b'P', b"s2\0SELECT 1\0\0\0");
     line.armed = Some(Cut::Commit);
     let answer = |tag: &[u8], status: &[u8]| [message(b'2', b""), message(b'C', tag), message(b'Z', status)].concat();
@@ -193,10 +193,10 @@ fn a_commit_is_cut_before_its_news() {
     assert_eq!(line.server(&answer(b"COMMIT\0", b"I")), (Vec::new(), Some(Cut::Commit)));
     assert_eq!(line.armed, None);
     // An autocommitted one is cut too, a failed one is not.
-    let talk = postgres::Talk::about("INSERT INTO events");
+    let talk = postgres::Talk::about("INSERT INTO commits");
     let mut line = Line::new(&talk);
     line.armed = Some(Cut::Commit);
-    line.client(b'P', b"s1\0INSERT INTO events VALUES (1)\0\0\0");
+    line.client(b'P', b"s1\0INSERT INTO commits VALUES (1)\0\0\0");
     line.client(b'B', b"\0s1\0");
     let failed = [message(b'E', b"no\0"), message(b'Z', b"I")].concat();
     assert_eq!(line.server(&failed), (failed.clone(), None));
@@ -209,7 +209,7 @@ fn a_commit_is_cut_before_its_news() {
 
 #[test]
 fn a_cut_after_so_many_messages() {
-    let talk = postgres::Talk::about("INSERT INTO events");
+    let talk = postgres::Talk::about("INSERT INTO commits");
     let mut line = Line::new(&talk);
     line.armed = Some(Cut::Message { count: 2 });
     let (one, two, three) = (message(b'1', b""), message(b'2', b""), message(b'C', b"SELECT 1\0"));

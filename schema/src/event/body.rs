@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Raw;
+use super::{Raw, SessionImported};
 use crate::model::Usage;
 use crate::session::StopReason;
 use crate::tool::Effect;
-use crate::{EventId, ExecutorId, JournalId, MessageId, OutcomeId, SessionId};
+use crate::{BudgetId, EventId, ExecutorId, JournalId, MessageId, OutcomeId, SessionId};
 
 macro_rules! bodies {
     ($($(#[$doc:meta])* $variant:ident($body:ty) = $kind:literal, $domain:ident;)*) => {
@@ -130,8 +130,12 @@ bodies! {
     ContextCompacted(ContextCompacted) = "context.compacted", Extension;
     /// This log began as a copy of another.
     SessionForked(SessionForked) = "session.forked", Extension;
+    /// This log began elsewhere.
+    SessionImported(SessionImported) = "session.imported", Extension;
     /// Another harness or model takes over.
     HarnessChanged(HarnessChanged) = "harness.changed", Extension;
+    /// A budget is nearly used up; once a period.
+    BudgetWarning(BudgetWarning) = "budget.warning", Extension;
 }
 
 impl Body {
@@ -418,6 +422,8 @@ pub enum ErrorKind {
     McpAuthenticationFailedError,
     /// A turn used too many tool steps.
     ToolUseLimitReachedError,
+    /// The context does not fit the model, and compacting it does not help (any more).
+    CompactionLimitReachedError,
     /// None of the others.
     #[serde(other)]
     UnknownError,
@@ -447,6 +453,9 @@ pub struct SessionUpdated {
     /// New agent snapshot, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Raw>,
+    /// New budget, or null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Raw>,
 }
 
 /// `span.model_request_end`.
@@ -522,6 +531,25 @@ pub struct SessionForked {
     pub at_seq: u64,
     /// What became of the workspace folder: `copied` (as it is now, not as it was at `at_seq`) or `empty`.
     pub workspace: String,
+}
+
+/// `budget.warning`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetWarning {
+    /// Which.
+    pub budget_id: BudgetId,
+    /// `workspace`, `key` or `session`.
+    pub scope: String,
+    /// `requests`, `tokens` or `money` (millionths of a US dollar).
+    pub metric: String,
+    /// `total` or `day`.
+    pub period: String,
+    /// So much may be used.
+    pub limit: u64,
+    /// So much was used or set aside for requests under way.
+    pub used: u64,
+    /// The share of the limit that was passed.
+    pub warn_percent: u8,
 }
 
 /// `harness.changed`.

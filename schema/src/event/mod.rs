@@ -7,9 +7,11 @@
 //! Two payloads per event (DESIGN §4): `payload` is public; `private` is what replay needs and nobody else may see.
 
 mod body;
+mod imported;
 mod private;
 
 pub use body::*;
+pub use imported::*;
 pub use private::*;
 
 use std::sync::Arc;

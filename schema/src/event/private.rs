@@ -23,6 +23,12 @@ pub struct Private {
     /// Why the model stopped, on `span.model_request_end`; absent means it was simply done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopKind>,
+    /// On `span.model_request_start`, when it is not the brain of the request before: who is asked, `harness/provider`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brain: Option<String>,
+    /// On `span.model_request_start`: it asks for a summary, and names no input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compaction: bool,
 }
 
 /// A block in a provider's own words, replayed byte for byte to the same provider and dropped for any other.

@@ -17,7 +17,7 @@ on_every_store![
     the_same_append_id_replays,
     a_replay_outlives_the_lease,
     append_ids_are_per_session,
-    an_event_id_is_used_once,
+    an_append_names_an_event_id_once,
     a_refused_append_leaves_no_gap,
     bytes_come_back_as_they_went,
     large_batches_keep_their_order,
@@ -134,12 +134,14 @@ async fn append_ids_are_per_session(rig: Rig) {
     assert!(!rig.append(other).await.unwrap().replayed);
 }
 
-async fn an_event_id_is_used_once(rig: Rig) {
+async fn an_append_names_an_event_id_once(rig: Rig) {
     let key = rig.session().await;
-    let event = rig.message("x");
-    rig.append(client(key, vec![event.clone()], Ready::Keep)).await.unwrap();
+    rig.say(key, "x").await;
     let before = rig.row(key).await;
-    let twice = rig.append(client(key, vec![rig.message("y"), event], Ready::Now)).await;
+    let event = rig.message("y");
+    let twice = rig
+        .append(client(key, vec![event.clone(), rig.message("z"), event], Ready::Now))
+        .await;
     assert!(matches!(twice, Err(AppendError::Store(_))), "{twice:?}");
     assert_eq!(rig.row(key).await, before);
     assert_eq!(rig.say(key, "z").await.first_seq, 2, "no gap");

@@ -226,9 +226,8 @@ async fn concurrent_repeats_have_one_effect(rig: Rig) {
 async fn a_refused_request_is_not_remembered(rig: Rig) {
     let key = rig.session().await;
     let event = rig.message("x");
-    rig.append(client(key, vec![event.clone()], Ready::Keep)).await.unwrap();
     let refused = keyed(
-        client(key, vec![event], Ready::Keep),
+        client(key, vec![event.clone(), event], Ready::Keep),
         asked("k", "b", IdempotencyMode::Key),
     );
     rig.append(refused).await.unwrap_err();

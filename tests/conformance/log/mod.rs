@@ -6,6 +6,7 @@ mod changes;
 mod forks;
 mod guards;
 mod idempotency;
+mod imports;
 mod leases;
 mod places;
 mod poison;

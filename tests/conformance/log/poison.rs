@@ -1,6 +1,6 @@
 //! Sessions whose workers die: counted, delayed, set aside, retried (I15).
 
-use perennial_engine::ports::{AppendError, Guard, Projection, Ready};
+use perennial_engine::ports::{Append, AppendError, Guard, Projection, Ready, SessionKey};
 use perennial_engine::retry;
 use perennial_schema::OwnerId;
 use perennial_schema::session::StopReason;
@@ -15,9 +15,8 @@ on_every_store![
     one_death_frees_all_of_an_owner,
     a_quarantined_session_is_not_claimed,
     input_does_not_lift_a_quarantine,
-    a_retry_lifts_it,
-    a_retry_of_a_healthy_session_is_refused,
     a_client_lifts_it_in_an_append,
+    a_healthy_session_cannot_be_lifted,
 ];
 
 /// Lets time pass so that every lease ends, and claims as somebody new.
@@ -90,7 +89,7 @@ async fn one_death_frees_all_of_an_owner(rig: Rig) {
 }
 
 /// A quarantined, resting session.
-async fn quarantined(rig: &Rig) -> perennial_engine::ports::SessionKey {
+async fn quarantined(rig: &Rig) -> SessionKey {
     let (key, _, epoch) = rig.held().await;
     let mut append = rig.rest(key, epoch, 1);
     append.events = vec![rig.idle(StopReason::RetriesExhausted)];
@@ -122,44 +121,31 @@ async fn input_does_not_lift_a_quarantine(rig: Rig) {
     assert_eq!(rig.store.ready().await.unwrap(), Default::default());
 }
 
-async fn a_retry_lifts_it(rig: Rig) {
-    let key = quarantined(&rig).await;
-    assert!(rig.store.retry(key).await.unwrap());
-    let row = rig.row(key).await;
-    assert_eq!(
-        (row.quarantined, row.attempts, row.ready_at),
-        (false, 0, Some(rig.now()))
-    );
-    let owner = rig.owner().await;
-    assert_eq!(rig.claim(owner, 10).await.len(), 1);
-    assert!(!rig.store.retry(key).await.unwrap(), "once");
-}
-
-async fn a_retry_of_a_healthy_session_is_refused(rig: Rig) {
-    let key = rig.session().await;
-    rig.append(client(key, vec![], Ready::Keep)).await.unwrap();
-    assert!(!rig.store.retry(key).await.unwrap());
-    assert!(!rig.store.retry(rig.key()).await.unwrap());
-    assert!(!rig.tenant().store.retry(rig.tenant().key()).await.unwrap());
-}
-
 /// The retry endpoint: an append, so that it is idempotent like every other (I19).
+fn lift(key: SessionKey) -> Append {
+    let mut append = guarded(client(key, vec![], Ready::Now), Guard::Quarantined);
+    append.projection.quarantined = Some(false);
+    append.projection.progress = true;
+    append
+}
+
 async fn a_client_lifts_it_in_an_append(rig: Rig) {
     let key = quarantined(&rig).await;
-    let retry = || {
-        let mut append = guarded(client(key, vec![], Ready::Now), Guard::Quarantined);
-        append.projection.quarantined = Some(false);
-        append.projection.progress = true;
-        append
-    };
-    rig.append(retry()).await.unwrap();
+    rig.append(lift(key)).await.unwrap();
     let row = rig.row(key).await;
     assert_eq!(
         (row.quarantined, row.attempts, row.ready_at),
         (false, 0, Some(rig.now()))
     );
-    assert!(matches!(rig.append(retry()).await, Err(AppendError::NotQuarantined)));
+    assert!(matches!(rig.append(lift(key)).await, Err(AppendError::NotQuarantined)));
     let owner = rig.owner().await;
     assert_eq!(rig.claim(owner, 10).await.len(), 1);
-    assert!(matches!(rig.append(retry()).await, Err(AppendError::NotQuarantined)));
+    assert!(matches!(rig.append(lift(key)).await, Err(AppendError::NotQuarantined)));
+}
+
+async fn a_healthy_session_cannot_be_lifted(rig: Rig) {
+    let key = rig.session().await;
+    rig.append(client(key, vec![], Ready::Keep)).await.unwrap();
+    assert!(matches!(rig.append(lift(key)).await, Err(AppendError::NotQuarantined)));
+    assert!(matches!(rig.append(lift(rig.key())).await, Err(AppendError::NotFound)));
 }

@@ -204,7 +204,7 @@ async fn everything_or_nothing(rig: Rig) {
     let first = rig.message("x");
     rig.append(client(key, vec![first.clone()], Ready::Now)).await.unwrap();
     let before = rig.row(key).await;
-    let mut torn = holder(key, epoch, vec![rig.running(), rig.tool_result(event_id()), first]);
+    let mut torn = holder(key, epoch, vec![first.clone(), rig.tool_result(event_id()), first]);
     torn.projection = Projection {
         turn: Some(3),
         processed: vec![rig.log(key).await[0].id],

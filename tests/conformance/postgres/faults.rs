@@ -13,7 +13,7 @@ use crate::fixture::{client, database, holder};
 async fn behind_a_proxy() -> Option<(Proxy, String, String)> {
     let direct = database().await?;
     let port = Shared::get().unwrap()?.port;
-    let proxy = Proxy::before_postgres(&format!("127.0.0.1:{port}"), "INSERT INTO events")
+    let proxy = Proxy::before_postgres(&format!("127.0.0.1:{port}"), "INSERT INTO commits")
         .await
         .unwrap();
     let through = direct.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));

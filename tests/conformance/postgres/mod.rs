@@ -4,6 +4,7 @@
 mod faults;
 mod refusals;
 mod restarts;
+mod upgrades;
 mod watch;
 
 use std::sync::Arc;

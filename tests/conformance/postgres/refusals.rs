@@ -102,9 +102,9 @@ async fn nobody_rewrites_the_log() {
     let key = rig.session().await;
     rig.say(key, "hello").await;
     for sql in [
-        "UPDATE events SET payload = ''",
-        "DELETE FROM events",
-        "TRUNCATE events",
+        "UPDATE commits SET events = ''",
+        "DELETE FROM commits",
+        "TRUNCATE commits",
     ] {
         let error = run(&url, sql).await.unwrap_err().to_string();
         assert!(error.contains("append-only"), "{sql}: {error}");
@@ -123,7 +123,7 @@ async fn nobody_rewrites_the_log() {
         ..client(key, Vec::new(), Ready::Keep)
     };
     rig.append(delete).await.unwrap();
-    run(&url, "DELETE FROM events").await.unwrap();
+    run(&url, "DELETE FROM commits").await.unwrap();
 }
 
 /// The servers act under that role.

@@ -4,17 +4,31 @@
 //! makes one model request; `claude-code` feeds the results into its live process and waits for its next message, or starts
 //! a process from the rendered log. A harness holds nothing that the log does not: it may be thrown away at any time.
 
+mod access;
+#[cfg(feature = "acp")]
+pub mod acp;
 pub mod claude_code;
+pub mod codex;
+mod fault;
+mod minted;
 mod native;
+mod process;
+mod warm;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use perennial_engine::kernel::Message;
 use perennial_engine::ports::{DeltaSink, Model, ModelError, ModelStep, SessionKey, ToolSpec};
+use perennial_gateway::Providers;
 use perennial_schema::agent::{self, AgentSnapshot};
 
+use crate::model::{self, Windows};
+
+pub use access::{Access, Direct, Gate, Wire};
+pub use minted::Minted;
 pub use native::Native;
+pub use warm::Limits;
 
 /// What a harness is asked: one step.
 #[derive(Debug)]
@@ -35,29 +49,101 @@ pub trait Harness: Send {
     /// The model's next step. Dropping the future stops the request; afterwards only `close` may be called.
     async fn think(&mut self, ask: Think<'_>, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError>;
 
-    /// Ends whatever runs. Called when the session rests, parks, is interrupted or given up.
+    /// The turn is over: what the session's next turn can use may be kept for it, within the harness's bounds.
+    async fn rest(&mut self) {
+        self.close().await;
+    }
+
+    /// Ends whatever runs. Called when the session parks, is interrupted or given up.
     async fn close(&mut self);
 }
 
 /// Makes harnesses.
+#[async_trait]
 pub trait Harnesses: Send + Sync {
     /// A fresh one of a kind.
-    fn open(&self, kind: agent::Harness) -> Box<dyn Harness>;
+    ///
+    /// # Errors
+    /// When this worker has none; the message says what to do.
+    fn open(&self, kind: &agent::Harness) -> Result<Box<dyn Harness>, ModelError>;
+
+    /// This worker ends: whatever was kept between turns goes with it.
+    async fn close(&self) {}
+
+    /// Whose native blocks this agent's model takes back, by the name they carry.
+    fn provider(&self, agent: &AgentSnapshot) -> String {
+        provider(&Providers::default(), agent)
+    }
+
+    /// Tokens beyond which the context of this agent's model is compacted before the next request.
+    fn compact_at(&self, agent: &AgentSnapshot) -> u64 {
+        Windows::default().compact_at(&agent.model.id)
+    }
+}
+
+fn provider(providers: &Providers, agent: &AgentSnapshot) -> String {
+    match &agent.harness {
+        agent::Harness::Native => model::provider(providers, &agent.model.id).to_owned(),
+        agent::Harness::ClaudeCode => model::anthropic::PROVIDER.to_owned(),
+        agent::Harness::Codex => model::openai::PROVIDER.to_owned(),
+        agent::Harness::Acp(name) => name.clone(),
+    }
 }
 
 /// The harnesses this worker has.
 pub struct Installed {
     /// Models for the native loop.
     pub models: Arc<dyn Model>,
+    /// Who serves them.
+    pub providers: Providers,
+    /// How much the models take.
+    pub windows: Windows,
     /// How to run Claude Code.
     pub claude_code: claude_code::Settings,
+    /// How to run Codex.
+    pub codex: codex::Settings,
+    /// How to run other agents, by the name in `acp:NAME`.
+    #[cfg(feature = "acp")]
+    pub acp: Vec<acp::Settings>,
 }
 
+#[async_trait]
 impl Harnesses for Installed {
-    fn open(&self, kind: agent::Harness) -> Box<dyn Harness> {
-        match kind {
-            agent::Harness::Native => Box::new(Native::new(self.models.clone())),
+    fn open(&self, kind: &agent::Harness) -> Result<Box<dyn Harness>, ModelError> {
+        Ok(match kind {
+            agent::Harness::Native => Box::new(Native::within(self.models.clone(), self.windows.clone())),
             agent::Harness::ClaudeCode => Box::new(claude_code::ClaudeCode::new(self.claude_code.clone())),
-        }
+            agent::Harness::Codex => Box::new(codex::Codex::new(self.codex.clone())),
+            #[cfg(not(feature = "acp"))]
+            agent::Harness::Acp(_) => {
+                return Err(fault::setup(format!(
+                    "this worker was built without the harness {kind} (feature `acp`): give the agent native, claude-code or codex"
+                )));
+            }
+            #[cfg(feature = "acp")]
+            agent::Harness::Acp(name) => {
+                let known = self.acp.iter().find(|settings| settings.name == *name);
+                let settings = known.ok_or_else(|| {
+                    fault::setup(format!(
+                        "this worker has no harness {kind}: add [acp.{name}] with its command to the configuration, or give \
+                         the agent native, claude-code or codex"
+                    ))
+                })?;
+                Box::new(acp::Acp::new(settings.clone()))
+            }
+        })
+    }
+
+    async fn close(&self) {
+        self.claude_code.close().await;
+        self.codex.close().await;
+    }
+
+    fn provider(&self, agent: &AgentSnapshot) -> String {
+        provider(&self.providers, agent)
+    }
+
+    fn compact_at(&self, agent: &AgentSnapshot) -> u64 {
+        self.windows.compact_at(&agent.model.id)
     }
 }

@@ -1,17 +1,20 @@
-//! The way to a provider: one client, one POST, a stream of server-sent events. Says what a failure means, but not to whom:
-//! bodies, keys and prompts are never logged.
+//! The way to a model: one POST, a stream of server-sent events. Requests of the native loop go through the model gateway, which
+//! has the providers' keys and counts them; a harness that speaks for its process dials the address it was given. Says what a
+//! failure means, but not to whom: bodies, keys and prompts are never logged.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use eventsource_stream::{Event, EventStreamError, Eventsource as _};
 use futures_util::{Stream, StreamExt as _};
-use perennial_engine::ports::ModelError;
+use perennial_engine::ports::{BudgetRefusal, ModelError, Payer};
+use perennial_gateway::{Answer, Ask, BUDGET, BUDGET_NEED, BUDGET_RESETS, Body, Caller, Cut, Forward, Kind, Refusal};
+use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Timeouts;
@@ -25,34 +28,62 @@ const ERROR_BYTES: usize = 64 * 1024;
 /// The client all adapters share. Made on first use: loading the system's certificates takes time and memory that a server
 /// without a key need not spend.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(crate) struct Http {
     timeouts: Timeouts,
     client: OnceLock<Client>,
 }
 
+/// A gateway's provider.
+#[derive(Clone)]
+pub(crate) struct Via {
+    pub(crate) gateway: Arc<dyn Forward>,
+    /// As it is called there.
+    pub(crate) provider: String,
+}
+
+impl std::fmt::Debug for Via {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Via")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where requests go.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// The provider's name, for messages.
-    pub(super) who: &'static str,
+    pub(crate) who: &'static str,
     /// The whole URL.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Kept out of every message.
-    pub(super) key: SecretString,
+    pub(crate) key: SecretString,
+    /// Below `/v1`.
+    path: String,
+    via: Option<Via>,
 }
 
 impl Endpoint {
     /// `base` with or without a final slash; `path` begins with one.
-    pub(super) fn new(who: &'static str, base: &str, path: &str, key: SecretString) -> Self {
+    pub(crate) fn new(who: &'static str, base: &str, path: &str, key: SecretString) -> Self {
         Self {
             who,
             url: format!("{}{path}", base.trim_end_matches('/')),
             key,
+            path: path.strip_prefix("/v1").unwrap_or(path).to_owned(),
+            via: None,
         }
     }
 
+    /// The same by way of a gateway, which has the key.
+    pub(crate) fn through(mut self, via: Via) -> Self {
+        self.via = Some(via);
+        self.key = SecretString::default();
+        self
+    }
+
     /// A header that carries the key, or a prefix and the key; none for an empty key.
-    pub(super) fn key_header(&self, prefix: &str) -> Result<Option<HeaderValue>, ModelError> {
+    pub(crate) fn key_header(&self, prefix: &str) -> Result<Option<HeaderValue>, ModelError> {
         let key = self.key.expose_secret().trim();
         if key.is_empty() {
             return Ok(None);
@@ -68,7 +99,7 @@ impl Endpoint {
     }
 
     /// A failure without the key in it.
-    pub(super) fn without_key(&self, mut error: ModelError) -> ModelError {
+    pub(crate) fn without_key(&self, mut error: ModelError) -> ModelError {
         error.message = self.scrubbed(error.message);
         error
     }
@@ -85,7 +116,7 @@ impl Endpoint {
 }
 
 impl Http {
-    pub(super) fn new(timeouts: Timeouts) -> Self {
+    pub(crate) fn new(timeouts: Timeouts) -> Self {
         Self {
             timeouts,
             client: OnceLock::new(),
@@ -108,13 +139,49 @@ impl Http {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Sends a request and waits for the beginning of the answer.
-    pub(super) async fn post(
+    /// Sends a request to the address itself, and waits for the beginning of the answer.
+    pub(crate) async fn post(
         &self,
         endpoint: &Endpoint,
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Events, ModelError> {
+        self.post_for(None, endpoint, headers, body).await
+    }
+
+    /// Sends a request at somebody's expense, and waits for the beginning of the answer.
+    pub(crate) async fn post_for(
+        &self,
+        payer: Option<Payer>,
+        endpoint: &Endpoint,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Events, ModelError> {
+        let answer = match (&endpoint.via, payer) {
+            (Some(via), Some(payer)) => {
+                let path = format!("/v1{}", endpoint.path);
+                let ask = Ask::post(&via.provider, &path, headers, body);
+                let forwarded = via.gateway.forward(&Caller::of(payer), ask).await;
+                forwarded.map_err(|refusal| not_passed_on(&refusal))?
+            }
+            _ => self.dial(endpoint, headers, body).await?,
+        };
+        if !answer.status().is_success() {
+            return Err(refused(endpoint, answer).await);
+        }
+        let kind = answer.headers().get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            let what = format!("{} answered with {kind:?} instead of an event stream", endpoint.who);
+            return Err(error::unusable(format!(
+                "{what}; check its base URL ({})",
+                endpoint.url
+            )));
+        }
+        Ok(Events::new(endpoint.who, answer.into_body()))
+    }
+
+    async fn dial(&self, endpoint: &Endpoint, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, ModelError> {
         let request = self
             .client()?
             .post(&endpoint.url)
@@ -125,23 +192,27 @@ impl Http {
             .send()
             .await
             .map_err(|error| unreachable(endpoint, error))?;
-        if !response.status().is_success() {
-            return Err(refused(endpoint, response).await);
-        }
-        let kind = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .unwrap_or_default();
-        if !kind.starts_with("text/event-stream") {
-            let what = format!("{} answered with {kind:?} instead of an event stream", endpoint.who);
-            return Err(error::unusable(format!(
-                "{what}; check its base URL ({})",
-                endpoint.url
-            )));
-        }
-        Ok(Events::new(endpoint.who, response))
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut answer = Answer::new(Body::of(response));
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        Ok(answer)
     }
+}
+
+/// The gateway said no, or did not get through.
+pub(super) fn not_passed_on(refusal: &Refusal) -> ModelError {
+    let message = refusal.whole();
+    let mut error = match (refusal.kind, refusal.budget) {
+        (Kind::Budget, Some(budget)) => return ModelError::exhausted(budget, message),
+        (Kind::NoPrice, _) => Class::Billing.error(&message, ""),
+        (Kind::Unreachable | Kind::Silent | Kind::Store | Kind::Withheld | Kind::Budget, _) => {
+            Class::Passing.error(&message, "")
+        }
+        _ => error::unusable(message),
+    };
+    error.retry_after = refusal.retry_after;
+    error
 }
 
 fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> ModelError {
@@ -162,22 +233,36 @@ fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> ModelError {
     )
 }
 
-async fn refused(endpoint: &Endpoint, response: Response) -> ModelError {
-    let status = response.status().as_u16();
-    let wait = retry_after(response.headers());
-    let should = response.headers().get("x-should-retry").map(|value| value == "true");
+async fn refused(endpoint: &Endpoint, answer: Answer) -> ModelError {
+    let (head, body) = answer.into_parts();
+    let wait = retry_after(&head.headers);
+    let should = head.headers.get("x-should-retry").map(|value| value == "true");
     // Before it is cut: half a key must not be left either.
-    let detail = endpoint.scrubbed(detail_of(&error_body(response).await));
-    let mut error = error::of_status(endpoint.who, status, wait, &detail);
+    let detail = endpoint.scrubbed(detail_of(&error_body(body).await));
+    if let Some(budget) = budget_of(&head.headers) {
+        return ModelError::exhausted(budget, detail);
+    }
+    let mut error = error::of_status(endpoint.who, head.status.as_u16(), wait, &detail);
     error.retryable = should.unwrap_or(error.retryable);
     error
 }
 
+/// The budget that another process's gateway says is used up.
+fn budget_of(headers: &HeaderMap) -> Option<BudgetRefusal> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let at = text(BUDGET_RESETS).and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
+    Some(BudgetRefusal {
+        budget: text(BUDGET)?.parse().ok()?,
+        need: text(BUDGET_NEED).and_then(|need| need.parse().ok()).unwrap_or(1),
+        resets_at: at.map(|at| at.to_utc().into()),
+    })
+}
+
 /// As much of the body as an error can need; a body that ends early is as good as it is.
-async fn error_body(mut response: Response) -> Vec<u8> {
+async fn error_body(mut pieces: Body) -> Vec<u8> {
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
+    while let Some(Ok(piece)) = pieces.next().await {
+        body.extend_from_slice(&piece);
         if body.len() >= ERROR_BYTES {
             break;
         }
@@ -231,46 +316,46 @@ fn chain(error: &reqwest::Error) -> String {
 
 /// Why a stream stopped short.
 #[derive(Debug)]
-enum Cut {
-    Network(reqwest::Error),
+enum Short {
+    Cut(Cut),
     TooLong,
 }
 
 /// The events of a streamed response.
-pub(super) struct Events {
+pub(crate) struct Events {
     who: &'static str,
-    stream: Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<Cut>>> + Send>>,
+    stream: Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<Short>>> + Send>>,
 }
 
 impl Events {
-    fn new(who: &'static str, response: Response) -> Self {
+    fn new(who: &'static str, pieces: Body) -> Self {
         let mut left = RESPONSE_BYTES;
-        let chunks = response.bytes_stream().map(move |chunk| {
-            let chunk = chunk.map_err(Cut::Network)?;
-            left = left.checked_sub(chunk.len()).ok_or(Cut::TooLong)?;
-            Ok(chunk)
+        let pieces = pieces.map(move |piece| -> Result<Bytes, Short> {
+            let piece = piece.map_err(Short::Cut)?;
+            left = left.checked_sub(piece.len()).ok_or(Short::TooLong)?;
+            Ok(piece)
         });
         Self {
             who,
-            stream: Box::pin(chunks.eventsource()),
+            stream: Box::pin(pieces.eventsource()),
         }
     }
 
     /// The data of the next event; `None` when the response is over.
-    pub(super) async fn next(&mut self) -> Result<Option<String>, ModelError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, ModelError> {
         let who = self.who;
         match self.stream.next().await {
             None => Ok(None),
             Some(Ok(event)) => Ok(Some(event.data)),
-            Some(Err(EventStreamError::Transport(Cut::Network(error)))) => {
-                let what = if error.is_timeout() {
-                    "fell silent in mid-answer"
-                } else {
-                    "broke off its answer"
+            Some(Err(EventStreamError::Transport(Short::Cut(cut)))) => {
+                let (what, why) = match cut {
+                    Cut::Silent(why) => ("fell silent in mid-answer", why),
+                    Cut::Broken(why) => ("broke off its answer", why),
+                    Cut::Withheld => ("put its key into its answer, which is withheld", String::new()),
                 };
-                Err(Class::Passing.error(&format!("{who} {what}"), &chain(&error.without_url())))
+                Err(Class::Passing.error(&format!("{who} {what}"), &why))
             }
-            Some(Err(EventStreamError::Transport(Cut::TooLong))) => Err(error::unusable(format!(
+            Some(Err(EventStreamError::Transport(Short::TooLong))) => Err(error::unusable(format!(
                 "{who} sent an answer of more than {RESPONSE_BYTES} bytes"
             ))),
             Some(Err(_)) => Err(error::broken(format!(

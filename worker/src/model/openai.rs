@@ -5,103 +5,74 @@
 //! * [`accumulator`]: stream events → previews and the finished step.
 
 pub mod accumulator;
-mod body;
-
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+pub(crate) mod body;
 
 use perennial_engine::ports::{DeltaSink, ModelError, ModelRequest, ModelStep};
+use perennial_schema::model::Usage;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 
 use self::accumulator::Accumulator;
 use super::Provider;
-use super::http::{Endpoint, Events, Http};
+use super::frame::{Adapter, Encoded, Reader, Without, Wording};
+use super::http::Endpoint;
 
 /// Whose native blocks these are.
 pub const PROVIDER: &str = "openai";
 
-/// Models remembered as having no encrypted reasoning.
-const PLAIN_MODELS: usize = 256;
-
 /// The adapter.
+pub(super) type OpenAi = Adapter<Responses>;
+
+/// How this API is spoken to.
 #[derive(Debug)]
-pub(super) struct OpenAi {
-    endpoint: Endpoint,
-    /// Models that refuse to be asked for encrypted reasoning, as learned from their refusals.
-    plain: Mutex<BTreeSet<String>>,
-}
+pub(super) struct Responses;
 
 impl OpenAi {
     pub(super) fn new(provider: &Provider) -> Self {
         let who = "the OpenAI-compatible API";
         let endpoint = Endpoint::new(who, &provider.base_url, "/responses", provider.key.clone());
-        Self {
-            endpoint,
-            plain: Mutex::default(),
-        }
-    }
-
-    pub(super) async fn request(
-        &self,
-        http: &Http,
-        model: &str,
-        request: &ModelRequest,
-        sink: &mut dyn DeltaSink,
-    ) -> Result<ModelStep, ModelError> {
-        self.stream(http, model, request, sink)
-            .await
-            .map_err(|error| self.endpoint.without_key(error))
-    }
-
-    async fn stream(
-        &self,
-        http: &Http,
-        model: &str,
-        request: &ModelRequest,
-        sink: &mut dyn DeltaSink,
-    ) -> Result<ModelStep, ModelError> {
-        let mut events = self.begin(http, model, request).await?;
-        let mut step = Accumulator::new();
-        while let Some(data) = events.next().await? {
-            // Some compatible servers end their streams as the older API does.
-            if data == "[DONE]" || step.event(&data, sink)? {
-                break;
-            }
-        }
-        step.finish()
-    }
-
-    /// Models without reasoning refuse to be asked for it. They say so before any output, so they are asked again without;
-    /// this is another wording of one request, not a retry.
-    async fn begin(&self, http: &Http, model: &str, request: &ModelRequest) -> Result<Events, ModelError> {
-        let plain = self
-            .plain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(model);
-        match self.post(http, body::encode(model, request, !plain)?).await {
-            Err(error) if !plain && !error.retryable && refuses_reasoning(&error.message) => {
-                let events = self.post(http, body::encode(model, request, false)?).await?;
-                let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-                if plain.len() < PLAIN_MODELS {
-                    plain.insert(model.to_owned());
-                }
-                Ok(events)
-            }
-            begun => begun,
-        }
-    }
-
-    async fn post(&self, http: &Http, body: Vec<u8>) -> Result<Events, ModelError> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = self.endpoint.key_header("Bearer ")? {
-            headers.insert(AUTHORIZATION, key);
-        }
-        http.post(&self.endpoint, headers, body).await
+        Self::at(endpoint, Responses)
     }
 }
 
-fn refuses_reasoning(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("encrypted content is not supported") || message.contains("reasoning.encrypted_content")
+impl Wording for Responses {
+    type Reader = Accumulator;
+
+    fn encode(
+        &self,
+        endpoint: &Endpoint,
+        model: &str,
+        request: &ModelRequest,
+        without: Without,
+    ) -> Result<Encoded, ModelError> {
+        let headers = bearer(endpoint)?;
+        let body = body::encode(model, request, without)?;
+        Ok(Encoded { body, headers })
+    }
+
+    fn reader(&self) -> Accumulator {
+        Accumulator::new()
+    }
+}
+
+/// The key as OpenAI and its kin want it.
+pub(super) fn bearer(endpoint: &Endpoint) -> Result<HeaderMap, ModelError> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = endpoint.key_header("Bearer ")? {
+        headers.insert(AUTHORIZATION, key);
+    }
+    Ok(headers)
+}
+
+impl Reader for Accumulator {
+    fn event(&mut self, data: &str, sink: &mut dyn DeltaSink) -> Result<bool, ModelError> {
+        Self::event(self, data, sink)
+    }
+
+    fn usage(&self) -> Usage {
+        Self::usage(self)
+    }
+
+    fn finish(self) -> Result<ModelStep, ModelError> {
+        Self::finish(self)
+    }
 }

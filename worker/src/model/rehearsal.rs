@@ -1,45 +1,33 @@
-//! `rehearsal-1`: a deterministic model that needs no key. It obeys a script in the prompt, so that a newcomer, a test and
-//! a benchmark see real turns with real tools. Every message it writes begins with its name.
+//! `rehearsal-1` inside the worker: `perennial_rehearsal` over the kernel's conversation, without a wire in between, so that
+//! a newcomer, a test and a benchmark see real turns with real tools. Every message it writes begins with its name. How a
+//! conversation leads to a step is told in `perennial_rehearsal::cue`.
 //!
-//! * **The script** is the newest thing the user said, whether or not it holds commands: a message that arrives while a
-//!   script is being played takes its place (that is what steering means). Messages that enter the context together are
-//!   one script. The grammar is in [`script`].
-//! * **An interrupt** is not shown to a model. A script that was cut off before the model said anything stands unanswered
-//!   before the next message, and the two are one script: the old lines are played first, as any model would read them.
-//! * **The step** is the number of model steps after that message, so the same conversation always gets the same answer:
-//!   a process that was killed goes on where the log says.
-//! * **Failures** (`/fail`) leave no trace in a conversation. They are counted in memory by session and step, and forgotten
-//!   when the step succeeds; after a restart they are played again from the first.
-//! * A script always ends with a message: one is added when its last step says nothing or asks for tools.
-//! * Usage is counted from the texts alone; `max_tokens` is not obeyed.
+//! Failures (`/fail`) are counted by session and step. Usage is counted from the texts alone; `max_tokens` is not obeyed.
 
-pub mod script;
-
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::kernel::{Message, MessagePart, Role};
 use perennial_engine::ports::{DeltaSink, Model, ModelError, ModelRequest, ModelStep, Part, StopKind};
+use perennial_rehearsal::Failures;
+pub use perennial_rehearsal::ID;
+use perennial_rehearsal::cue::{Cue, tokens_of};
+use perennial_rehearsal::script::Act;
 use perennial_schema::SessionId;
+use perennial_schema::event::{Native, Raw};
 use perennial_schema::model::Usage;
 
-use self::script::{Act, Script, Step};
 use super::error;
 
-/// Its id.
-pub const ID: &str = "rehearsal-1";
-
-/// Failures in progress that are remembered; beyond this all are forgotten, which only repeats some.
-const COUNTERS: usize = 4_096;
+/// Who a thought belongs to: blocks of this name go to no provider.
+const PROVIDER: &str = "rehearsal";
 /// Tokens written without a pause before other tasks get their turn.
 const BURST: u64 = 64;
 
 /// The rehearsal model.
 #[derive(Debug, Default)]
 pub struct Rehearsal {
-    failed: Mutex<HashMap<Spot, usize>>,
+    failures: Failures<Spot>,
 }
 
 /// A place in a conversation.
@@ -50,38 +38,26 @@ struct Spot {
     step: usize,
 }
 
-/// What the conversation asks of the model now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Cue {
-    /// The newest thing the user said.
-    prompt: String,
-    /// Model steps since.
-    step: usize,
-    /// Tool results since, and how many of them are errors.
-    results: (usize, usize),
-}
-
-impl Cue {
-    fn of(messages: &[Message]) -> Self {
-        let prompt_at = messages.iter().rposition(|message| !words(message).is_empty());
-        let since = prompt_at.map_or(&[][..], |at| &messages[at..]);
-        let results = since
-            .iter()
-            .skip(1)
-            .flat_map(|message| &message.parts)
-            .filter_map(|part| match part {
-                MessagePart::ToolResult { is_error, .. } => Some(*is_error),
-                _ => None,
-            });
-        let results: Vec<bool> = results.collect();
-        Self {
-            prompt: since
-                .first()
-                .map(|message| words(message).join("\n"))
-                .unwrap_or_default(),
-            step: since.iter().filter(|message| message.role == Role::Assistant).count(),
-            results: (results.len(), results.iter().filter(|is_error| **is_error).count()),
-        }
+fn cue_of(messages: &[Message]) -> Cue {
+    let prompt_at = messages.iter().rposition(|message| !words(message).is_empty());
+    let since = prompt_at.map_or(&[][..], |at| &messages[at..]);
+    let results = since
+        .iter()
+        .skip(1)
+        .flat_map(|message| &message.parts)
+        .filter_map(|part| match part {
+            MessagePart::ToolResult { is_error, .. } => Some(*is_error),
+            _ => None,
+        });
+    let results: Vec<bool> = results.collect();
+    Cue {
+        prompt: since
+            .first()
+            .map(|message| words(message).join("\n"))
+            .unwrap_or_default(),
+        step: since.iter().filter(|message| message.role == Role::Assistant).count(),
+        results: (results.len(), results.iter().filter(|is_error| **is_error).count()),
+        messages: messages.len(),
     }
 }
 
@@ -105,18 +81,14 @@ fn words(message: &Message) -> Vec<String> {
 #[async_trait]
 impl Model for Rehearsal {
     async fn request(&self, request: ModelRequest, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
-        let cue = Cue::of(&request.messages);
-        let mut step = match script::parse(&cue.prompt) {
-            Ok(Some(script)) => step_of(script, &cue),
-            Ok(None) => only(introduction(request.messages.len())),
-            Err(malformed) => only(format!("I did not play this script. {malformed}.")),
-        };
+        let cue = cue_of(&request.messages);
+        let mut step = cue.play();
         let spot = Spot {
             session: request.session,
             messages: request.messages.len(),
             step: cue.step,
         };
-        if let Some(status) = self.failure(spot, &step.failures) {
+        if let Some(status) = self.failures.next(spot, &step.failures) {
             return Err(error::of_status(
                 "the rehearsal model",
                 status,
@@ -135,65 +107,6 @@ impl Model for Rehearsal {
     }
 }
 
-impl Rehearsal {
-    /// The status this attempt fails with, if it does.
-    fn failure(&self, spot: Spot, failures: &[u16]) -> Option<u16> {
-        if failures.is_empty() {
-            return None;
-        }
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.len() >= COUNTERS && !failed.contains_key(&spot) {
-            failed.clear();
-        }
-        let count = failed.entry(spot).or_default();
-        let status = failures.get(*count).copied();
-        *count += 1;
-        if status.is_none() {
-            failed.remove(&spot);
-        }
-        status
-    }
-}
-
-/// What the script does at this point of the conversation.
-fn step_of(mut script: Script, cue: &Cue) -> Step {
-    let last = cue.step + 1 >= script.steps.len();
-    if cue.step >= script.steps.len() {
-        return only(closing(cue));
-    }
-    let mut step = script.steps.swap_remove(cue.step);
-    if last && !step.has_tools() && !step.has_words() {
-        step.acts.push(Act::Say(closing(cue)));
-    }
-    step
-}
-
-fn only(text: String) -> Step {
-    Step {
-        failures: Vec::new(),
-        acts: vec![Act::Say(text)],
-    }
-}
-
-fn closing(cue: &Cue) -> String {
-    match cue.results {
-        (0, _) => "the script is done.".into(),
-        (1, 0) => "the script is done; its tool call was answered.".into(),
-        (1, _) => "the script is done; its tool call was answered with an error.".into(),
-        (calls, 0) => format!("the script is done; its {calls} tool calls were answered."),
-        (calls, errors) => format!("the script is done; its {calls} tool calls were answered, {errors} with an error."),
-    }
-}
-
-fn introduction(messages: usize) -> String {
-    let s = if messages == 1 { "" } else { "s" };
-    format!(
-        "I am the rehearsal model, which needs no key and only follows scripts; I saw {messages} message{s}; type one command \
-         a line ({}), or set ANTHROPIC_API_KEY or OPENAI_API_KEY and choose one of their models to talk to a real one.",
-        script::USAGE
-    )
-}
-
 /// A step being played.
 struct Performance<'a> {
     sink: &'a mut dyn DeltaSink,
@@ -204,6 +117,7 @@ impl Performance<'_> {
     async fn play(&mut self, act: Act) {
         match act {
             Act::Say(text) => self.say(&text),
+            Act::Think(text) => self.think(&text),
             Act::Tokens { count, each } => self.tokens(count, each).await,
             Act::Sleep(time) => tokio::time::sleep(time).await,
             Act::Tool { name, input } => {
@@ -227,6 +141,19 @@ impl Performance<'_> {
         }
         self.step.usage.output_tokens += tokens_of(text.len());
         self.step.parts.push(Part::Text { id, text });
+    }
+
+    fn think(&mut self, text: &str) {
+        let id = self.sink.start(true);
+        let block = serde_json::json!({"type": "thinking", "thinking": text});
+        self.step.usage.output_tokens += tokens_of(text.len());
+        self.step.parts.push(Part::Thinking {
+            id,
+            native: Native {
+                provider: PROVIDER.to_owned(),
+                block: Raw::of(&block),
+            },
+        });
     }
 
     async fn tokens(&mut self, count: u64, each: Duration) {
@@ -266,11 +193,6 @@ fn length(part: &MessagePart) -> usize {
         MessagePart::ToolUse { name, input, .. } => name.len() + input.text().len(),
         MessagePart::Native(_) => 0,
     }
-}
-
-/// Four bytes are a token.
-fn tokens_of(bytes: usize) -> u64 {
-    u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

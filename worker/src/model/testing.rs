@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
-use perennial_engine::ports::{DeltaSink, ModelRequest, ModelStep, Part};
+use perennial_engine::ports::{DeltaSink, ModelRequest, ModelStep, Part, Payer};
 use perennial_schema::agent::ModelConfig;
 use perennial_schema::content::Block;
 use perennial_schema::event::Raw;
-use perennial_schema::{EventId, SessionId};
+use perennial_schema::{EventId, SessionId, WorkspaceId};
 use uuid::Uuid;
 
 /// An event id.
@@ -27,6 +27,12 @@ pub(crate) fn said(text: &str) -> Message {
 pub(crate) fn request(model: &str, messages: Vec<Message>) -> ModelRequest {
     ModelRequest {
         session: SessionId::from_uuid(Uuid::from_u128(1)),
+        payer: Payer {
+            workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
+            session: Some(SessionId::from_uuid(Uuid::from_u128(1))),
+            agent: None,
+            key: None,
+        },
         model: ModelConfig {
             id: model.into(),
             speed: None,

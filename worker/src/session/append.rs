@@ -1,7 +1,7 @@
 //! Appends under the lease. An append that fails for want of a store is tried again under the same append id, so that an
 //! ambiguous commit is resolved rather than repeated (I2); an append that is fenced ends the drive.
 
-use perennial_engine::ports::{Append, AppendError, Appended, Authority, Projection, Ready, StoreError};
+use perennial_engine::ports::{Append, AppendError, Appended, Authority, BudgetHold, Projection, Ready, StoreError};
 use perennial_schema::event::{Body, Draft};
 use tracing::{info, warn};
 
@@ -17,6 +17,8 @@ pub(super) struct Terms {
     pub(super) release: bool,
     /// When the session may be claimed again, if the events do not say.
     pub(super) ready: Option<Ready>,
+    /// The budget the session rests for.
+    pub(super) hold: Option<BudgetHold>,
 }
 
 impl Session {
@@ -41,6 +43,7 @@ impl Session {
         if let Some(ready) = terms.ready {
             projection.ready = ready;
         }
+        projection.hold = terms.hold;
         let progress = projection.progress;
         let authority = Authority::Holder {
             epoch: self.epoch,

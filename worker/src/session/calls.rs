@@ -173,7 +173,11 @@ impl Session {
             .into_iter()
             .filter(|(call_id, _)| self.state.open_call(*call_id).is_some())
             .collect();
-        let drafts = self.decide(Command::Complete(&open))?;
+        let drafts = self.decide(Command::Complete {
+            outcomes: &open,
+            brain: self.brain(),
+            compact_at: self.compact_at,
+        })?;
         if drafts.is_empty() {
             return Ok(Flow::Continue);
         }

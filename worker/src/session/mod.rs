@@ -6,6 +6,8 @@
 
 mod append;
 mod calls;
+mod compact;
+mod hold;
 mod load;
 mod output;
 mod rest;
@@ -16,7 +18,7 @@ pub(crate) use think::Asked;
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
-use perennial_engine::kernel::{self, Command, State, Step};
+use perennial_engine::kernel::{self, Brain, Command, State, Step};
 use perennial_engine::ports::{
     AppendError, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
 };
@@ -85,6 +87,10 @@ pub(crate) struct Session {
     own_request: Option<EventId>,
     placement: Option<Placement>,
     requests: u32,
+    /// Who is asked: `harness/provider`, and the provider alone.
+    brain: (String, String),
+    /// Tokens beyond which the context is compacted. Beyond reach once that has failed.
+    compact_at: u64,
 }
 
 impl Session {
@@ -99,7 +105,10 @@ impl Session {
         // Subscribe before the tail is read: what is appended later is heard.
         let notices = ports.bus.subscribe(key);
         let tools = ports.router.catalogue(&row.agent, &row.environment);
+        let provider = ports.harnesses.provider(&row.agent);
         Self {
+            brain: (format!("{}/{provider}", row.agent.harness), provider),
+            compact_at: ports.harnesses.compact_at(&row.agent),
             key,
             epoch: row.epoch,
             state: warm.unwrap_or_default(),
@@ -137,7 +146,10 @@ impl Session {
             }
         };
         self.running.abort_all();
-        self.close_harness().await;
+        match &outcome {
+            Ok(()) => self.rest_harness().await,
+            Err(_) => self.close_harness().await,
+        }
         let state = match outcome {
             Ok(()) => Some(self.state),
             Err(Stop::Draining) => {
@@ -189,7 +201,7 @@ impl Session {
     }
 
     async fn step(&mut self) -> Result<Flow, Stop> {
-        match self.state.next() {
+        match self.state.next_within(self.compact_at) {
             Step::CloseRequest(start) if self.own_request == Some(start) => self.think().await,
             Step::CloseRequest(_) => {
                 let drafts = self.decide(Command::AbandonRequest {
@@ -201,6 +213,7 @@ impl Session {
             Step::Close(closes) => self.close(&closes).await,
             Step::Call(calls) => self.call(calls).await,
             Step::Think => self.begin_request().await,
+            Step::Compact { up_to } => self.compact(up_to).await,
             Step::Await { event_ids, announce } => self.park(event_ids, announce).await,
             Step::Rest(stop) => self.rest(stop).await,
             Step::Quarantined => {
@@ -221,6 +234,18 @@ impl Session {
             .decide(command, self.ports.clock.now(), self.ports.ids.as_ref());
         decided
             .map_err(|rejection| Stop::Unreadable(format!("the turn loop asked for what the log forbids: {rejection}")))
+    }
+
+    /// Who is asked, for commands that begin a request.
+    fn brain(&self) -> Option<Brain<'_>> {
+        let (name, provider) = &self.brain;
+        Some(Brain { name, provider })
+    }
+
+    async fn rest_harness(&mut self) {
+        if let Some(mut harness) = self.harness.take() {
+            harness.rest().await;
+        }
     }
 
     async fn close_harness(&mut self) {

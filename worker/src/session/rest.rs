@@ -24,6 +24,7 @@ impl Session {
             only_at_head: true,
             release: !more,
             ready: Some(ready),
+            hold: None,
         };
         if !self.append_on(drafts, terms).await? {
             self.catch_up().await?;
@@ -45,6 +46,7 @@ impl Session {
             only_at_head: true,
             release: true,
             ready: Some(Ready::Never),
+            hold: None,
         };
         if self.append_on(drafts, terms).await? {
             return Ok(Flow::Released);

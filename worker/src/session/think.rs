@@ -1,8 +1,8 @@
 //! Asking the model: begin the request in the log, ask, append the finished step. What arrives meanwhile is folded; an
 //! interrupt drops the request.
 
-use perennial_engine::kernel::Command;
-use perennial_engine::ports::{ModelError, ModelStep, Part, Ready};
+use perennial_engine::kernel::{Command, Message};
+use perennial_engine::ports::{DeltaSink, ModelError, ModelStep, Part, Ready, ToolSpec};
 use perennial_engine::retry;
 use perennial_schema::event::{Draft, ErrorDetail, ErrorKind, RetryStatus};
 use perennial_schema::model::{StopKind, Usage};
@@ -25,7 +25,7 @@ impl Session {
     /// Appends the start of a model request; the queued inputs enter the context here. Conditional on the head: a request must
     /// name every input there is, and none may begin behind an interrupt that is not folded yet.
     pub(super) async fn begin_request(&mut self) -> Result<Flow, Stop> {
-        let drafts = self.decide(Command::StartRequest)?;
+        let drafts = self.decide(Command::StartRequest { brain: self.brain() })?;
         let terms = Terms {
             only_at_head: true,
             ..Terms::default()
@@ -46,6 +46,7 @@ impl Session {
                 .give_up(
                     ErrorKind::ToolUseLimitReachedError,
                     "this turn made too many model requests".into(),
+                    Usage::default(),
                 )
                 .await;
         }
@@ -56,45 +57,65 @@ impl Session {
             // Folded before anybody waited for it: no notice will come.
             if self.state.interrupt.is_some() {
                 return if self.own_request.is_some() {
-                    self.abandon(None).await
+                    self.abandon(Usage::default(), None).await
                 } else {
                     Ok(Flow::Continue)
                 };
             }
             fail::fail_point!("worker.model.before");
-            let asked = self.ask().await?;
+            let mut sink = BusSink::new(self.ports.bus.clone(), self.ports.ids.clone(), self.key);
+            let asked = self.ask(self.state.render(), &self.tools.clone(), &mut sink).await?;
             fail::fail_point!("worker.model.after");
             let error = match asked {
-                Asked::Interrupted => return self.abandon(None).await,
+                Asked::Interrupted => return self.abandon(sink.usage(), None).await,
                 Asked::Answered(Ok(step)) => return self.finish(step).await,
                 Asked::Answered(Err(error)) => error,
             };
-            self.close_harness().await;
-            if !error.retryable || attempt >= retry::MODEL_ATTEMPTS {
-                return self.give_up_on(error, attempt).await;
+            if let Some(refusal) = error.budget {
+                return self.hold(refusal, &error, sink.usage()).await;
             }
-            if !self.retry_later(&error, attempt).await? {
+            self.close_harness().await;
+            if error.kind == ErrorKind::CompactionLimitReachedError
+                && let Some(up_to) = self.state.cut().filter(|_| self.compact_at < u64::MAX)
+            {
+                info!(error = %error, "the context is too long for the model");
+                self.abandon(sink.usage(), Some(told(&error, RetryStatus::Retrying)))
+                    .await?;
+                return self.compact(up_to).await;
+            }
+            if !error.retryable || attempt >= retry::MODEL_ATTEMPTS {
+                return self.give_up_on(error, attempt, sink.usage()).await;
+            }
+            if !self.retry_later(&error, attempt, sink.usage()).await? {
                 return Ok(Flow::Continue);
             }
         }
         Ok(Flow::Continue)
     }
 
-    async fn ask(&mut self) -> Result<Asked, Stop> {
+    /// One request, while the log is watched for an interrupt.
+    pub(super) async fn ask(
+        &mut self,
+        messages: Vec<Message>,
+        tools: &[ToolSpec],
+        sink: &mut dyn DeltaSink,
+    ) -> Result<Asked, Stop> {
         let ask = Think {
             key: self.key,
             agent: &self.row.agent.clone(),
-            tools: &self.tools.clone(),
-            messages: self.state.render(),
+            tools,
+            messages,
         };
-        let mut sink = BusSink::new(self.ports.bus.clone(), self.ports.ids.clone(), self.key);
         // The harness is borrowed by the request for as long as it lasts; the rest of the session is not.
         let mut harness = match self.harness.take() {
             Some(harness) => harness,
-            None => self.ports.harnesses.open(self.row.agent.harness),
+            None => match self.ports.harnesses.open(&self.row.agent.harness) {
+                Ok(harness) => harness,
+                Err(error) => return Ok(Asked::Answered(Err(error))),
+            },
         };
         let outcome = {
-            let mut thinking = harness.think(ask, &mut sink);
+            let mut thinking = harness.think(ask, sink);
             loop {
                 tokio::select! {
                     biased;
@@ -126,11 +147,14 @@ impl Session {
         } else {
             None
         };
-        let finished = self.decide(Command::FinishRequest {
+        let mut finished = self.decide(Command::FinishRequest {
             step: &step,
             tools: &self.tools,
             placement,
         })?;
+        if step.stop == StopKind::MaxTokens && !calls {
+            finished.extend(self.decide(Command::Report(cut_short(step.usage)))?);
+        }
         self.own_request = None;
         if !calls && !self.state.has_queued_input() && self.state.interrupt.is_none() {
             let stop = if step.stop == StopKind::Refusal {
@@ -145,6 +169,7 @@ impl Session {
                 only_at_head: true,
                 release: true,
                 ready: None,
+                hold: None,
             };
             if self.append_on(drafts, terms).await? {
                 fail::fail_point!("worker.rest.after");
@@ -173,19 +198,18 @@ impl Session {
         })
     }
 
-    /// Closes the request as an error, with what is to be said about it. The previews of this attempt are void.
-    async fn abandon(&mut self, error: Option<ErrorDetail>) -> Result<Flow, Stop> {
+    /// Closes the request as an error, with what is to be said about it. The previews of this attempt are void; what it has
+    /// used is counted.
+    pub(super) async fn abandon(&mut self, usage: Usage, error: Option<ErrorDetail>) -> Result<Flow, Stop> {
         self.own_request = None;
         self.close_harness().await;
-        let drafts = self.abandoned(error)?;
+        let drafts = self.abandoned(usage, error)?;
         self.append(drafts).await?;
         Ok(Flow::Continue)
     }
 
-    fn abandoned(&self, error: Option<ErrorDetail>) -> Result<Vec<Draft>, Stop> {
-        let mut drafts = self.decide(Command::AbandonRequest {
-            usage: Usage::default(),
-        })?;
+    pub(super) fn abandoned(&self, usage: Usage, error: Option<ErrorDetail>) -> Result<Vec<Draft>, Stop> {
+        let mut drafts = self.decide(Command::AbandonRequest { usage })?;
         if let Some(error) = error {
             drafts.extend(self.decide(Command::Report(error))?);
         }
@@ -193,18 +217,13 @@ impl Session {
     }
 
     /// Says that another attempt follows, and waits for its time. False when something arrived that changes what is next.
-    async fn retry_later(&mut self, error: &ModelError, attempt: u32) -> Result<bool, Stop> {
+    pub(super) async fn retry_later(&mut self, error: &ModelError, attempt: u32, usage: Usage) -> Result<bool, Stop> {
         let retry_after = error
             .retry_after
             .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let delay = retry::model_delay_millis(attempt, retry_after, self.jitter());
         info!(attempt, delay_ms = delay, error = %error, "a model request failed; trying again");
-        let detail = ErrorDetail {
-            kind: error.kind,
-            message: error.message.clone(),
-            retry_status: RetryStatus::Retrying,
-        };
-        self.abandon(Some(detail)).await?;
+        self.abandon(usage, Some(told(error, RetryStatus::Retrying))).await?;
         let wake = tokio::time::sleep(std::time::Duration::from_millis(delay));
         tokio::pin!(wake);
         loop {
@@ -224,24 +243,29 @@ impl Session {
         u64::try_from(self.ports.ids.uuid().as_u128() % 1001).unwrap_or(0)
     }
 
-    async fn give_up_on(&mut self, error: ModelError, attempts: u32) -> Result<Flow, Stop> {
-        let message = if attempts > 1 {
+    async fn give_up_on(&mut self, error: ModelError, attempts: u32, usage: Usage) -> Result<Flow, Stop> {
+        let message = if error.kind == ErrorKind::CompactionLimitReachedError {
+            format!(
+                "{}; give the agent a model that takes a longer conversation, or begin a new session",
+                error.message
+            )
+        } else if attempts > 1 {
             format!("{} (tried {attempts} times)", error.message)
         } else {
             error.message
         };
-        self.give_up(error.kind, message).await
+        self.give_up(error.kind, message, usage).await
     }
 
     /// Ends the turn with an error: span, error and idle in one commit. New input starts again.
-    async fn give_up(&mut self, kind: ErrorKind, message: String) -> Result<Flow, Stop> {
+    async fn give_up(&mut self, kind: ErrorKind, message: String, usage: Usage) -> Result<Flow, Stop> {
         let detail = ErrorDetail {
             kind,
             message,
             retry_status: RetryStatus::Exhausted,
         };
         self.own_request = None;
-        let mut drafts = self.abandoned(Some(detail))?;
+        let mut drafts = self.abandoned(usage, Some(detail))?;
         drafts.extend(self.decide(Command::Rest(Some(StopReason::RetriesExhausted)))?);
         // What is queued was never answered with this error: it goes on.
         let more = self.state.has_queued_input();
@@ -249,6 +273,7 @@ impl Session {
             only_at_head: true,
             release: !more,
             ready: more.then_some(Ready::Keep),
+            hold: None,
         };
         while !self.append_on(drafts.clone(), terms).await? {
             self.catch_up().await?;
@@ -265,5 +290,26 @@ impl Session {
             }
         }
         Ok(if more { Flow::Continue } else { Flow::Released })
+    }
+}
+
+/// What is said of a failed request.
+pub(super) fn told(error: &ModelError, retry_status: RetryStatus) -> ErrorDetail {
+    ErrorDetail {
+        kind: error.kind,
+        message: error.message.clone(),
+        retry_status,
+    }
+}
+
+/// The answer is there, but not all of it: a turn that ends so must not look as if it were done.
+fn cut_short(usage: Usage) -> ErrorDetail {
+    ErrorDetail {
+        kind: ErrorKind::ModelRequestFailedError,
+        message: format!(
+            "the model's answer was cut off at its limit of output tokens ({} written); ask it to go on",
+            usage.output_tokens
+        ),
+        retry_status: RetryStatus::Exhausted,
     }
 }

@@ -3,26 +3,22 @@
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{NewSession, Projection, Ready, SessionKey, SessionMetadata};
-use perennial_schema::AgentId;
-use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::Environment;
 use perennial_schema::event::Raw;
 use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{no_budget, served};
+use super::{agent, budget, served};
 use crate::api::App;
 use crate::auth::Principal;
-use crate::body::{JsonBody, nullable, part};
+use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
-use crate::query::kind_of;
-use crate::wire::agent::{check, model, replace_tools};
 use crate::wire::event::Reader;
+use crate::wire::length;
 use crate::wire::metadata::{self, Pairs};
-use crate::wire::{length, tools};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,24 +33,6 @@ struct Create {
     budget: Option<Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AgentInput {
-    id: String,
-    #[serde(rename = "type")]
-    _kind: String,
-    version: Option<u64>,
-    model: Option<Value>,
-    #[serde(default, deserialize_with = "nullable")]
-    system: Option<Option<String>>,
-    #[serde(default, deserialize_with = "nullable")]
-    tools: Option<Option<Vec<Value>>>,
-    #[serde(default, deserialize_with = "nullable")]
-    mcp_servers: Option<Option<Vec<Value>>>,
-    #[serde(default, deserialize_with = "nullable")]
-    skills: Option<Option<Vec<Value>>>,
-}
-
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = doc::SessionCreate,
     responses((status = 200, description = "The session", body = doc::Session),
     (status = "4XX", description = "Refused", body = doc::Error)))]
@@ -66,10 +44,11 @@ pub(crate) async fn create_session(
 ) -> Result<Response, ApiError> {
     let input: Create = body.parse()?;
     unsupported(&input)?;
+    let ceiling = budget::read(input.budget.as_ref())?.flatten();
     length("title", input.title.as_deref().unwrap_or_default(), 0, NAME_CHARS)?;
     let pairs = input.metadata.unwrap_or_default();
     metadata::check(&pairs)?;
-    let agent = snapshot(&app, principal, &input.agent).await?;
+    let agent = agent::snapshot(&app, principal, &input.agent).await?;
     let environment = environment(&app, principal, &input.environment_id).await?;
     let reader = Reader {
         ids: app.ports.ids.as_ref(),
@@ -96,13 +75,16 @@ pub(crate) async fn create_session(
         metadata: stored(pairs),
         resources: Vec::new(),
         vault_ids: Vec::new(),
-        budget: None,
+        budget: ceiling.as_ref().map(|ceiling| ceiling.shown.clone()),
         place: None,
         events,
         projection,
         idempotency: repeatable.with(&body),
     };
-    let made = app.ports.sessions.create(new, None).await?;
+    budget::prepare(&app, key, ceiling.as_ref()).await?;
+    let made = app.ports.sessions.create(new, None).await;
+    budget::settle(&app, key, ceiling.as_ref(), &made).await;
+    let made = made?;
     let key = SessionKey {
         session: made.session,
         ..key
@@ -112,7 +94,6 @@ pub(crate) async fn create_session(
 
 /// Parts of the adopted API that would be silently ignored: refused instead.
 fn unsupported(input: &Create) -> Result<(), ApiError> {
-    no_budget(input.budget.as_ref())?;
     if input.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
         return Err(ApiError::not_yet("resources"));
     }
@@ -130,7 +111,8 @@ pub(crate) fn stored(pairs: Pairs) -> SessionMetadata {
         .collect()
 }
 
-async fn environment(app: &App, principal: Principal, id: &str) -> Result<Environment, ApiError> {
+/// An environment that takes sessions.
+pub(super) async fn environment(app: &App, principal: Principal, id: &str) -> Result<Environment, ApiError> {
     let environment = id.parse().map_err(|error| ApiError::field("environment_id", error))?;
     let found = app.ports.accounts.environment(principal.workspace, environment).await?;
     let found = found.ok_or_else(|| ApiError::not_found("environment", id))?;
@@ -142,81 +124,4 @@ async fn environment(app: &App, principal: Principal, id: &str) -> Result<Enviro
         .code("environment_archived"));
     }
     Ok(found)
-}
-
-/// The definition this session will run by: an id, an id with a version, or either with overrides.
-async fn snapshot(app: &App, principal: Principal, given: &Value) -> Result<AgentSnapshot, ApiError> {
-    let input = match given {
-        Value::String(id) => AgentInput {
-            id: id.clone(),
-            _kind: "agent".into(),
-            version: None,
-            model: None,
-            system: None,
-            tools: None,
-            mcp_servers: None,
-            skills: None,
-        },
-        Value::Object(_) => reference(given)?,
-        other => {
-            return Err(ApiError::field(
-                "agent",
-                format!("expected an agent id or an object with id, not {}", kind_of(other)),
-            ));
-        }
-    };
-    let id: AgentId = input.id.parse().map_err(|error| ApiError::field("agent.id", error))?;
-    let agent = app.ports.accounts.agent(principal.workspace, id, input.version).await?;
-    let agent = agent.ok_or_else(|| match input.version {
-        Some(version) => ApiError::not_found("agent", &format!("{id} version {version}")),
-        None => ApiError::not_found("agent", &input.id),
-    })?;
-    if agent.archived_at.is_some() {
-        return Err(ApiError::field(
-            "agent",
-            "the agent is archived and takes no new sessions",
-        ));
-    }
-    overridden(agent.snapshot, input)
-}
-
-fn reference(given: &Value) -> Result<AgentInput, ApiError> {
-    let overrides = match given.get("type").and_then(Value::as_str) {
-        Some("agent") => false,
-        Some("agent_with_overrides") => true,
-        _ => return Err(ApiError::field("agent.type", "expected agent or agent_with_overrides")),
-    };
-    let input: AgentInput = part(given, "agent")?;
-    let extra = ["model", "system", "tools", "mcp_servers", "skills"]
-        .into_iter()
-        .find(|name| !overrides && given.get(name).is_some());
-    if given.get("model").is_some_and(Value::is_null) {
-        return Err(ApiError::field(
-            "agent.model",
-            "a model cannot be cleared; leave it out to inherit",
-        ));
-    }
-    match extra {
-        Some(name) => Err(ApiError::field(
-            format!("agent.{name}"),
-            "overrides need \"type\": \"agent_with_overrides\"",
-        )),
-        None => Ok(input),
-    }
-}
-
-/// Omitted = inherited; null or [] clears; a value replaces the whole. A model cannot be cleared.
-fn overridden(mut snapshot: AgentSnapshot, input: AgentInput) -> Result<AgentSnapshot, ApiError> {
-    if let Some(given) = &input.model {
-        snapshot.model = model("agent.model", given)?;
-    }
-    if let Some(system) = input.system {
-        snapshot.system = system;
-    }
-    if let Some(skills) = input.skills {
-        snapshot.skills = tools::no_skills("agent.skills", &skills.unwrap_or_default())?;
-    }
-    replace_tools(&mut snapshot, "agent.", input.mcp_servers, input.tools)?;
-    check(&snapshot)?;
-    Ok(snapshot)
 }

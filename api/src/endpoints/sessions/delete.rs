@@ -47,6 +47,7 @@ pub(crate) async fn delete_session(
         },
     };
     append(&app, order).await?;
+    super::budget::forget(&app, row.key).await;
     app.ports.router.forget(row.key.session, row.place).await;
     Ok(json(&Deleted {
         id: row.key.session.to_string(),

@@ -1,10 +1,14 @@
-//! Sessions: create, find, change, end; and ours: fork, log, retry.
+//! Sessions: create, find, change, end; and ours: fork, export, import, log, retry.
 
+mod agent;
 mod archive;
 mod blob;
+mod budget;
 mod create;
 mod delete;
+mod export;
 mod fork;
+mod import;
 mod list;
 mod log;
 mod retrieve;
@@ -15,7 +19,9 @@ pub(crate) use archive::*;
 pub(crate) use blob::*;
 pub(crate) use create::*;
 pub(crate) use delete::*;
+pub(crate) use export::*;
 pub(crate) use fork::*;
+pub(crate) use import::*;
 pub(crate) use list::*;
 pub(crate) use log::*;
 pub(crate) use retrieve::*;
@@ -24,22 +30,9 @@ pub(crate) use update::*;
 
 use axum::response::Response;
 use perennial_engine::ports::SessionRow;
-use serde_json::Value;
 
-use crate::error::ApiError;
 use crate::respond::json;
 use crate::wire::session::Session;
-
-/// A budget is a ceiling that is enforced; one that is stored and not kept would be worse than none.
-fn no_budget(given: Option<&Value>) -> Result<(), ApiError> {
-    match given {
-        None | Some(Value::Null) => Ok(()),
-        Some(_) => Err(ApiError::field(
-            "budget",
-            "this server knows no list prices and could not keep to it; leave it out",
-        )),
-    }
-}
 
 /// A session as the answer to a change.
 fn served(row: &SessionRow) -> Response {

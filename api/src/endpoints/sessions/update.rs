@@ -1,15 +1,15 @@
-//! `POST /v1/sessions/{id}`: title and metadata at any time, tools only while idle.
+//! `POST /v1/sessions/{id}`: title and metadata at any time; what its turns run by (tools, and ours: model, harness, system
+//! prompt) only while idle.
 
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{Append, Authority, Guard, Projection, SessionPatch, SessionRow};
-use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::event::{Body, Draft, Raw, SessionUpdated};
 use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{no_budget, served, stored};
+use super::{budget, served, stored};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::{JsonBody, nullable};
@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::path::Id;
-use crate::wire::agent::replace_tools;
+use crate::wire::agent::Overrides;
 use crate::wire::length;
 use crate::wire::metadata::{self, Pairs, Patch};
 
@@ -29,18 +29,10 @@ struct Update {
     title: Option<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
     metadata: Option<Option<Patch>>,
-    agent: Option<AgentUpdate>,
-    budget: Option<Value>,
+    agent: Option<Overrides>,
+    #[serde(default, deserialize_with = "nullable")]
+    budget: Option<Option<Value>>,
     vault_ids: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AgentUpdate {
-    #[serde(default, deserialize_with = "nullable")]
-    tools: Option<Option<Vec<Value>>>,
-    #[serde(default, deserialize_with = "nullable")]
-    mcp_servers: Option<Option<Vec<Value>>>,
 }
 
 #[utoipa::path(post, path = "/v1/sessions/{session_id}", tag = "sessions", params(("session_id" = String, Path)),
@@ -55,12 +47,17 @@ pub(crate) async fn update_session(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let input: Update = body.parse()?;
-    no_budget(input.budget.as_ref())?;
     if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
         return Err(ApiError::not_yet("vault_ids"));
     }
     let row = app.session(&principal, &id).await?;
-    let patch = patch(&row, input)?;
+    let given = input.budget.as_ref().map(|given| given.clone().unwrap_or_default());
+    let ceiling = budget::read(given.as_ref())?;
+    let mut patch = patch(&row, input)?;
+    if let Some(ceiling) = &ceiling {
+        let shown = ceiling.as_ref().map(|ceiling| ceiling.shown.clone());
+        patch.budget = (shown != row.budget).then_some(shown);
+    }
     let idempotency = repeatable.with(&body);
     let changes = patch != SessionPatch::default();
     if !changes && idempotency.is_none() {
@@ -71,6 +68,9 @@ pub(crate) async fn update_session(
         Body::SessionUpdated(told(&patch)),
         app.ports.clock.now(),
     );
+    if let (Some(ceiling), None) = (&ceiling, row.archived_at) {
+        budget::change(&app, row.key, ceiling.as_ref()).await?;
+    }
     let order = Append {
         key: row.key,
         append_id: app.ports.ids.append(),
@@ -101,7 +101,7 @@ fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
         .collect();
     let merged = metadata::merge(pairs.clone(), input.metadata)?;
     let agent = match input.agent {
-        Some(update) => Some(agent(&row.agent, update)?).filter(|agent| *agent != row.agent),
+        Some(update) => Some(update.apply(row.agent.clone())?).filter(|agent| *agent != row.agent),
         None => None,
     };
     Ok(SessionPatch {
@@ -112,16 +112,11 @@ fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
     })
 }
 
-fn agent(current: &AgentSnapshot, update: AgentUpdate) -> Result<AgentSnapshot, ApiError> {
-    let mut next = current.clone();
-    replace_tools(&mut next, "agent.", update.mcp_servers, update.tools)?;
-    Ok(next)
-}
-
 fn told(patch: &SessionPatch) -> SessionUpdated {
     SessionUpdated {
         title: patch.title.as_ref().map(Raw::of),
         metadata: patch.metadata.as_ref().map(Raw::of),
         agent: patch.agent.as_ref().map(Raw::of),
+        budget: patch.budget.as_ref().map(Raw::of),
     }
 }

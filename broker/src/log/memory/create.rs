@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use perennial_engine::ports::{AppendError, Appended, ForkFrom, NewSession, SessionKey};
+use perennial_engine::ports::{AppendError, Appended, ForkFrom, NewSession, Past, SessionKey};
 use perennial_schema::Timestamp;
 
 use super::state::{Details, Session, State};
+use crate::log::past;
 use crate::log::rules::{self, Head};
 
 pub(super) fn create(
     state: &mut State,
     new: &NewSession,
     fork: Option<ForkFrom>,
+    history: &[Past],
     now: Timestamp,
 ) -> Result<Appended, AppendError> {
     let key = new.key;
@@ -28,11 +30,15 @@ pub(super) fn create(
     if let Some(outcome) = created {
         return Ok(outcome.appended(key.session, true));
     }
+    rules::check_ids(key, past::events(history, &new.events))?;
     let mut session = empty(new, now);
     if let Some(fork) = fork {
         copy(state, key, fork, &mut session)?;
     }
-    session.check_ids(key, &new.events)?;
+    for chapter in past::chapters(history) {
+        session.store(chapter.events, &chapter.processed, chapter.outcome);
+        (session.head.head, session.head.turn) = (chapter.outcome.last_seq, chapter.outcome.turn);
+    }
     session.head.project(&new.projection, true, now);
     let outcome = session.head.grow(new.events.len(), &new.projection, now);
     session.store(&new.events, &new.projection.processed, outcome);

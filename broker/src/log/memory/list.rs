@@ -1,10 +1,11 @@
 //! Filtered listings.
 
-use perennial_engine::ports::{ChangeCursor, EventFilter, SessionFilter, SessionRow, TimeBounds};
-use perennial_schema::event::{self, Domain, Record};
+use perennial_engine::ports::{ChangeCursor, EventFilter, SessionFilter, SessionRow};
+use perennial_schema::event::{self, Record};
 use perennial_schema::{Timestamp, WorkspaceId};
 
 use super::state::{Event, Session, State};
+use crate::log::reading::{self, within};
 
 /// A session's events with the stamps of processed inputs.
 pub(super) fn events(session: &Session, filter: &EventFilter) -> Vec<Record> {
@@ -27,26 +28,8 @@ fn shows(session: &Session, filter: &EventFilter, event: &Event) -> bool {
             record.seq > cursor
         }
     });
-    let kind = if filter.types.is_empty() {
-        filter.include_extensions || event::domain(&record.kind) != Domain::Extension
-    } else {
-        filter.types.contains(&record.kind)
-    };
     let stamp = session.processed.get(&record.id).map(|(at, _)| *at);
-    beyond && kind && within(event.processed_at.or(stamp), filter.created)
-}
-
-/// What has no time yet is within no bounds.
-fn within(at: Option<Timestamp>, bounds: TimeBounds) -> bool {
-    if bounds == TimeBounds::default() {
-        return true;
-    }
-    at.is_some_and(|at| {
-        bounds.gt.is_none_or(|bound| at > bound)
-            && bounds.gte.is_none_or(|bound| at >= bound)
-            && bounds.lt.is_none_or(|bound| at < bound)
-            && bounds.lte.is_none_or(|bound| at <= bound)
-    })
+    beyond && reading::shows(filter, &record.kind) && within(event.processed_at.or(stamp), filter.created)
 }
 
 fn overlaid(session: &Session, event: &Event) -> Record {

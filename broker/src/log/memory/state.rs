@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use perennial_engine::ports::{
-    AppendError, Idempotency, SessionKey, SessionMetadata, SessionPatch, SessionRow, StoreError,
-};
+use perennial_engine::ports::{Idempotency, SessionKey, SessionMetadata, SessionPatch, SessionRow};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::{Answer, Draft, Raw, Record};
+use perennial_schema::event::{Answer, Awaits, Draft, Raw, Record};
 use perennial_schema::{AppendId, EnvironmentId, EventId, ExecutorId, OwnerId, Timestamp, WorkspaceId};
 
 use crate::limits;
@@ -67,7 +65,7 @@ pub(super) struct Details {
 #[derive(Clone)]
 pub(super) struct Event {
     pub(super) record: Record,
-    pub(super) awaits: Option<&'static str>,
+    pub(super) awaits: Option<Awaits>,
     pub(super) processed_at: Option<Timestamp>,
 }
 
@@ -149,6 +147,7 @@ impl State {
             quarantined: head.quarantined,
             usage: head.usage,
             place: head.place,
+            hold: head.hold,
             agent: details.agent,
             environment_id: details.environment_id,
             environment: details.environment,
@@ -176,24 +175,9 @@ impl Session {
         let event = self.by_id(id);
         ToolUse {
             kind: event.map(|event| event.record.kind.clone()),
-            awaits: event.and_then(|event| event.awaits).map(str::to_owned),
+            awaits: event.and_then(|event| event.awaits),
             confirmed: self.answers.contains_key(&(id, Answer::Confirmation)),
             resulted: self.answers.contains_key(&(id, Answer::Result)),
-        }
-    }
-
-    /// Event ids are unique within a session.
-    pub(super) fn check_ids(&self, key: SessionKey, events: &[Draft]) -> Result<(), AppendError> {
-        let twice = |index: usize, event: &Draft| {
-            self.ids.contains_key(&event.id) || events[..index].iter().any(|earlier| earlier.id == event.id)
-        };
-        match events.iter().enumerate().find(|(index, event)| twice(*index, event)) {
-            None => Ok(()),
-            Some((_, event)) => Err(AppendError::Store(StoreError::Inconsistent {
-                table: "events",
-                key: key.session.to_string(),
-                message: format!("the append uses the event id {} twice", event.id),
-            })),
         }
     }
 
@@ -223,12 +207,15 @@ impl Session {
         if let Some(agent) = &patch.agent {
             self.details.agent.clone_from(agent);
         }
+        if let Some(budget) = &patch.budget {
+            self.details.budget.clone_from(budget);
+        }
     }
 }
 
 fn stored(event: &Draft, seq: u64, outcome: Outcome) -> Event {
     Event {
-        awaits: rules::awaits(event),
+        awaits: event.body.awaits(),
         processed_at: rules::processed_at(&event.payload),
         record: Record {
             seq,

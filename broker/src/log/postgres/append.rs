@@ -1,17 +1,20 @@
 //! Append: what the rules say of the row as this writer knows it, and the one statement.
 
-use perennial_engine::ports::{Append, AppendError, Appended, Authority, Idempotency, SessionKey, SessionPatch};
-use perennial_schema::{SessionId, Timestamp};
+use perennial_engine::ports::{
+    Append, AppendError, Appended, Authority, Idempotency, SessionKey, SessionPatch, StoreError,
+};
+use perennial_schema::{EventId, SessionId, Timestamp};
 
 use super::attempt::{Attempt, Done, Tried};
 use super::failure;
 use super::link::Link;
-use super::look::{self, Moved};
-use super::rows::Known;
+use super::look::{self, Asked, Moved};
+use super::rows::{self, Known};
 use super::shift::Shift;
 use super::write::{self, Entry};
 use crate::limits;
-use crate::log::rules::{self, Outcome};
+use crate::log::reading::Span;
+use crate::log::rules::{self, Outcome, ToolUse};
 
 pub(super) fn idempotency_of(append: &Append) -> Option<&Idempotency> {
     match &append.authority {
@@ -34,6 +37,7 @@ pub(super) struct Judged {
 /// Whether the append may happen, as far as the row can say.
 pub(super) fn judge(append: &Append, known: Known) -> Result<Judged, AppendError> {
     known.head.admit(append)?;
+    rules::check_ids(append.key, &append.events)?;
     if known.head.head + append.events.len() as u64 > limits::LAST_SEQ {
         return Err(failure::unavailable("the session's log is full: fork it").into());
     }
@@ -61,7 +65,7 @@ pub(super) fn booked(link: &mut Link, append: &Append, judged: Judged, moved: &M
 
 /// One look, if need be, and one statement.
 pub(super) async fn once(attempt: &mut Attempt, link: &mut Link, append: &Append) -> Tried {
-    let looks = attempt.fresh || looks_further(append);
+    let looks = attempt.fresh || looks_further(append) || !link.is_next(append);
     let known = match link.known(append.key).filter(|_| !looks) {
         Some(known) => known.clone(),
         None => match look(attempt.sent, link, append).await? {
@@ -81,6 +85,7 @@ pub(super) async fn once(attempt: &mut Attempt, link: &mut Link, append: &Append
     } else {
         write::patching(&link.site.time, &judged.shift, &entry, &append.projection.patch)
     };
+    link.sends(append);
     let rows = link.commit(script, &mut attempt.sent).await?;
     let moved = look::moved(&rows)?;
     let done = moved.first().map(|moved| booked(link, append, judged, moved));
@@ -97,7 +102,7 @@ type Looked = Result<Known, Result<Appended, AppendError>>;
 
 /// Everything an append must know before it may happen.
 async fn look(sent: bool, link: &mut Link, append: &Append) -> Result<Looked, sqlx::Error> {
-    let asked = [(append.key, append.append_id)];
+    let asked = [Asked::of(append)];
     let rows = link.rows(look::sessions(&asked)).await?;
     let found = match look::found(&rows, &asked).into_iter().next() {
         Some(Ok(Some(found))) => found,
@@ -122,13 +127,42 @@ async fn look(sent: bool, link: &mut Link, append: &Append) -> Result<Looked, sq
     }
     let ids = rules::tool_uses(append);
     if !ids.is_empty() {
-        let rows = link.rows(look::tools(found.known.number, &ids)).await?;
-        let mut tools = look::tool_uses(&rows, &ids)?;
+        let mut tools = match tool_uses(link, append.key, found.known.number, &ids).await? {
+            Ok(tools) => tools,
+            Err(error) => return Ok(Err(Err(error.into()))),
+        };
         if let Err(refusal) = rules::check_answers(append, &mut tools) {
             return Ok(Err(Err(refusal)));
         }
     }
     Ok(Ok(found.known))
+}
+
+/// What the log knows of tool uses.
+async fn tool_uses(
+    link: &mut Link,
+    key: SessionKey,
+    number: i64,
+    ids: &[EventId],
+) -> Result<Result<Vec<(EventId, ToolUse)>, StoreError>, sqlx::Error> {
+    let rows = link.rows(look::tools(number, ids)).await?;
+    let mut tools = Vec::with_capacity(ids.len());
+    for (mut follow, from) in look::standing(&rows, ids)? {
+        let mut next = from.and_then(Span::from);
+        while let Some(span) = next {
+            let rows = link.rows(look::piece(number, span)).await?;
+            let mut goes_on = !rows.is_empty();
+            for row in &rows {
+                match rows::commit(row, key.session).and_then(|commit| follow.look(&commit)) {
+                    Ok(more) => goes_on &= more,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            next = if goes_on { Span::from(span.high + 1) } else { None };
+        }
+        tools.push((follow.id, follow.tool));
+    }
+    Ok(Ok(tools))
 }
 
 /// What an earlier request under the same key came to.

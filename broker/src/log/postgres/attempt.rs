@@ -21,7 +21,6 @@ pub(super) enum Job {
         ready: Ready,
         only_at_head: u64,
     },
-    Retry(SessionKey),
 }
 
 /// What became of it.
@@ -36,7 +35,7 @@ impl Job {
         match self {
             Self::Append(append) => append.key,
             Self::Create(create) => create.new.key,
-            Self::Release { key, .. } | Self::Retry(key) => *key,
+            Self::Release { key, .. } => *key,
         }
     }
 
@@ -44,7 +43,7 @@ impl Job {
         let events = match self {
             Self::Append(append) => &append.events,
             Self::Create(create) => &create.new.events,
-            Self::Release { .. } | Self::Retry(_) => return 0,
+            Self::Release { .. } => return 0,
         };
         events.iter().map(|event| event.payload.len()).sum()
     }
@@ -59,7 +58,6 @@ impl Job {
                 ready,
                 only_at_head,
             } => row::release(attempt, link, *key, *epoch, (*ready, *only_at_head)).await,
-            Self::Retry(key) => row::retry(attempt, link, *key).await,
         }
     }
 }
@@ -134,8 +132,8 @@ impl Attempt {
 
 fn twice(error: &sqlx::Error, key: SessionKey) -> StoreError {
     StoreError::Inconsistent {
-        table: "events",
+        table: "commits",
         key: key.session.to_string(),
-        message: format!("the append breaks a constraint (is an event id used twice?): {error}"),
+        message: format!("the append breaks a constraint: {error}"),
     }
 }

@@ -9,7 +9,7 @@ use super::attempt::{self, Done, Job};
 use super::failure::{self, Kind};
 use super::lane::Waiting;
 use super::link::Link;
-use super::look::{self, Moved};
+use super::look::{self, Asked, Moved};
 use super::shift::Shift;
 use super::write::{self, Entry};
 
@@ -63,24 +63,25 @@ async fn each_alone(link: &mut Link, batch: Vec<Waiting>, sent: bool) {
 
 /// Reads the rows this writer has not seen, for those who need no more than the row.
 async fn learn(link: &mut Link, batch: Vec<Waiting>) -> Vec<Waiting> {
-    let asked: Vec<_> = batch
+    let unknown: Vec<&Append> = batch
         .iter()
         .filter_map(shared)
-        .filter(|append| link.known(append.key).is_none())
-        .map(|append| (append.key, append.append_id))
+        .filter(|append| link.known(append.key).is_none() || !link.is_next(append))
         .collect();
-    if asked.is_empty() {
+    if unknown.is_empty() {
         return batch;
     }
+    let asked: Vec<Asked> = unknown.iter().map(|append| Asked::of(append)).collect();
     let Ok(rows) = link.rows(look::sessions(&asked)).await else {
         return batch;
     };
-    for ((key, _), found) in asked.iter().zip(look::found(&rows, &asked)) {
+    for (append, found) in unknown.into_iter().zip(look::found(&rows, &asked)) {
         // An earlier append under the same id, or nothing at all: who goes alone looks again.
         if let Ok(Some(found)) = found
             && found.replay.is_none()
         {
-            link.learn(*key, found.known);
+            link.learn(append.key, found.known);
+            link.has_looked(append);
         }
     }
     batch
@@ -91,7 +92,7 @@ fn judge(link: &Link, batch: Vec<Waiting>) -> (Vec<Member>, Vec<Waiting>) {
     let (mut members, mut alone) = (Vec::new(), Vec::new());
     for waiting in batch {
         let judged = shared(&waiting).and_then(|append| {
-            let known = link.known(append.key)?.clone();
+            let known = link.known(append.key).filter(|_| link.is_next(append))?.clone();
             append::judge(append, known).ok()
         });
         match judged {
@@ -109,6 +110,9 @@ async fn commit(link: &mut Link, members: &[Member], sent: &mut bool) -> Result<
     let shifts: Vec<&Shift> = members.iter().map(|member| &member.judged.shift).collect();
     let entries: Vec<Entry<'_>> = members.iter().filter_map(entry).collect();
     let script = write::appends(&link.site.time, &shifts, &entries);
+    for append in members.iter().filter_map(|member| shared(&member.waiting)) {
+        link.sends(append);
+    }
     look::moved(&link.commit(script, sent).await?)
 }
 

@@ -9,16 +9,16 @@ use super::script::Script;
 
 /// Where `now` comes from.
 #[derive(Clone, Default)]
-pub(super) struct Time(pub(super) Option<Arc<dyn Clock>>);
+pub(crate) struct Time(pub(super) Option<Arc<dyn Clock>>);
 
 impl Time {
     /// A test's time; none means the database's own clock.
-    pub(super) fn given(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn given(&self) -> Option<DateTime<Utc>> {
         self.0.as_ref().map(|clock| clock.now().datetime())
     }
 
     /// Begins a statement with `clock (now, given)`. `clock_timestamp()`, because `now()` is when the transaction began.
-    pub(super) fn script(&self) -> Script {
+    pub(crate) fn script(&self) -> Script {
         let mut script = Script::new(
             "WITH RECURSIVE clock AS MATERIALIZED (
                 SELECT coalesce(t, clock_timestamp()) AS now, t IS NOT NULL AS given FROM (SELECT ",

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use perennial_engine::ports::SessionKey;
+use perennial_engine::ports::{Append, Authority, SessionKey};
+use perennial_schema::AppendId;
 use sqlx::postgres::PgRow;
 use sqlx::{ConnectOptions as _, PgConnection};
 
@@ -19,6 +20,8 @@ pub(super) struct Link {
     pub(super) site: Arc<Site>,
     connection: Option<PgConnection>,
     known: HashMap<SessionKey, Known>,
+    /// The holder's append that was sent last, whatever became of it; see [`Link::is_next`].
+    latest: HashMap<SessionKey, Option<AppendId>>,
 }
 
 impl Link {
@@ -27,6 +30,39 @@ impl Link {
             site,
             connection: None,
             known: HashMap::new(),
+            latest: HashMap::new(),
+        }
+    }
+
+    /// Whether an append is certainly not one that was sent before. A client's id is found by its index, should it have been. A
+    /// holder says one thing after the other and repeats only the last one, in this process: an id that is not the last one's
+    /// is a new one, and where nobody remembers the last one, somebody must look. Another epoch's is fenced either way.
+    pub(super) fn is_next(&self, append: &Append) -> bool {
+        match append.authority {
+            Authority::Client { .. } => true,
+            Authority::Holder { .. } => self
+                .latest
+                .get(&append.key)
+                .is_some_and(|latest| *latest != Some(append.append_id)),
+        }
+    }
+
+    /// Remembers that an append is on its way.
+    pub(super) fn sends(&mut self, append: &Append) {
+        self.note(append, Some(append.append_id));
+    }
+
+    /// Remembers that an append has not happened yet.
+    pub(super) fn has_looked(&mut self, append: &Append) {
+        self.note(append, None);
+    }
+
+    fn note(&mut self, append: &Append, latest: Option<AppendId>) {
+        if let Authority::Holder { .. } = append.authority {
+            if self.latest.len() >= limits::KNOWN_SESSIONS {
+                self.latest.clear();
+            }
+            self.latest.insert(append.key, latest);
         }
     }
 
@@ -87,6 +123,7 @@ impl Link {
     pub(super) fn abandon(&mut self) {
         self.connection = None;
         self.known.clear();
+        self.latest.clear();
     }
 }
 

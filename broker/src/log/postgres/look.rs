@@ -1,7 +1,7 @@
 //! What is there before an append: rows, earlier appends under the same id, requests under the same key, tool uses.
 
 use chrono::{DateTime, Utc};
-use perennial_engine::ports::{Idempotency, SessionKey, StoreError};
+use perennial_engine::ports::{Append, Authority, Idempotency, SessionKey, StoreError};
 use perennial_schema::event::Answer;
 use perennial_schema::{AppendId, EventId, Timestamp, WorkspaceId};
 use sqlx::Row as _;
@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::clock::Time;
 use super::rows::{self, Cells, Known};
 use super::script::Script;
-use crate::log::rules::{Outcome, Remembered, ToolUse};
+use crate::log::reading::{Follow, Span};
+use crate::log::rules::{self, Outcome, Remembered, ToolUse};
 
 /// A row, and what an earlier append under the same id came to.
 pub(super) struct Found {
@@ -22,24 +23,57 @@ pub(super) struct Found {
 /// A look at something that may not parse.
 pub(super) type Parsed<T> = Result<T, StoreError>;
 
+/// A session, and under which id something may have happened to it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) key: SessionKey,
+    id: AppendId,
+    /// A holder's: it is near the end of the log or nowhere.
+    held: bool,
+}
+
+impl Asked {
+    pub(super) fn of(append: &Append) -> Self {
+        Self {
+            key: append.key,
+            id: append.append_id,
+            held: matches!(append.authority, Authority::Holder { .. }),
+        }
+    }
+
+    pub(super) fn creation(key: SessionKey) -> Self {
+        Self {
+            key,
+            id: rules::creation_id(key),
+            held: false,
+        }
+    }
+}
+
 /// The sessions' rows, each with what its append id came to; in the order asked for.
-pub(super) fn sessions(asked: &[(SessionKey, AppendId)]) -> Script {
-    let uuids = |id: fn(&(SessionKey, AppendId)) -> Uuid| asked.iter().map(id).collect::<Vec<Uuid>>();
+pub(super) fn sessions(asked: &[Asked]) -> Script {
+    let uuids = |id: fn(&Asked) -> Uuid| asked.iter().map(id).collect::<Vec<Uuid>>();
     let mut script = Script::new("SELECT ");
     script
         .sql(rows::HEAD)
         .sql(", r.first_seq, r.last_seq, r.turn_then, r.at FROM unnest(")
-        .bind(uuids(|(key, _)| key.workspace.uuid()))
+        .bind(uuids(|asked| asked.key.workspace.uuid()))
         .sql("::uuid[]")
-        .comma(uuids(|(key, _)| key.session.uuid()))
+        .comma(uuids(|asked| asked.key.session.uuid()))
         .sql("::uuid[]")
-        .comma(uuids(|(_, append)| append.uuid()))
+        .comma(uuids(|asked| asked.id.uuid()))
+        .sql("::uuid[]")
+        .comma(asked.iter().map(|asked| asked.held).collect::<Vec<bool>>())
         .sql(
-            "::uuid[]) WITH ORDINALITY AS a (workspace_id, id, append_id, asked)
+            "::boolean[]) WITH ORDINALITY AS a (workspace_id, id, append_id, held, asked)
              LEFT JOIN sessions s ON s.workspace_id = a.workspace_id AND s.id = a.id
              LEFT JOIN LATERAL (
-                SELECT e.seq AS first_seq, e.seq + e.appended - 1 AS last_seq, e.turn AS turn_then, e.created_at AS at
-                FROM events e WHERE e.append_id = a.append_id AND e.session = s.number
+                SELECT c.first_seq, c.first_seq + octet_length(c.ids) / 16 - 1 AS last_seq, c.turn AS turn_then, c.at
+                FROM commits c WHERE c.append_id = a.append_id AND c.session = s.number
+                UNION ALL
+                SELECT c.first_seq, c.first_seq + octet_length(c.ids) / 16 - 1, c.turn, c.at
+                FROM (SELECT * FROM commits c WHERE a.held AND c.session = s.number ORDER BY c.first_seq DESC LIMIT 1000) c
+                WHERE c.holder_append_id = a.append_id
                 UNION ALL
                 SELECT p.first_seq, p.last_seq, p.turn, p.at
                 FROM appends p WHERE p.append_id = a.append_id AND p.session = s.number LIMIT 1) r ON true
@@ -49,8 +83,8 @@ pub(super) fn sessions(asked: &[(SessionKey, AppendId)]) -> Script {
 }
 
 /// Reads the answer of [`sessions`].
-pub(super) fn found(rows: &[PgRow], asked: &[(SessionKey, AppendId)]) -> Vec<Parsed<Option<Found>>> {
-    rows.iter().zip(asked).map(|(row, (key, _))| one(row, *key)).collect()
+pub(super) fn found(rows: &[PgRow], asked: &[Asked]) -> Vec<Parsed<Option<Found>>> {
+    rows.iter().zip(asked).map(|(row, asked)| one(row, asked.key)).collect()
 }
 
 fn one(row: &PgRow, key: SessionKey) -> Parsed<Option<Found>> {
@@ -110,10 +144,12 @@ fn remembered_in(cells: &Cells<'_>) -> Parsed<(Option<Remembered>, Timestamp)> {
     Ok((Some(stored), now))
 }
 
-/// What the log knows of the tool uses an append names.
+/// Where the tool uses an append names stand, and what clients answered to them.
 pub(super) fn tools(number: i64, ids: &[EventId]) -> Script {
     let mut script = Script::new(
-        "SELECT e.kind, e.awaits, EXISTS (SELECT FROM answers a WHERE a.event_id = t.id AND a.session = t.session AND a.way = ",
+        "SELECT (SELECT c.first_seq FROM commits c WHERE c.session = t.session AND position(uuid_send(t.id) IN c.ids) > 0
+            ORDER BY c.first_seq DESC LIMIT 1) AS first_seq,
+            EXISTS (SELECT FROM answers a WHERE a.event_id = t.id AND a.session = t.session AND a.way = ",
     );
     script
         .bind(Answer::Confirmation.as_str())
@@ -123,25 +159,43 @@ pub(super) fn tools(number: i64, ids: &[EventId]) -> Script {
         .bind(number)
         .sql(" AS session FROM unnest(")
         .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<Uuid>>())
-        .sql(
-            "::uuid[]) WITH ORDINALITY AS u (id, n)) t LEFT JOIN events e ON e.id = t.id AND e.session = t.session
-             ORDER BY t.n",
-        );
+        .sql("::uuid[]) WITH ORDINALITY AS u (id, n)) t ORDER BY t.n");
     script
 }
 
+/// A tool use, and the row of the log from which on it is to be followed.
+pub(super) type Standing = (Follow, Option<u64>);
+
 /// Reads the answer of [`tools`].
-pub(super) fn tool_uses(rows: &[PgRow], ids: &[EventId]) -> Result<Vec<(EventId, ToolUse)>, sqlx::Error> {
+pub(super) fn standing(rows: &[PgRow], ids: &[EventId]) -> Result<Vec<Standing>, sqlx::Error> {
     let tool = |(row, id): (&PgRow, &EventId)| {
+        let first_seq: Option<i64> = row.try_get("first_seq")?;
         let tool = ToolUse {
-            kind: row.try_get("kind")?,
-            awaits: row.try_get("awaits")?,
             confirmed: row.try_get("confirmed")?,
             resulted: row.try_get("resulted")?,
+            ..ToolUse::default()
         };
-        Ok((*id, tool))
+        Ok((
+            Follow { id: *id, tool },
+            first_seq.and_then(|seq| u64::try_from(seq).ok()),
+        ))
     };
     rows.iter().zip(ids).map(tool).collect()
+}
+
+/// A piece of a log.
+pub(super) fn piece(number: i64, span: Span) -> Script {
+    let mut script = Script::new("SELECT ");
+    script
+        .sql(rows::COMMIT)
+        .sql(" FROM commits c WHERE c.session = ")
+        .bind(number)
+        .sql(" AND c.first_seq >= ")
+        .bind(rows::integer(span.low))
+        .sql(" AND c.first_seq <= ")
+        .bind(rows::integer(span.high))
+        .sql(" ORDER BY c.first_seq");
+    script
 }
 
 /// What a statement answers for each row it moved.

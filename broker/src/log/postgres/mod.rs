@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
+    Append, AppendError, Appended, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession, Past,
     ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
@@ -53,6 +53,7 @@ use sqlx::{PgPool, Row as _};
 
 pub(crate) use ask::Desk;
 use attempt::{Done, Job};
+pub(crate) use clock::Time;
 use lane::Lane;
 pub use migrate::{drop_schema, migrate};
 pub use open::{OpenError, Settings};
@@ -78,6 +79,8 @@ struct Inner {
     /// Renewals: nothing else, so that no crowd can cost a lease (I3).
     heartbeat: Desk,
     accounts: PgPool,
+    /// Budgets, keys and traces: a crowd that waits for one budget's row keeps nobody else waiting.
+    meter: Desk,
 }
 
 impl Postgres {
@@ -85,6 +88,11 @@ impl Postgres {
     #[must_use]
     pub fn pool_for_accounts(&self) -> PgPool {
         self.inner.accounts.clone()
+    }
+
+    /// For the tables of the meter, and the clock that counts there.
+    pub(crate) fn meter(&self) -> (Desk, Time) {
+        (self.inner.meter.clone(), self.inner.site.time.clone())
     }
 
     /// The blobs' table.
@@ -141,6 +149,7 @@ impl Postgres {
             &self.inner.clients,
             &self.inner.claims,
             &self.inner.heartbeat,
+            &self.inner.meter,
         ] {
             desk.pool.close().await;
         }
@@ -196,7 +205,15 @@ impl Log for Postgres {
 #[async_trait]
 impl Sessions for Postgres {
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
-        self.appended(Job::Create(Box::new(create::Create { new, fork }))).await
+        let past = Vec::new();
+        let create = create::Create { new, fork, past };
+        self.appended(Job::Create(Box::new(create))).await
+    }
+
+    async fn import(&self, new: NewSession, past: Vec<Past>) -> Result<Appended, AppendError> {
+        let fork = None;
+        let create = create::Create { new, fork, past };
+        self.appended(Job::Create(Box::new(create))).await
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
@@ -249,9 +266,5 @@ impl Leases for Postgres {
 
     async fn ready(&self) -> Result<ReadyCount, StoreError> {
         leases::ready(&self.inner.claims).await
-    }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        self.changed(Job::Retry(key)).await
     }
 }

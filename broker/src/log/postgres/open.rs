@@ -113,6 +113,7 @@ impl Postgres {
             claims: connect::desk(&site, &options, limits::CLAIMERS),
             heartbeat: connect::desk(&site, &options, limits::HEARTBEATS),
             accounts: connect::accounts(&options),
+            meter: connect::desk(&site, &options, limits::METER_CONNECTIONS),
             site,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -1,11 +1,11 @@
-//! Changes of a session's row that are no append: a lease given back, a quarantine lifted.
+//! Changes of a session's row that are no append: a lease given back.
 
 use perennial_engine::ports::{Ready, SessionKey};
-use perennial_schema::{AppendId, Timestamp};
+use perennial_schema::Timestamp;
 
 use super::attempt::{Attempt, Done, Tried};
 use super::link::Link;
-use super::look;
+use super::look::{self, Asked};
 use super::rows::Known;
 use super::shift::Shift;
 use super::write;
@@ -28,23 +28,11 @@ pub(super) async fn release(
     store(attempt, link, key, shift).await
 }
 
-/// Lifts a quarantine.
-pub(super) async fn retry(attempt: &mut Attempt, link: &mut Link, key: SessionKey) -> Tried {
-    attempt.fresh = true;
-    let Some(known) = row(attempt, link, key).await? else {
-        return Ok(Some(Ok(Done::Row(false))));
-    };
-    match Shift::lift_quarantine(known) {
-        Some(shift) => store(attempt, link, key, shift).await,
-        None => Ok(Some(Ok(Done::Row(attempt.sent)))),
-    }
-}
-
 async fn row(attempt: &Attempt, link: &mut Link, key: SessionKey) -> Result<Option<Known>, sqlx::Error> {
     if let Some(known) = link.known(key).filter(|_| !attempt.fresh) {
         return Ok(Some(known.clone()));
     }
-    let asked = [(key, AppendId::from_uuid(key.session.uuid()))];
+    let asked = [Asked::creation(key)];
     let rows = link.rows(look::sessions(&asked)).await?;
     match look::found(&rows, &asked).into_iter().next() {
         Some(Ok(found)) => Ok(found.map(|found| found.known)),

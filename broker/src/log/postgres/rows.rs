@@ -1,18 +1,18 @@
 //! Rows as values. A cell that does not parse names its table and key; it is never skipped and never a panic.
 
 use chrono::{DateTime, Utc};
-use perennial_engine::ports::{ChangeCursor, SessionKey, SessionRow, StoreError};
-use perennial_schema::event::Record;
+use perennial_engine::ports::{BudgetHold, ChangeCursor, SessionKey, SessionRow, StoreError};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{
-    AgentId, AppendId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId,
+    AgentId, AppendId, BudgetId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId,
 };
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
 use uuid::Uuid;
 
+use crate::log::packed::Commit;
 use crate::log::rules::{Head, Outcome};
 
 macro_rules! ids {
@@ -36,7 +36,8 @@ ids!(
     EnvironmentId,
     ExecutorId,
     OwnerId,
-    AppendId
+    AppendId,
+    BudgetId
 );
 
 /// A number as it is stored. Counters saturate: Postgres' integers are signed.
@@ -108,7 +109,7 @@ impl Cells<'_> {
 /// The columns [`head`] reads, of a table called `s`.
 pub(super) const HEAD: &str = "s.number, s.revision, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn,
     s.ready_at, s.attempts, s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens,
-    s.cache_read_input_tokens, s.place, s.updated_at, s.archived_at, s.deleted_at";
+    s.cache_read_input_tokens, s.place, s.budget_hold, s.budget_need, s.updated_at, s.archived_at, s.deleted_at";
 
 /// A session's hot columns as of a revision: what a writer says it saw.
 #[derive(Clone, Debug)]
@@ -139,6 +140,7 @@ pub(super) fn known(cells: &Cells<'_>) -> Result<Known, StoreError> {
             cache_read_input_tokens: cells.count("cache_read_input_tokens")?,
         },
         place: cells.maybe_id("place")?,
+        hold: hold(cells)?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -148,6 +150,14 @@ pub(super) fn known(cells: &Cells<'_>) -> Result<Known, StoreError> {
         revision: cells.get("revision")?,
         head,
     })
+}
+
+fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
+    let Some(budget) = cells.maybe_id("budget_hold")? else {
+        return Ok(None);
+    };
+    let need = cells.count("budget_need")?;
+    Ok(Some(BudgetHold { budget, need }))
 }
 
 /// What [`session`] reads beside the head, of `sessions s`, `session_details d` and `clock c`.
@@ -183,6 +193,7 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
         quarantined: head.quarantined,
         usage: head.usage,
         place: head.place,
+        hold: head.hold,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,
@@ -222,36 +233,27 @@ pub(super) fn change(row: &PgRow) -> Result<(ChangeCursor, SessionRow), StoreErr
     Ok((cursor, session))
 }
 
-/// The columns [`record`] reads, of a table called `e`.
-pub(super) const RECORD: &str = "e.seq, e.id, e.kind, e.turn, e.actor, e.thread_id, e.created_at, e.payload, e.private";
+/// The columns [`commit`] reads, of a table called `c`; by place, because logs are long.
+pub(super) const COMMIT: &str = "c.first_seq, c.turn, c.at, c.ids, c.events";
 
-/// Reads an event.
-pub(super) fn record(row: &PgRow, session: SessionId) -> Result<Record, StoreError> {
-    let mut cells = Cells {
-        row,
-        table: "events",
-        key: session.to_string(),
+/// Reads a row of the log.
+pub(super) fn commit(row: &PgRow, session: SessionId) -> Result<Commit<'_>, StoreError> {
+    let read = || -> Result<Commit<'_>, sqlx::Error> {
+        let (first_seq, turn): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Commit {
+            session,
+            first_seq: u64::try_from(first_seq).unwrap_or(0),
+            turn: u64::try_from(turn).unwrap_or(0),
+            at: Timestamp::from(row.try_get::<DateTime<Utc>, _>(2)?),
+            ids: row.try_get(3)?,
+            events: row.try_get(4)?,
+        })
     };
-    let seq = cells.count("seq")?;
-    cells.key = format!("{session}/{seq}");
-    Ok(Record {
-        seq,
-        id: cells.id("id")?,
-        kind: cells.get("kind")?,
-        turn: cells.count("turn")?,
-        actor: cells.maybe_json("actor")?,
-        thread_id: cells.get("thread_id")?,
-        created_at: cells.time("created_at")?,
-        payload: utf8(&cells, "payload", cells.get("payload")?)?,
-        private: match cells.get("private")? {
-            Some(bytes) => Some(utf8(&cells, "private", bytes)?),
-            None => None,
-        },
+    read().map_err(|error| StoreError::Inconsistent {
+        table: "commits",
+        key: session.to_string(),
+        message: error.to_string(),
     })
-}
-
-fn utf8(cells: &Cells<'_>, column: &str, bytes: Vec<u8>) -> Result<String, StoreError> {
-    String::from_utf8(bytes).map_err(|error| cells.broken(column, error))
 }
 
 /// Reads `first_seq, last_seq, turn_then, at`; none when there is no such append.

@@ -57,14 +57,6 @@ impl Shift {
         Self::lease(before, after, wake)
     }
 
-    /// A quarantine lifted; none when there is none.
-    pub(super) fn lift_quarantine(before: Known) -> Option<Self> {
-        let mut after = before.head.clone();
-        let lifted = after.lift_quarantine(anytime());
-        let wake = after.wake(Ready::Now);
-        lifted.then(|| Self::lease(before, after, wake))
-    }
-
     fn lease(before: Known, after: Head, wake: Wake) -> Self {
         Self {
             news: after.is_news(&before.head),
@@ -98,6 +90,7 @@ pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mu
             deleted_at = CASE WHEN m.deleted THEN c.now ELSE s.deleted_at END,
             changed = CASE WHEN m.news THEN pg_current_xact_id() ELSE s.changed END",
     );
+    holds(script, shifts);
     more(script);
     script.sql(" FROM unnest(");
     columns(script, shifts);
@@ -108,6 +101,33 @@ pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mu
          WHERE s.number = m.number AND s.revision = m.revision
          RETURNING s.number, s.ready_at, s.updated_at, s.archived_at, s.deleted_at)",
     );
+}
+
+/// Sessions that begin or end to rest for a budget: seldom any, so they have no column of their own in every append.
+fn holds(script: &mut Script, shifts: &[&Shift]) {
+    let changed: Vec<&Shift> = shifts
+        .iter()
+        .filter(|shift| shift.before.head.hold != shift.after.hold)
+        .copied()
+        .collect();
+    if changed.is_empty() {
+        return;
+    }
+    script.sql(", budget_hold = CASE s.number");
+    for shift in &changed {
+        script.sql(" WHEN ").bind(shift.before.number).sql(" THEN ");
+        script
+            .bind(shift.after.hold.map(|hold| hold.budget.uuid()))
+            .sql("::uuid");
+    }
+    script.sql(" ELSE s.budget_hold END, budget_need = CASE s.number");
+    for shift in &changed {
+        script.sql(" WHEN ").bind(shift.before.number).sql(" THEN ");
+        script
+            .bind(shift.after.hold.map(|hold| integer(hold.need)))
+            .sql("::bigint");
+    }
+    script.sql(" ELSE s.budget_need END");
 }
 
 fn columns(script: &mut Script, shifts: &[&Shift]) {

@@ -3,13 +3,14 @@
 
 use perennial_engine::ports::{Append, Authority, Idempotency, IdempotencyMode, SessionKey, SessionPatch};
 use perennial_schema::event::Draft;
-use perennial_schema::{AppendId, EventId, Timestamp};
+use perennial_schema::{AppendId, EventId};
 use uuid::Uuid;
 
 use super::clock::Time;
 use super::rows::{integer, text};
 use super::script::Script;
 use super::shift::{self, Shift};
+use crate::log::packed;
 use crate::log::rules::{self, Outcome};
 
 /// Which session is written.
@@ -27,8 +28,12 @@ pub(super) struct Entry<'a> {
     pub(super) processed: &'a [EventId],
     pub(super) idempotency: Option<&'a Idempotency>,
     pub(super) outcome: Outcome,
-    /// Remember the append's id beside the events instead of on the first.
+    /// Remember the append's id beside the log's row instead of in it.
     pub(super) apart: bool,
+    /// A holder's; its id is in no index.
+    pub(super) held: bool,
+    /// Committed elsewhere, at the outcome's time; all others are committed now.
+    pub(super) past: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -47,6 +52,8 @@ impl<'a> Entry<'a> {
             },
             outcome,
             apart: append.events.is_empty(),
+            held: matches!(append.authority, Authority::Holder { .. }),
+            past: false,
         }
     }
 }
@@ -91,7 +98,7 @@ pub(super) fn answer(script: &mut Script) {
 }
 
 fn details(script: &mut Script, patch: &SessionPatch) {
-    if patch.title.is_none() && patch.metadata.is_none() && patch.agent.is_none() {
+    if patch.title.is_none() && patch.metadata.is_none() && patch.agent.is_none() && patch.budget.is_none() {
         return;
     }
     script.sql(", detailed AS (UPDATE session_details d SET workspace_id = d.workspace_id");
@@ -104,12 +111,15 @@ fn details(script: &mut Script, patch: &SessionPatch) {
     if let Some(agent) = &patch.agent {
         script.sql(", agent = ").bind(text(agent));
     }
+    if let Some(budget) = &patch.budget {
+        script.sql(", budget = ").bind(budget.as_ref().map(text));
+    }
     script.sql(" FROM bumped b WHERE d.session = b.number)");
 }
 
 /// What follows `bumped` (columns: number): the log's rows of those sessions.
 pub(super) fn entries(script: &mut Script, entries: &[Entry<'_>]) {
-    events(script, entries);
+    commits(script, entries);
     answers(script, entries);
     processed(script, entries);
     outcomes(script, entries);
@@ -119,75 +129,56 @@ pub(super) fn entries(script: &mut Script, entries: &[Entry<'_>]) {
 /// Rows of entries whose session was not bumped stay out; `IS TRUE` keeps this a hash look-up.
 const OF_BUMPED: &str = " WHERE (r.session IN (SELECT number FROM bumped)) IS TRUE";
 
-/// The events, numbered from each outcome's first seq.
-fn events(script: &mut Script, entries: &[Entry<'_>]) {
-    let rows: Vec<(&Entry<'_>, usize, &Draft)> = entries
-        .iter()
-        .flat_map(|entry| entry.events.iter().enumerate().map(move |(n, event)| (entry, n, event)))
-        .collect();
+/// A row for each entry that has events, numbered from its outcome's first seq.
+fn commits(script: &mut Script, entries: &[Entry<'_>]) {
+    let rows: Vec<&Entry<'_>> = entries.iter().filter(|entry| !entry.events.is_empty()).collect();
     if rows.is_empty() {
         return;
     }
-    fn each<'a, 'b, V>(
-        rows: &[(&'a Entry<'b>, usize, &'a Draft)],
-        value: impl Fn(&'a Entry<'b>, usize, &'a Draft) -> V,
-    ) -> Vec<V> {
-        rows.iter().map(|(entry, n, event)| value(entry, *n, event)).collect()
+    fn each<V>(rows: &[&Entry<'_>], value: impl Fn(&Entry<'_>) -> V) -> Vec<V> {
+        rows.iter().map(|entry| value(entry)).collect()
     }
-    let carries = |entry: &Entry<'_>, n: usize| n == 0 && !entry.apart;
-    let count = |entry: &Entry<'_>| i32::try_from(entry.events.len()).unwrap_or(i32::MAX);
+    let id = |entry: &Entry<'_>, held| (!entry.apart && entry.held == held).then(|| entry.append_id.uuid());
+    let (ids, events): (Vec<Vec<u8>>, Vec<Vec<u8>>) = rows
+        .iter()
+        .map(|entry| packed::pack(entry.events))
+        .map(|packed| (packed.ids, packed.events))
+        .unzip();
     script
         .sql(
-            ", written AS (INSERT INTO events (session, seq, turn, created_at, processed_at, appended, id, workspace_id,
-                append_id, kind, actor, awaits, payload, private)
-             SELECT r.session, r.seq, r.turn, c.now, r.processed_at, r.appended, r.id, r.workspace_id, r.append_id, r.kind,
-                r.actor, r.awaits, r.payload, r.private FROM unnest(",
+            ", written AS (INSERT INTO commits (session, first_seq, turn, at, append_id, holder_append_id, ids, events)
+             SELECT r.session, r.first_seq, r.turn, coalesce(r.at, c.now), r.append_id, r.holder_append_id, r.ids, r.events
+             FROM unnest(",
         )
-        .bind(each(&rows, |entry, _, _| entry.place.number))
+        .bind(each(&rows, |entry| entry.place.number))
         .sql("::bigint[]")
-        .comma(each(&rows, |entry, n, _| integer(entry.outcome.first_seq + n as u64)))
+        .comma(each(&rows, |entry| integer(entry.outcome.first_seq)))
         .sql("::bigint[]")
-        .comma(each(&rows, |entry, _, _| integer(entry.outcome.turn)))
+        .comma(each(&rows, |entry| integer(entry.outcome.turn)))
         .sql("::bigint[]")
-        .comma(each(&rows, |_, _, event| {
-            rules::processed_at(&event.payload).map(Timestamp::datetime)
-        }))
+        .comma(each(&rows, |entry| entry.past.then(|| entry.outcome.at.datetime())))
         .sql("::timestamptz[]")
-        .comma(each(&rows, |entry, n, _| carries(entry, n).then(|| count(entry))))
-        .sql("::integer[]")
-        .comma(each(&rows, |_, _, event| event.id.uuid()))
+        .comma(each(&rows, |entry| id(entry, false)))
         .sql("::uuid[]")
-        .comma(each(&rows, |entry, _, _| entry.place.key.workspace.uuid()))
+        .comma(each(&rows, |entry| id(entry, true)))
         .sql("::uuid[]")
-        .comma(each(&rows, |entry, n, _| {
-            carries(entry, n).then(|| entry.append_id.uuid())
-        }))
-        .sql("::uuid[]")
-        .comma(each(&rows, |_, _, event| event.body.kind()))
-        .sql("::text[]")
-        .comma(each(&rows, |_, _, event| event.actor.as_ref().map(text)))
-        .sql("::text[]")
-        .comma(each(&rows, |_, _, event| rules::awaits(event)))
-        .sql("::text[]")
-        .comma(each(&rows, |_, _, event| event.payload.as_bytes()))
+        .comma(ids)
         .sql("::bytea[]")
-        .comma(each(&rows, |_, _, event| event.private.as_deref().map(str::as_bytes)))
+        .comma(events)
         .sql(
-            "::bytea[]) AS r (session, seq, turn, processed_at, appended, id, workspace_id, append_id, kind, actor, awaits,
-                payload, private), clock c",
+            "::bytea[]) AS r (session, first_seq, turn, at, append_id, holder_append_id, ids, events), clock c",
         )
         .sql(OF_BUMPED)
         .sql(")");
 }
 
-/// Which tool uses these events answer. A holder closes what is still open and skips what a client answered first; that a
-/// client's answer is the first was checked on the revision this statement names.
+/// Which tool uses clients answer; that an answer is the first was checked on the revision this statement names.
 fn answers(script: &mut Script, entries: &[Entry<'_>]) {
     let (mut sessions, mut seqs, mut ids, mut workspaces, mut ways) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         for (seq, event) in (entry.outcome.first_seq..).zip(entry.events) {
-            if let Some((id, way)) = event.body.answers() {
+            if let Some((id, way)) = rules::client_answer(event) {
                 sessions.push(entry.place.number);
                 seqs.push(integer(seq));
                 ids.push(id.uuid());
@@ -217,9 +208,11 @@ fn answers(script: &mut Script, entries: &[Entry<'_>]) {
 
 /// Stamps inputs as processed; the first stamp stays.
 fn processed(script: &mut Script, entries: &[Entry<'_>]) {
-    let (mut sessions, mut seqs, mut ids, mut workspaces) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut sessions, mut seqs, mut ids, mut workspaces, mut times) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         for input in entry.processed {
+            times.push(entry.past.then(|| entry.outcome.at.datetime()));
             sessions.push(entry.place.number);
             seqs.push(integer(rules::processed_by(entry.events, entry.outcome, *input)));
             ids.push(input.uuid());
@@ -232,7 +225,7 @@ fn processed(script: &mut Script, entries: &[Entry<'_>]) {
     script
         .sql(
             ", stamped AS (INSERT INTO processed (session, by_seq, at, event_id, workspace_id)
-             SELECT r.session, r.by_seq, c.now, r.event_id, r.workspace_id FROM unnest(",
+             SELECT r.session, r.by_seq, coalesce(r.at, c.now), r.event_id, r.workspace_id FROM unnest(",
         )
         .bind(sessions)
         .sql("::bigint[]")
@@ -241,7 +234,9 @@ fn processed(script: &mut Script, entries: &[Entry<'_>]) {
         .comma(ids)
         .sql("::uuid[]")
         .comma(workspaces)
-        .sql("::uuid[]) AS r (session, by_seq, event_id, workspace_id), clock c")
+        .sql("::uuid[]")
+        .comma(times)
+        .sql("::timestamptz[]) AS r (session, by_seq, event_id, workspace_id, at), clock c")
         .sql(OF_BUMPED)
         .sql(" ON CONFLICT DO NOTHING)");
 }

@@ -1,7 +1,9 @@
 //! Append: one look at the session, then everything written in one go.
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use perennial_engine::ports::{Append, AppendError, Appended, Authority, Idempotency, SessionKey, StoreError};
+use perennial_schema::event::Answer;
 use perennial_schema::{EventId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, SqliteConnection, query, query_scalar};
@@ -13,6 +15,7 @@ use super::script::Script;
 use super::write::{self, Place};
 use super::writer::Verb;
 use crate::limits;
+use crate::log::reading::Follow;
 use crate::log::rules::{self, Head, Outcome, ToolUse};
 
 #[async_trait]
@@ -30,7 +33,7 @@ impl Verb for Append {
             return Ok(earlier);
         }
         let judged = judge(self, found, now).map_err(Halt::Refused)?;
-        let mut tools = look_at_tools(db, judged.place.number, rules::tool_uses(self)).await?;
+        let mut tools = look_at_tools(db, self.key, judged.place.number, rules::tool_uses(self)).await?;
         rules::check_answers(self, &mut tools).map_err(Halt::Refused)?;
         match script(self, &judged).run(db).await {
             Ok(()) => Ok(judged.outcome.appended(self.key.session, false)),
@@ -61,6 +64,7 @@ pub(super) struct Judged {
 /// Whether the append may happen, as far as the row can say.
 pub(super) fn judge(append: &Append, found: Found, now: Timestamp) -> Result<Judged, AppendError> {
     found.head.admit(append)?;
+    rules::check_ids(append.key, &append.events)?;
     if found.head.head + append.events.len() as u64 > limits::LAST_SEQ {
         return Err(failure::unavailable("the session's log is full: fork it").into());
     }
@@ -77,15 +81,18 @@ pub(super) fn judge(append: &Append, found: Found, now: Timestamp) -> Result<Jud
     })
 }
 
-/// The columns [`found`] reads, of a session `s` and an earlier append `a`.
-pub(super) const FOUND: &str = "a.first_seq, a.last_seq, a.turn AS turn_then, a.at";
+/// The columns [`found`] reads, of a session `s` and an earlier append: `c` with its events, or `a` without any.
+pub(super) const FOUND: &str = "coalesce(c.position & 4294967295, a.first_seq) AS first_seq,
+    coalesce((c.position & 4294967295) + length(c.ids) / 16 - 1, a.last_seq) AS last_seq,
+    coalesce(c.turn, a.turn) AS turn_then, coalesce(c.at, a.at) AS at";
 
 /// The session's row, and what an earlier append under the same id came to.
 async fn look(db: &mut SqliteConnection, append: &Append) -> Result<Option<Found>, Halt<AppendError>> {
     let sql = format!(
         "SELECT {}, {FOUND}
-         FROM sessions s LEFT JOIN appends a ON a.session = s.number AND a.append_id = ?
-         WHERE s.workspace_id = ? AND s.id = ?",
+         FROM sessions s LEFT JOIN commits c ON c.append_id = ?1 AND c.session = s.number
+         LEFT JOIN appends a ON a.append_id = ?1 AND a.session = s.number
+         WHERE s.workspace_id = ?2 AND s.id = ?3",
         rows::HEAD
     );
     let row = query(AssertSqlSafe(sql))
@@ -144,33 +151,46 @@ async fn earlier(
 
 async fn look_at_tools(
     db: &mut SqliteConnection,
+    key: SessionKey,
     number: i64,
     ids: Vec<EventId>,
-) -> Result<Vec<(EventId, ToolUse)>, sqlx::Error> {
+) -> Result<Vec<(EventId, ToolUse)>, Halt<AppendError>> {
     let mut tools = Vec::with_capacity(ids.len());
     for id in ids {
-        let tool: Option<(String, Option<String>)> =
-            sqlx::query_as("SELECT kind, awaits FROM events WHERE session = ? AND id = ?")
-                .bind(number)
-                .bind(id.stored())
-                .fetch_optional(&mut *db)
-                .await?;
         let ways: Vec<String> = query_scalar("SELECT way FROM answers WHERE session = ? AND event_id = ?")
             .bind(number)
             .bind(id.stored())
             .fetch_all(&mut *db)
             .await?;
-        let (kind, awaits) = tool.unzip();
-        let has = |way: perennial_schema::event::Answer| ways.iter().any(|stored| stored == way.as_str());
-        tools.push((
-            id,
-            ToolUse {
-                kind,
-                awaits: awaits.flatten(),
-                confirmed: has(perennial_schema::event::Answer::Confirmation),
-                resulted: has(perennial_schema::event::Answer::Result),
-            },
-        ));
+        let has = |way: Answer| ways.iter().any(|stored| stored == way.as_str());
+        let tool = ToolUse {
+            confirmed: has(Answer::Confirmation),
+            resulted: has(Answer::Result),
+            ..ToolUse::default()
+        };
+        let mut follow = Follow { id, tool };
+        let from: Option<i64> = query_scalar(
+            "SELECT position FROM commits WHERE position > ?1 << 32 AND position < (?1 + 1) << 32 AND instr(ids, ?2) > 0
+             ORDER BY position DESC LIMIT 1",
+        )
+        .bind(number)
+        .bind(id.stored())
+        .fetch_optional(&mut *db)
+        .await?;
+        if let Some(position) = from {
+            let sql = format!(
+                "SELECT {} FROM commits c WHERE c.position >= ? AND c.position < (? + 1) << 32 ORDER BY c.position",
+                rows::COMMIT
+            );
+            let mut rows = query(AssertSqlSafe(sql)).bind(position).bind(number).fetch(&mut *db);
+            while let Some(row) = rows.try_next().await? {
+                let commit = rows::commit(&row, key.session).map_err(refuse)?;
+                if !follow.look(&commit).map_err(refuse)? {
+                    break;
+                }
+            }
+        }
+        tools.push((id, follow.tool));
     }
     Ok(tools)
 }
@@ -195,6 +215,7 @@ pub(super) fn entry<'a>(append: &'a Append, judged: &Judged) -> write::Entry<'a>
         events: &append.events,
         processed: &append.projection.processed,
         outcome: judged.outcome,
+        apart: append.events.is_empty(),
     }
 }
 

@@ -1,22 +1,26 @@
 //! Create a session, from nothing or as a fork.
 
 use async_trait::async_trait;
-use perennial_engine::ports::{AppendError, Appended, ForkFrom, NewSession, SessionKey};
+use perennial_engine::ports::{AppendError, Appended, ForkFrom, NewSession, Past, SessionKey};
 use perennial_schema::Timestamp;
 use sqlx::{SqliteConnection, query};
 
 use super::failure::{Halt, refuse};
 use super::idempotency;
-use super::rows::{Cells, Stored as _, integer};
+use super::rows::{self, Cells, Stored as _, integer};
 use super::script::Script;
 use super::write::{self, Place};
 use super::writer::Verb;
+use crate::log::packed::Packed;
+use crate::log::past::{self, Chapter};
 use crate::log::rules::{self, Head, Outcome};
 
 /// A session to create.
 pub(super) struct Create {
     pub(super) new: NewSession,
     pub(super) fork: Option<ForkFrom>,
+    /// What another server's log holds; empty for a fork.
+    pub(super) past: Vec<Past>,
 }
 
 #[async_trait]
@@ -43,8 +47,10 @@ impl Verb for Create {
             key,
             number: next_number(db).await?,
         };
-        let (head, outcome) = self.head(source.as_ref(), now);
-        let script = self.script(place, source.as_ref(), &head, outcome, now);
+        rules::check_ids(key, past::events(&self.past, &self.new.events)).map_err(Halt::Refused)?;
+        let chapters = past::chapters(&self.past);
+        let (head, outcome) = self.head(source.as_ref(), &chapters, now);
+        let script = self.script(place, source.as_ref(), &chapters, &head, outcome, now);
         match script.run(db).await {
             Ok(()) => Ok(outcome.appended(key.session, false)),
             Err(error) => Err(write::failed(error, key)),
@@ -52,7 +58,9 @@ impl Verb for Create {
     }
 
     fn bytes(&self) -> usize {
-        self.new.events.iter().map(|event| event.payload.len()).sum()
+        past::events(&self.past, &self.new.events)
+            .map(|event| event.payload.len())
+            .sum()
     }
 }
 
@@ -60,7 +68,16 @@ impl Verb for Create {
 struct Source {
     number: i64,
     at_seq: u64,
+    /// Turn of the row in which it cuts.
     turn: u64,
+    part: Option<Part>,
+}
+
+/// What is left of the row in which a fork cuts, when that is not all of it.
+struct Part {
+    first_seq: u64,
+    at: Timestamp,
+    packed: Packed,
 }
 
 /// What an earlier creation of this id came to.
@@ -94,8 +111,9 @@ async fn created(db: &mut SqliteConnection, key: SessionKey) -> Result<Option<Ou
 
 async fn source(db: &mut SqliteConnection, to: SessionKey, fork: ForkFrom) -> Result<Source, Halt<AppendError>> {
     let row = query(
-        "SELECT s.number, s.head, coalesce(e.turn, 0) AS turn FROM sessions s
-         LEFT JOIN events e ON e.position = (s.number << 32) + ?
+        "SELECT c.position, c.turn, c.at, c.ids, c.events, s.number, s.head FROM sessions s
+         LEFT JOIN commits c ON c.position = (SELECT max(p.position) FROM commits p
+            WHERE p.position > s.number << 32 AND p.position <= (s.number << 32) + ?)
          WHERE s.workspace_id = ? AND s.id = ? AND s.deleted_at IS NULL",
     )
     .bind(integer(fork.at_seq.min(crate::limits::LAST_SEQ)))
@@ -113,11 +131,24 @@ async fn source(db: &mut SqliteConnection, to: SessionKey, fork: ForkFrom) -> Re
     if fork.at_seq > head {
         return Err(Halt::Refused(AppendError::Moved { head }));
     }
-    Ok(Source {
+    let mut source = Source {
         number: cells.get("number").map_err(refuse)?,
         at_seq: fork.at_seq,
-        turn: cells.count("turn").map_err(refuse)?,
-    })
+        turn: 0,
+        part: None,
+    };
+    if cells.get::<Option<i64>>("position").map_err(refuse)?.is_some() {
+        let commit = rows::commit(&row, fork.session).map_err(refuse)?;
+        source.turn = commit.turn;
+        if commit.last_seq() > fork.at_seq {
+            source.part = Some(Part {
+                first_seq: commit.first_seq,
+                at: commit.at,
+                packed: commit.first(fork.at_seq + 1 - commit.first_seq).map_err(refuse)?,
+            });
+        }
+    }
+    Ok(source)
 }
 
 /// Numbers are the writer's to give: nobody else inserts sessions.
@@ -128,9 +159,10 @@ async fn next_number(db: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
 }
 
 impl Create {
-    fn head(&self, source: Option<&Source>, now: Timestamp) -> (Head, Outcome) {
+    fn head(&self, source: Option<&Source>, chapters: &[Chapter<'_>], now: Timestamp) -> (Head, Outcome) {
         let mut head = Head::new(now);
         head.place = self.new.place;
+        (head.head, head.turn) = past::end(chapters);
         if let Some(source) = source {
             head.head = source.at_seq;
             head.turn = source.turn;
@@ -140,7 +172,15 @@ impl Create {
         (head, outcome)
     }
 
-    fn script(&self, place: Place, source: Option<&Source>, head: &Head, outcome: Outcome, now: Timestamp) -> Script {
+    fn script(
+        &self,
+        place: Place,
+        source: Option<&Source>,
+        chapters: &[Chapter<'_>],
+        head: &Head,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Script {
         let mut script = Script::new();
         self.session(&mut script, place, now);
         self.details(&mut script, place);
@@ -148,14 +188,28 @@ impl Create {
             copy(&mut script, place, source);
         }
         let new = &self.new;
-        let entry = [write::Entry {
+        let mut entries: Vec<write::Entry<'_>> = chapters
+            .iter()
+            .map(|chapter| write::Entry {
+                place,
+                append_id: chapter.append_id,
+                events: chapter.events,
+                processed: &chapter.processed,
+                outcome: chapter.outcome,
+                apart: false,
+            })
+            .collect();
+        entries.push(write::Entry {
             place,
             append_id: rules::creation_id(place.key),
             events: &new.events,
             processed: &new.projection.processed,
             outcome,
-        }];
-        write::entries(&mut script, &entry);
+            apart: true,
+        });
+        for entries in entries.chunks(crate::limits::ROWS_PER_INSERT) {
+            write::entries(&mut script, entries);
+        }
         write::head(&mut script, place, &Head::new(now), head);
         write::patch(&mut script, place, &new.projection.patch);
         if let Some(asked) = &new.idempotency {
@@ -204,42 +258,55 @@ impl Create {
     }
 }
 
-/// Copies rows 1..=at_seq verbatim, with the stamps and answers those rows made.
+/// Copies events 1..=at_seq verbatim, with the stamps and answers they made.
 fn copy(script: &mut Script, place: Place, source: &Source) {
     let cut = integer(source.at_seq);
+    let whole = source.part.as_ref().map_or(cut, |part| integer(part.first_seq - 1));
     script
         .sql(
-            "INSERT INTO events (position, session, workspace_id, seq, id, kind, turn, actor, thread_id, created_at,
-                processed_at, awaits, payload, private)
-             SELECT (? << 32) | seq, ?, workspace_id, seq, id, kind, turn, actor, thread_id, created_at, processed_at, awaits,
-                payload, private
-             FROM events WHERE position > (? << 32) AND position <= (? << 32) + ? ORDER BY position;",
+            "INSERT INTO commits (position, session, workspace_id, turn, at, ids, events)
+             SELECT (? << 32) | (position & 4294967295), ?, workspace_id, turn, at, ids, events
+             FROM commits WHERE position > ? << 32 AND position <= (? << 32) + ? ORDER BY position;",
         )
         .bind(place.number)
         .bind(place.number)
         .bind(source.number)
         .bind(source.number)
+        .bind(whole);
+    if let Some(part) = &source.part {
+        script
+            .sql(
+                "INSERT INTO commits (position, session, workspace_id, turn, at, ids, events) VALUES (?, ?, ?, ?, ?, ?, ?);",
+            )
+            .bind(place.position(part.first_seq))
+            .bind(place.number)
+            .bind(place.key.workspace.stored())
+            .bind(integer(source.turn))
+            .bind(part.at.micros())
+            .bind(part.packed.ids.clone())
+            .bind(part.packed.events.clone());
+    }
+    copy_of(script, place, source.number, cut, "processed", "by_seq", "at");
+    copy_of(script, place, source.number, cut, "answers", "seq", "way");
+}
+
+/// Copies what `table` says of the copied events up to the cut. Their ids are taken one by one from their rows.
+fn copy_of(script: &mut Script, place: Place, source: i64, cut: i64, table: &str, seq: &str, more: &str) {
+    script
+        .sql(&format!(
+            "WITH RECURSIVE of (position, n, id) AS (
+                SELECT position, 0, substr(ids, 1, 16) FROM commits WHERE position > ? << 32 AND position <= (? << 32) + ?
+                UNION ALL
+                SELECT o.position, o.n + 1, substr(c.ids, (o.n + 1) * 16 + 1, 16)
+                FROM of o JOIN commits c ON c.position = o.position WHERE length(c.ids) > (o.n + 1) * 16)
+             INSERT INTO {table} (session, event_id, workspace_id, {seq}, {more})
+             SELECT ?, t.event_id, t.workspace_id, t.{seq}, t.{more}
+             FROM of CROSS JOIN {table} t ON t.event_id = of.id AND t.session = ? WHERE t.{seq} <= ?;"
+        ))
+        .bind(source)
+        .bind(source)
         .bind(cut)
-        .sql(
-            "INSERT INTO processed (session, event_id, workspace_id, at, by_seq)
-             SELECT ?, p.event_id, p.workspace_id, p.at, p.by_seq
-             FROM events e JOIN processed p ON p.event_id = e.id AND p.session = e.session
-             WHERE e.position > (? << 32) AND e.position <= (? << 32) + ? AND p.by_seq <= ?;",
-        )
         .bind(place.number)
-        .bind(source.number)
-        .bind(source.number)
-        .bind(cut)
-        .bind(cut)
-        .sql(
-            "INSERT INTO answers (session, event_id, way, workspace_id, seq)
-             SELECT ?, a.event_id, a.way, a.workspace_id, a.seq
-             FROM events e JOIN answers a ON a.event_id = e.id AND a.session = e.session
-             WHERE e.position > (? << 32) AND e.position <= (? << 32) + ? AND a.seq <= ?;",
-        )
-        .bind(place.number)
-        .bind(source.number)
-        .bind(source.number)
-        .bind(cut)
+        .bind(source)
         .bind(cut);
 }

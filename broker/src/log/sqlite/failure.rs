@@ -19,7 +19,7 @@ mod code {
 const STORE: &str = "session";
 
 /// Why a verb did not happen.
-pub(super) enum Halt<R> {
+pub(crate) enum Halt<R> {
     /// This verb is refused; its neighbours in the transaction go on.
     Refused(R),
     /// The transaction cannot go on.
@@ -33,7 +33,7 @@ impl<R> From<sqlx::Error> for Halt<R> {
 }
 
 /// Runs on a decoding error: this row only.
-pub(super) fn refuse<R: From<StoreError>>(error: StoreError) -> Halt<R> {
+pub(crate) fn refuse<R: From<StoreError>>(error: StoreError) -> Halt<R> {
     Halt::Refused(R::from(error))
 }
 
@@ -53,7 +53,7 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 /// An error before COMMIT was asked for, or of a read: nothing was written.
-pub(super) fn before_commit(error: &sqlx::Error) -> StoreError {
+pub(crate) fn before_commit(error: &sqlx::Error) -> StoreError {
     let inconsistent = matches!(primary(error), Some(code::CORRUPT | code::NOTADB));
     if inconsistent {
         return StoreError::Inconsistent {

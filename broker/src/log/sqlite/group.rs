@@ -182,7 +182,8 @@ async fn look(
         .sql(append::FOUND)
         .sql(
             " FROM asked CROSS JOIN sessions s ON s.workspace_id = asked.workspace_id AND s.id = asked.id
-          LEFT JOIN appends a ON a.session = s.number AND a.append_id = asked.append_id",
+          LEFT JOIN commits c ON c.append_id = asked.append_id AND c.session = s.number
+          LEFT JOIN appends a ON a.append_id = asked.append_id AND a.session = s.number",
         );
     for (slot, ticket) in (0_i64..).zip(group) {
         let append = &ticket.verb;

@@ -169,27 +169,6 @@ impl Verb for Unregister {
     }
 }
 
-/// Lifts a quarantine.
-pub(super) struct Retry {
-    pub(super) key: SessionKey,
-}
-
-#[async_trait]
-impl Verb for Retry {
-    type Answer = bool;
-    type Refusal = StoreError;
-
-    async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<bool, Halt<StoreError>> {
-        let Some((place, before)) = load(db, self.key).await? else {
-            return Ok(false);
-        };
-        let mut after = before.clone();
-        let lifted = after.lift_quarantine(now);
-        store(db, place, &before, &after).await?;
-        Ok(lifted)
-    }
-}
-
 /// A session's hot columns.
 async fn load(db: &mut SqliteConnection, key: SessionKey) -> Result<Option<(Place, Head)>, Halt<StoreError>> {
     let sql = format!(

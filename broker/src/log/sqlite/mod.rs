@@ -29,13 +29,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
-    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Past, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
 use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool};
 
+pub(crate) use failure::{Halt, before_commit, refuse};
 use lock::Lock;
+pub(crate) use writer::Verb;
 use writer::Writer;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../schema/migrations/sqlite");
@@ -152,8 +154,18 @@ impl Sqlite {
         }
     }
 
+    /// Has something done in a transaction of the one writer.
+    pub(crate) async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer, V::Refusal> {
+        self.inner.writer.ask(verb).await
+    }
+
+    /// The clock that stamps commits.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.inner.clock.as_ref()
+    }
+
     /// Reads in a task of its own: dropping the caller drops no query half-way (I18).
-    async fn read<T, F>(&self, ask: impl FnOnce(SqlitePool) -> F) -> Result<T, StoreError>
+    pub(crate) async fn read<T, F>(&self, ask: impl FnOnce(SqlitePool) -> F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -226,7 +238,13 @@ impl Log for Sqlite {
 #[async_trait]
 impl Sessions for Sqlite {
     async fn create(&self, new: NewSession, fork: Option<ForkFrom>) -> Result<Appended, AppendError> {
-        self.inner.writer.ask(create::Create { new, fork }).await
+        let past = Vec::new();
+        self.inner.writer.ask(create::Create { new, fork, past }).await
+    }
+
+    async fn import(&self, new: NewSession, past: Vec<Past>) -> Result<Appended, AppendError> {
+        let fork = None;
+        self.inner.writer.ask(create::Create { new, fork, past }).await
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
@@ -290,9 +308,5 @@ impl Leases for Sqlite {
         let now = self.inner.clock.now();
         self.read(move |pool| async move { leases::ready(&pool, now).await })
             .await
-    }
-
-    async fn retry(&self, key: SessionKey) -> Result<bool, StoreError> {
-        self.inner.writer.ask(leases::Retry { key }).await
     }
 }

@@ -1,15 +1,18 @@
 //! Rows as values. A cell that does not parse names its table and key; it is never skipped and never a panic.
 
-use perennial_engine::ports::{ChangeCursor, SessionKey, SessionRow, StoreError};
-use perennial_schema::event::Record;
+use perennial_engine::ports::{BudgetHold, ChangeCursor, SessionKey, SessionRow, StoreError};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AgentId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
+use perennial_schema::{
+    AgentId, BudgetId, EnvironmentId, EventId, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId,
+};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 use uuid::Uuid;
 
+use crate::limits;
+use crate::log::packed::Commit;
 use crate::log::rules::Head;
 
 /// An id as it is stored.
@@ -41,7 +44,8 @@ stored_ids!(
     AgentId,
     EnvironmentId,
     ExecutorId,
-    OwnerId
+    OwnerId,
+    BudgetId
 );
 
 impl Stored for perennial_schema::AppendId {
@@ -122,7 +126,7 @@ impl Cells<'_> {
 pub(super) const HEAD: &str =
     "s.number, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn, s.ready_at, s.attempts,
     s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens, s.cache_read_input_tokens,
-    s.place, s.updated_at, s.archived_at, s.deleted_at";
+    s.place, s.budget_hold, s.budget_need, s.updated_at, s.archived_at, s.deleted_at";
 
 /// Reads the hot columns.
 pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
@@ -145,10 +149,19 @@ pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
             cache_read_input_tokens: cells.count("cache_read_input_tokens")?,
         },
         place: cells.maybe_id("place")?,
+        hold: hold(cells)?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
     })
+}
+
+fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
+    let Some(budget) = cells.maybe_id("budget_hold")? else {
+        return Ok(None);
+    };
+    let need = cells.count("budget_need")?;
+    Ok(Some(BudgetHold { budget, need }))
 }
 
 /// Whole sessions: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
@@ -187,6 +200,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         quarantined: head.quarantined,
         usage: head.usage,
         place: head.place,
+        hold: head.hold,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,
@@ -217,27 +231,25 @@ pub(super) fn change(row: &SqliteRow) -> Result<(ChangeCursor, SessionRow), Stor
     Ok((cursor, session))
 }
 
-/// The columns [`record`] reads, of a table called `e`.
-pub(super) const RECORD: &str = "e.seq, e.id, e.kind, e.turn, e.actor, e.thread_id, e.created_at, e.payload, e.private";
+/// The columns [`commit`] reads, of a table called `c`; by place, because logs are long.
+pub(super) const COMMIT: &str = "c.position, c.turn, c.at, c.ids, c.events";
 
-/// Reads an event.
-pub(super) fn record(row: &SqliteRow, session: SessionId) -> Result<Record, StoreError> {
-    let mut cells = Cells {
-        row,
-        table: "events",
-        key: session.to_string(),
+/// Reads a row of the log.
+pub(super) fn commit(row: &SqliteRow, session: SessionId) -> Result<Commit<'_>, StoreError> {
+    let read = || -> Result<Commit<'_>, sqlx::Error> {
+        let (position, turn): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Commit {
+            session,
+            first_seq: u64::try_from(position).unwrap_or(0) & limits::LAST_SEQ,
+            turn: u64::try_from(turn).unwrap_or(0),
+            at: Timestamp::from_micros(row.try_get(2)?),
+            ids: row.try_get(3)?,
+            events: row.try_get(4)?,
+        })
     };
-    let seq = cells.count("seq")?;
-    cells.key = format!("{session}/{seq}");
-    Ok(Record {
-        seq,
-        id: cells.id("id")?,
-        kind: cells.get("kind")?,
-        turn: cells.count("turn")?,
-        actor: cells.get("actor")?,
-        thread_id: cells.get("thread_id")?,
-        created_at: cells.time("created_at")?,
-        payload: cells.get("payload")?,
-        private: cells.get("private")?,
+    read().map_err(|error| StoreError::Inconsistent {
+        table: "commits",
+        key: session.to_string(),
+        message: error.to_string(),
     })
 }

@@ -11,6 +11,7 @@ use super::failure::{self, Halt};
 use super::rows::{Stored, integer};
 use super::script::Script;
 use crate::limits;
+use crate::log::packed;
 use crate::log::rules::{self, Head, Outcome};
 
 /// Which session is written.
@@ -21,7 +22,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Where an event stands in the whole log.
+    /// Where a commit stands in the whole log.
     pub(super) fn position(self, seq: u64) -> i64 {
         (self.number << 32) | integer(seq)
     }
@@ -33,9 +34,9 @@ pub(super) fn failed(error: sqlx::Error, key: SessionKey) -> Halt<AppendError> {
         return Halt::Lost(error);
     }
     Halt::Refused(AppendError::Store(StoreError::Inconsistent {
-        table: "events",
+        table: "commits",
         key: key.session.to_string(),
-        message: format!("the append breaks a constraint (is an event id used twice?): {error}"),
+        message: format!("the append breaks a constraint: {error}"),
     }))
 }
 
@@ -46,11 +47,13 @@ pub(super) struct Entry<'a> {
     pub(super) events: &'a [Draft],
     pub(super) processed: &'a [EventId],
     pub(super) outcome: Outcome,
+    /// Remember the append's id beside the log's row instead of in it.
+    pub(super) apart: bool,
 }
 
 /// Writes appends into the log, one statement per table however many they are.
 pub(super) fn entries(script: &mut Script, entries: &[Entry<'_>]) {
-    events(script, entries);
+    commits(script, entries);
     answers(script, entries);
     processed(script, entries);
     outcomes(script, entries);
@@ -72,55 +75,42 @@ pub(super) fn surplus(script: &mut Script, rows: usize, columns: usize) {
     }
 }
 
-/// The events, numbered from each outcome's first seq.
-fn events(script: &mut Script, entries: &[Entry<'_>]) {
-    const COLUMNS: usize = 13;
-    let mut rows: Vec<(&Entry<'_>, u64, &Draft)> = Vec::new();
-    for entry in entries {
-        rows.extend(
-            (entry.outcome.first_seq..)
-                .zip(entry.events)
-                .map(|(seq, event)| (entry, seq, event)),
-        );
-    }
-    for chunk in rows.chunks(limits::EVENTS_PER_INSERT) {
+/// A row for each append that has events, numbered from its outcome's first seq.
+fn commits(script: &mut Script, entries: &[Entry<'_>]) {
+    const COLUMNS: usize = 8;
+    let rows: Vec<&Entry<'_>> = entries.iter().filter(|entry| !entry.events.is_empty()).collect();
+    for chunk in rows.chunks(limits::ROWS_PER_INSERT) {
         script.sql(
-            "INSERT INTO events (position, session, workspace_id, seq, id, kind, turn, actor, created_at, processed_at,
-                awaits, payload, private) SELECT * FROM (VALUES ",
+            "INSERT INTO commits (position, session, workspace_id, append_id, turn, at, ids, events) SELECT * FROM (VALUES ",
         );
         places(script, chunk.len(), COLUMNS);
         script.sql(") WHERE column1 IS NOT NULL;");
-        for (entry, seq, event) in chunk {
+        for entry in chunk {
+            let packed = packed::pack(entry.events);
             script
-                .bind(entry.place.position(*seq))
+                .bind(entry.place.position(entry.outcome.first_seq))
                 .bind(entry.place.number)
                 .bind(entry.place.key.workspace.stored())
-                .bind(integer(*seq))
-                .bind(event.id.stored())
-                .bind(event.body.kind().to_owned())
+                .bind((!entry.apart).then(|| entry.append_id.stored()))
                 .bind(integer(entry.outcome.turn))
-                .bind(event.actor.clone())
                 .bind(entry.outcome.at.micros())
-                .bind(rules::processed_at(&event.payload).map(Timestamp::micros))
-                .bind(rules::awaits(event))
-                .bind(event.payload.clone())
-                .bind(event.private.clone());
+                .bind(packed.ids)
+                .bind(packed.events);
         }
         surplus(script, chunk.len(), COLUMNS);
     }
 }
 
-/// Which tool uses these events answer. A holder closes what is still open and skips what a client answered first; that a
-/// client's answer is the first was checked before.
+/// Which tool uses clients answer; that an answer is the first was checked before.
 fn answers(script: &mut Script, entries: &[Entry<'_>]) {
     const COLUMNS: usize = 5;
     let mut rows = Vec::new();
     for entry in entries {
         for (seq, event) in (entry.outcome.first_seq..).zip(entry.events) {
-            rows.extend(event.body.answers().map(|(id, way)| (entry.place, seq, id, way)));
+            rows.extend(rules::client_answer(event).map(|(id, way)| (entry.place, seq, id, way)));
         }
     }
-    for chunk in rows.chunks(limits::EVENTS_PER_INSERT) {
+    for chunk in rows.chunks(limits::ROWS_PER_INSERT) {
         script.sql("INSERT OR IGNORE INTO answers (session, event_id, way, workspace_id, seq) SELECT * FROM (VALUES ");
         places(script, chunk.len(), COLUMNS);
         script.sql(") WHERE column1 IS NOT NULL;");
@@ -143,7 +133,7 @@ fn processed(script: &mut Script, entries: &[Entry<'_>]) {
         .iter()
         .flat_map(|entry| entry.processed.iter().map(move |input| (entry, *input)))
         .collect();
-    for chunk in rows.chunks(limits::EVENTS_PER_INSERT) {
+    for chunk in rows.chunks(limits::ROWS_PER_INSERT) {
         script.sql(
             "INSERT OR IGNORE INTO processed (session, event_id, workspace_id, at, by_seq) SELECT * FROM (VALUES ",
         );
@@ -161,15 +151,19 @@ fn processed(script: &mut Script, entries: &[Entry<'_>]) {
     }
 }
 
-/// What each append came to, under its id.
+/// What an append came to, where no row of the log carries its id.
 fn outcomes(script: &mut Script, entries: &[Entry<'_>]) {
     const COLUMNS: usize = 7;
+    let entries: Vec<&Entry<'_>> = entries.iter().filter(|entry| entry.apart).collect();
+    if entries.is_empty() {
+        return;
+    }
     script.sql(
         "INSERT INTO appends (session, append_id, workspace_id, first_seq, last_seq, turn, at) SELECT * FROM (VALUES ",
     );
     places(script, entries.len(), COLUMNS);
     script.sql(") WHERE column1 IS NOT NULL;");
-    for entry in entries {
+    for entry in &entries {
         script
             .bind(entry.place.number)
             .bind(entry.append_id.stored())
@@ -219,6 +213,12 @@ fn indexed(script: &mut Script, place: Place, before: &Head, after: &Head) {
     if before.place != after.place {
         script.sql(", place = ?").bind(after.place.map(Stored::stored));
     }
+    if before.hold != after.hold {
+        script
+            .sql(", budget_hold = ?, budget_need = ?")
+            .bind(after.hold.map(|hold| hold.budget.stored()))
+            .bind(after.hold.map(|hold| integer(hold.need)));
+    }
     if before.owner != after.owner {
         script.sql(", owner = ?").bind(after.owner.map(Stored::stored));
     }
@@ -266,6 +266,7 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             before.archived_at,
             before.deleted_at,
             before.place,
+            before.hold,
         ) != (
             after.owner,
             after.ready_at,
@@ -273,6 +274,7 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             after.archived_at,
             after.deleted_at,
             after.place,
+            after.hold,
         );
         if changed || after.is_news(before) {
             script.sql("UPDATE sessions SET epoch = ?").bind(integer(after.epoch));
@@ -317,6 +319,12 @@ pub(super) fn patch(script: &mut Script, place: Place, patch: &SessionPatch) {
         script
             .sql("UPDATE session_details SET metadata = ? WHERE session = ?;")
             .bind(text(metadata))
+            .bind(place.number);
+    }
+    if let Some(budget) = &patch.budget {
+        script
+            .sql("UPDATE session_details SET budget = ? WHERE session = ?;")
+            .bind(budget.as_ref().map(text))
             .bind(place.number);
     }
     if let Some(agent) = &patch.agent {

@@ -19,7 +19,7 @@ use crate::limits;
 /// Something to do inside the writer's transaction. What it does must leave the transaction as it was when it is refused:
 /// check first, write in one [`Script`](super::script::Script).
 #[async_trait]
-pub(super) trait Verb: Send + Sync + 'static {
+pub(crate) trait Verb: Send + Sync + 'static {
     type Answer: Send;
     type Refusal: From<StoreError> + Send;
 

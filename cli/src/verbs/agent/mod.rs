@@ -9,10 +9,10 @@ pub mod update;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use perennial_schema::agent::Harness;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::run::HarnessName;
 use crate::client::Body;
 use crate::client::resources::Agent;
 use crate::error::Error;
@@ -62,9 +62,9 @@ pub struct Definition {
     /// For people
     #[arg(long)]
     description: Option<String>,
-    /// Which brain runs the turns
-    #[arg(long, value_enum)]
-    harness: Option<HarnessName>,
+    /// Which brain runs the turns: native, claude-code, codex or acp:NAME
+    #[arg(long)]
+    harness: Option<Harness>,
 }
 
 impl Definition {
@@ -74,12 +74,13 @@ impl Definition {
         if !body.is_object() {
             return Err(Error::Usage("--file: the definition is not a JSON object".to_owned()));
         }
+        let harness = self.harness.as_ref().map(Harness::to_string);
         let flags = [
             ("name", name),
             ("model", self.model.as_deref()),
             ("system", self.system.as_deref()),
             ("description", self.description.as_deref()),
-            ("harness", self.harness.map(HarnessName::as_str)),
+            ("harness", harness.as_deref()),
         ];
         for (member, value) in flags {
             if let Some(value) = value {

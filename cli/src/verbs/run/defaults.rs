@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use perennial_schema::agent::Harness;
 use serde_json::{Value, json};
 
-use super::HarnessName;
 use crate::client::Client;
 use crate::client::pages::typed;
 use crate::client::resources::{Agent, Environment};
@@ -21,8 +21,8 @@ const LOOKED_AT: usize = 10_000;
 ///
 /// There is one, and it takes a new version when another model or harness is asked for; sessions name the version, so two
 /// runs at once do not disturb each other.
-pub async fn agent(client: &Client, model: Option<&str>, harness: Option<HarnessName>) -> Result<Value, Error> {
-    let wanted_harness = harness.unwrap_or(HarnessName::Native);
+pub async fn agent(client: &Client, model: Option<&str>, harness: Option<&Harness>) -> Result<Value, Error> {
+    let wanted_harness = harness.cloned().unwrap_or_default().to_string();
     let model = match model {
         Some(model) => model.to_owned(),
         None => model_of_server(client).await?,
@@ -33,15 +33,11 @@ pub async fn agent(client: &Client, model: Option<&str>, harness: Option<Harness
     let mut body = json!({"model": model});
     let agent = match agents.iter().find(ours) {
         Some(agent) => {
-            let harness = agent
-                .snapshot
-                .harness
-                .as_deref()
-                .unwrap_or(HarnessName::Native.as_str());
-            if model == agent.snapshot.model.id && harness == wanted_harness.as_str() {
+            let harness = agent.snapshot.harness.as_deref().unwrap_or("native");
+            if model == agent.snapshot.model.id && harness == wanted_harness {
                 return Ok(reference(agent));
             }
-            body["harness"] = json!(wanted_harness.as_str());
+            body["harness"] = json!(wanted_harness);
             client.post(&format!("/v1/agents/{}", agent.snapshot.id), &body).await?
         }
         None => {
@@ -49,8 +45,8 @@ pub async fn agent(client: &Client, model: Option<&str>, harness: Option<Harness
             body["description"] = json!("Made by `perennial run`.");
             body["tools"] = json!([{"type": "agent_toolset_20260401"}]);
             body["metadata"] = json!({MARK: "default"});
-            if wanted_harness != HarnessName::Native {
-                body["harness"] = json!(wanted_harness.as_str());
+            if wanted_harness != "native" {
+                body["harness"] = json!(wanted_harness);
             }
             client.post("/v1/agents", &body).await?
         }

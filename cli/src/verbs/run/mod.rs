@@ -1,12 +1,13 @@
 //! `perennial run PROMPT`: a session from nothing to its answer.
 
-mod defaults;
+pub mod defaults;
 
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use perennial_schema::agent::Harness;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -33,9 +34,12 @@ pub struct RunArgs {
     /// Model [default: the server's]
     #[arg(long)]
     model: Option<String>,
-    /// Which brain runs the turns [default: native]
-    #[arg(long, value_enum)]
-    harness: Option<HarnessName>,
+    /// Which brain runs the turns: native, claude-code, codex or acp:NAME [default: native]
+    #[arg(long)]
+    harness: Option<Harness>,
+    /// Go on with this session instead of a new one; --model and --harness change what runs its turns from here on
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dir", "agent", "env", "title"])]
+    session: Option<String>,
     /// An agent of the server instead of the default one
     #[arg(long, value_name = "ID", conflicts_with = "harness")]
     agent: Option<String>,
@@ -53,43 +57,26 @@ pub struct RunArgs {
     auto_approve: bool,
 }
 
-/// Harnesses by their wire names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum HarnessName {
-    /// Our own loop against a model API
-    Native,
-    /// Claude Code
-    ClaudeCode,
-}
-
-impl HarnessName {
-    /// The wire name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::ClaudeCode => "claude-code",
-        }
-    }
-}
-
 /// Creates the session, sends the prompt, follows.
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
     let prompt = prompt(&args.prompt)?;
     let client = context.client()?;
     let mut ctrl_c = CtrlC::listen()?;
+    let started = async {
+        match &args.session {
+            Some(id) => go_on(&client, id, &args, &prompt).await,
+            None => start(&client, &args, &prompt).await,
+        }
+    };
     let (session, own) = tokio::select! {
-        started = start(&client, &args, &prompt) => started?,
+        started = started => started?,
         () = ctrl_c.pressed() => return Ok(Exit::Interrupted),
     };
     if args.detach {
         return detached(context, &session);
     }
-    output::note(&format!(
-        "session {} · {} · {}",
-        session.id, session.agent.name, session.agent.model.id
-    ));
     let options = Options {
-        after: 0,
+        after: session.head(),
         own: BTreeSet::from([own]),
         on_ctrl_c: OnCtrlC::Interrupt,
         json: context.json,
@@ -105,11 +92,11 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-/// The session, and the id of its first message.
+/// A new session, and the id of its first message.
 async fn start(client: &Client, args: &RunArgs, prompt: &str) -> Result<(Session, String), Error> {
     let agent = match &args.agent {
         Some(id) => with_model(id, args.model.as_deref()),
-        None => defaults::agent(client, args.model.as_deref(), args.harness).await?,
+        None => defaults::agent(client, args.model.as_deref(), args.harness.as_ref()).await?,
     };
     let environment = match &args.env {
         Some(id) => id.clone(),
@@ -120,8 +107,38 @@ async fn start(client: &Client, args: &RunArgs, prompt: &str) -> Result<(Session
         body["title"] = json!(title);
     }
     let session: Session = client.post("/v1/sessions", &body).await?.parse()?;
-    let own = super::send::message(client, &session.id, prompt).await?;
+    let own = say(client, &session, args, prompt).await?;
     Ok((session, own))
+}
+
+/// A session that is there already, perhaps with another model or harness from here on, and the id of the message.
+async fn go_on(client: &Client, id: &str, args: &RunArgs, prompt: &str) -> Result<(Session, String), Error> {
+    let mut agent = serde_json::Map::new();
+    agent.extend(args.model.as_ref().map(|model| ("model".to_owned(), json!(model))));
+    agent.extend(
+        args.harness
+            .as_ref()
+            .map(|harness| ("harness".to_owned(), json!(harness))),
+    );
+    if !agent.is_empty() {
+        client
+            .post(&format!("/v1/sessions/{id}"), &json!({"agent": agent}))
+            .await?;
+    }
+    let session = client.session(id).await?;
+    let own = say(client, &session, args, prompt).await?;
+    Ok((session, own))
+}
+
+/// Sends the prompt and gives its id. The session is there and told, so a server that restarts now is waited for.
+async fn say(client: &Client, session: &Session, args: &RunArgs, prompt: &str) -> Result<String, Error> {
+    if !args.detach {
+        output::note(&format!(
+            "session {} · {} · {}",
+            session.id, session.agent.name, session.agent.model.id
+        ));
+    }
+    super::send::message(&client.clone().patient(), &session.id, prompt).await
 }
 
 fn prompt(argument: &str) -> Result<String, Error> {

@@ -3,11 +3,16 @@
 pub mod archive;
 pub mod delete;
 pub mod events;
+pub mod export;
 pub mod fork;
+pub mod import;
 pub mod interrupt;
 pub mod list;
+mod progress;
 pub mod retry;
 pub mod show;
+mod switch;
+pub mod update;
 
 use clap::{Args, Subcommand};
 
@@ -26,7 +31,10 @@ pub enum SessionVerb {
     /// Show one session
     Show(SessionArg),
     Events(events::EventsArgs),
+    Update(update::UpdateArgs),
     Fork(fork::ForkArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     /// Stop the turn at the next safe point
     Interrupt(SessionArg),
     /// Make a session read-only
@@ -49,7 +57,10 @@ pub async fn run(context: &Context, verb: SessionVerb) -> Result<Exit, Error> {
         SessionVerb::List(args) => list::run(context, args).await,
         SessionVerb::Show(args) => show::run(context, args).await,
         SessionVerb::Events(args) => events::run(context, args).await,
+        SessionVerb::Update(args) => update::run(context, args).await,
         SessionVerb::Fork(args) => fork::run(context, args).await,
+        SessionVerb::Export(args) => export::run(context, args).await,
+        SessionVerb::Import(args) => import::run(context, args).await,
         SessionVerb::Interrupt(args) => interrupt::run(context, args).await,
         SessionVerb::Archive(args) => archive::run(context, args).await,
         SessionVerb::Delete(args) => delete::run(context, args).await,

@@ -7,7 +7,7 @@ mod step;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use perennial_engine::ports::{Append, AppendError, ForkFrom, Projection, SessionKey};
+use perennial_engine::ports::{Append, AppendError, Authority, ForkFrom, Projection, SessionKey};
 use perennial_schema::session::StopReason;
 use perennial_schema::{EventId, OwnerId};
 use proptest::prelude::*;
@@ -191,8 +191,7 @@ impl Bench {
             | Step::Write { to, .. }
             | Step::Rest { to, .. }
             | Step::Patch { to, .. }
-            | Step::Release { to, .. }
-            | Step::Retry { to } => *to,
+            | Step::Release { to, .. } => *to,
             Step::Repeat { which } => *which,
             _ => return Ok(()),
         };
@@ -224,6 +223,16 @@ impl Bench {
             }
             Step::Repeat { which } if !self.sent.is_empty() => {
                 let append = self.sent[which % self.sent.len()].clone();
+                let is_held = |append: &Append| matches!(append.authority, Authority::Holder { .. });
+                let latest = self
+                    .sent
+                    .iter()
+                    .rev()
+                    .find(|sent| sent.key == append.key && is_held(sent));
+                // A holder repeats none but its latest.
+                if is_held(&append) && latest.is_some_and(|latest| latest.append_id != append.append_id) {
+                    return Ok(());
+                }
                 self.append(append).await
             }
             Step::Patch { what, .. } => {
@@ -235,14 +244,6 @@ impl Bench {
                 self.ask("release", move |store| async move {
                     format!("{:?}", store.release(key, row.epoch, ready, head).await)
                 })
-                .await?;
-                self.same_row(key).await
-            }
-            Step::Retry { .. } => {
-                self.ask(
-                    "retry",
-                    move |store| async move { format!("{:?}", store.retry(key).await) },
-                )
                 .await?;
                 self.same_row(key).await
             }

@@ -55,9 +55,6 @@ pub(super) enum Step {
     Renew {
         who: usize,
     },
-    Retry {
-        to: usize,
-    },
     Wait {
         millis: u16,
     },
@@ -82,7 +79,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => (n.clone(), 0..5u8, any::<bool>()).prop_map(|(to, ready, behind)| Step::Release { to, ready, behind }),
         1 => n.clone().prop_map(|who| Step::Unregister { who }),
         2 => n.clone().prop_map(|who| Step::Renew { who }),
-        1 => n.prop_map(|to| Step::Retry { to }),
         3 => (0..8_000u16).prop_map(|millis| Step::Wait { millis }),
     ]
 }

@@ -1,11 +1,7 @@
-//! What the process says on stdout: one JSON object a line, of bounded length.
+//! What the process says on stdout: one JSON object a line.
 
 use perennial_schema::event::Raw;
 use serde::Deserialize;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt};
-
-/// Longest line: the largest result we hand in, and as much again for what is around it.
-pub(super) const LINE_BYTES: usize = 32 * 1024 * 1024;
 
 /// An event, as far as we look at it.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,18 +37,11 @@ pub(super) struct Ending {
     pub(super) result: Option<String>,
 }
 
-/// A line that cannot be read on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
-    /// Reading failed.
-    #[error("reading from the process failed: {0}")]
-    Read(#[from] std::io::Error),
-    /// Too long.
-    #[error("a line is longer than {LINE_BYTES} bytes")]
-    TooLong,
-    /// Not JSON, or not of a known shape.
-    #[error("a line has an unknown shape: {0}")]
-    Shape(serde_json::Error),
+impl Ending {
+    /// Whether the turn ended as turns do.
+    pub(super) fn is_fine(&self) -> bool {
+        self.subtype == "success" && !self.is_error
+    }
 }
 
 #[derive(Deserialize)]
@@ -82,8 +71,8 @@ struct Block {
 }
 
 /// Reads one line.
-pub(super) fn parse(line: &[u8]) -> Result<Event, LineError> {
-    let parsed: Line = serde_json::from_slice(line).map_err(LineError::Shape)?;
+pub(super) fn parse(line: &[u8]) -> serde_json::Result<Event> {
+    let parsed: Line = serde_json::from_slice(line)?;
     Ok(match (parsed.kind.as_str(), parsed.subtype.as_str()) {
         ("system", "init") => Event::Init {
             tools: parsed.tools,
@@ -91,7 +80,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Event, LineError> {
         },
         ("stream_event", _) if parsed.parent_tool_use_id.is_none() => parsed.event.map_or(Event::Other, Event::Stream),
         ("user", _) => parsed.message.map_or(Event::Other, |message| results(&message)),
-        ("result", _) => Event::Result(serde_json::from_slice(line).map_err(LineError::Shape)?),
+        ("result", _) => Event::Result(serde_json::from_slice(line)?),
         _ => Event::Other,
     })
 }
@@ -107,42 +96,6 @@ fn results(message: &Raw) -> Event {
         Event::Other
     } else {
         Event::ToolResults(ids)
-    }
-}
-
-/// Reads lines; a future that is dropped half way loses nothing.
-#[derive(Debug)]
-pub(super) struct Lines<R> {
-    from: R,
-    line: Vec<u8>,
-}
-
-impl<R: AsyncBufRead + Unpin> Lines<R> {
-    pub(super) const fn new(from: R) -> Self {
-        Self { from, line: Vec::new() }
-    }
-
-    /// The next event; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Event>, LineError> {
-        loop {
-            let available = self.from.fill_buf().await?;
-            if available.is_empty() {
-                return Ok(None);
-            }
-            let end = available.iter().position(|byte| *byte == b'\n');
-            let taken = end.map_or(available.len(), |end| end + 1);
-            if self.line.len() + taken > LINE_BYTES {
-                return Err(LineError::TooLong);
-            }
-            self.line.extend_from_slice(&available[..taken]);
-            self.from.consume(taken);
-            if end.is_some() {
-                let line = std::mem::take(&mut self.line);
-                if !line.iter().all(u8::is_ascii_whitespace) {
-                    return parse(&line).map(Some);
-                }
-            }
-        }
     }
 }
 
@@ -182,24 +135,6 @@ mod tests {
         };
         assert_eq!(parse(result).unwrap(), Event::Result(expected));
         assert_eq!(parse(br#"{"type":"brand_new","x":1}"#).unwrap(), Event::Other);
-        assert!(matches!(parse(b"Segmentation fault"), Err(LineError::Shape(_))));
-    }
-
-    #[tokio::test]
-    async fn lines_come_whole_however_they_are_cut_and_end_cleanly() {
-        let text = b"{\"type\":\"a\"}\n\n{\"type\":\"b\"}\n{\"type\":\"cut";
-        for size in [1, 3, text.len()] {
-            let mut lines = Lines::new(tokio::io::BufReader::with_capacity(size, &text[..]));
-            assert_eq!(lines.next().await.unwrap(), Some(Event::Other));
-            assert_eq!(lines.next().await.unwrap(), Some(Event::Other));
-            assert_eq!(lines.next().await.unwrap(), None, "half a line is no event");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_endless_line_is_refused() {
-        let text = vec![b'x'; LINE_BYTES + 1];
-        let mut lines = Lines::new(&text[..]);
-        assert!(matches!(lines.next().await, Err(LineError::TooLong)));
+        assert!(parse(b"Segmentation fault").is_err());
     }
 }

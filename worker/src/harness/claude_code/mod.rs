@@ -8,26 +8,28 @@
 //! ```
 //!
 //! One [`Harness::think`] is one assistant message. Its tool calls arrive over MCP and are parked; the turn loop runs them
-//! from the log like any other call, and the next `think` brings their results. If they are exactly what the live process
-//! waits for, it goes on; otherwise (first step, crash, a new prompt in mid-turn, anything that does not fit) the process is
-//! killed and another is started from the rendered log. So the process is a cache, and killing it anywhere costs a second.
+//! from the log like any other call, and the next `think` brings their results. A process that waits, for results or at the
+//! end of a turn for the session's next one, is kept in a pool within bounds. If the rendered log is exactly what it holds
+//! and what it waits for, it goes on; otherwise (crash, a new prompt in mid-turn, another worker's turn, anything that does
+//! not fit) it is killed and another is started from the log. So the process is a cache, and killing it anywhere costs a
+//! second.
 //!
 //! The harness must not act behind the log's back: its tools, retries, compaction and memory are off; a message that ends
-//! without a tool call ends the process (after `max_tokens` it would otherwise put prompts of its own into the
-//! conversation); a tool result that did not come from our desk makes the process void.
+//! with neither a tool call nor plain words and `end_turn` ends the process (after `max_tokens` it would otherwise put prompts
+//! of its own into the conversation); a tool result that did not come from our desk makes the process void.
 //!
 //! Relies on hidden flags: `tests/claude_code` runs the real binary and compares what it sends upstream.
 //!
-//! Not here: running tools (router, executor), retrying (turn loop). The key and the address of the model reach the process
-//! as they are; a gateway that hides them comes with a later release.
+//! Not here: running tools (router, executor), retrying (turn loop), the provider's key (the gate has it; a process gets an
+//! access of its own).
 
 mod desk;
 mod events;
 mod fault;
-mod install;
+mod held;
+mod launch;
 mod live;
-mod process;
-mod sandbox;
+mod step;
 mod transcript;
 
 use std::fmt;
@@ -37,12 +39,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{Clock, DeltaSink, ModelError, ModelStep};
-use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
-use self::install::Install;
+use perennial_schema::SessionId;
+
 use self::live::{Broken, Live};
-use super::{Harness, Think};
+use self::step::Bounds;
+use super::fault::transient;
+use super::process::{self, Install, Kind, Version};
+use super::warm::{Limits, Pool, Ticket, Waiter, Waits};
+use super::{Gate, Harness, Think};
+use crate::metrics;
 
 /// The MCP server's name inside the harness.
 const SERVER: &str = "router";
@@ -51,15 +58,22 @@ const TOOL_PREFIX: &str = "mcp__router__";
 /// Longest silence of a process while the model is asked, unless set otherwise.
 const SILENCE: Duration = Duration::from_secs(120);
 
+/// The program. Older versions than the floor also trusted project settings too early (CVE-2026-21852).
+const CLAUDE: Kind = Kind {
+    harness: "claude-code",
+    name: "Claude Code",
+    setting: "PERENNIAL_CLAUDE_BIN",
+    floor: Version(2, 1, 197),
+    version: |text| Version::parse(text.strip_suffix(" (Claude Code)")?),
+};
+
 /// How to run Claude Code. Clones share what was found out about the installation.
 #[derive(Clone)]
 pub struct Settings {
     /// The native binary (`PERENNIAL_CLAUDE_BIN`).
     pub binary: Option<PathBuf>,
-    /// `ANTHROPIC_BASE_URL`.
-    pub base_url: String,
-    /// `ANTHROPIC_API_KEY`.
-    pub api_key: Option<SecretString>,
+    /// Gives each process its access to the model.
+    pub gate: Arc<dyn Gate>,
     /// Certificates to trust beside the built-in ones, a PEM file.
     pub ca_certs: Option<PathBuf>,
     /// bubblewrap, used when a probe run succeeds; none to run without.
@@ -70,23 +84,54 @@ pub struct Settings {
     pub silence: Duration,
     clock: Arc<dyn Clock>,
     install: Arc<OnceCell<Install>>,
+    pool: Pool<Live>,
 }
 
 impl Settings {
-    /// Defaults: no binary, no key, Anthropic's own address, bubblewrap as installed.
+    /// Defaults: no binary, bubblewrap as installed.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, gate: Arc<dyn Gate>) -> Self {
         Self {
             binary: None,
-            base_url: crate::model::ANTHROPIC_BASE_URL.to_owned(),
-            api_key: None,
+            gate,
             ca_certs: None,
             bubblewrap: Some("/usr/bin/bwrap".into()),
             scratch: None,
             silence: SILENCE,
             clock,
             install: Arc::default(),
+            pool: Pool::new(Limits::default()),
         }
+    }
+
+    /// With other bounds for its processes.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.pool = Pool::new(limits);
+        self
+    }
+
+    /// Ends every process that waits, and keeps none from now on.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// How many processes wait, in mid-turn or at rest.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.pool.len()
+    }
+}
+
+impl Settings {
+    /// The installation, found out by the first who asks.
+    async fn install(&self) -> Result<&Install, ModelError> {
+        let found = process::Settings {
+            binary: self.binary.as_deref(),
+            bubblewrap: self.bubblewrap.as_deref(),
+            ca_certs: self.ca_certs.as_deref(),
+        };
+        self.install.get_or_try_init(|| Install::probe(&CLAUDE, &found)).await
     }
 }
 
@@ -94,7 +139,6 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("binary", &self.binary)
-            .field("base_url", &self.base_url)
             .field("silence", &self.silence)
             .finish_non_exhaustive()
     }
@@ -104,37 +148,64 @@ impl fmt::Debug for Settings {
 #[derive(Debug)]
 pub struct ClaudeCode {
     settings: Settings,
-    /// A process that waits for tool results.
-    live: Option<Live>,
+    /// Its process in the pool.
+    kept: Option<(SessionId, Ticket)>,
 }
 
 impl ClaudeCode {
     /// A harness without a process.
     #[must_use]
     pub const fn new(settings: Settings) -> Self {
-        Self { settings, live: None }
+        Self { settings, kept: None }
     }
 
     /// The process that waits for tool results, if there is one.
     #[must_use]
     pub fn process_id(&self) -> Option<u32> {
-        self.live.as_ref().and_then(Live::process_id)
+        self.waiting(Waits::ForResults)
     }
 
-    /// Goes on with the live process when it waits for exactly what the messages now bring. It is out of `self` meanwhile:
-    /// if this future is dropped, the process dies with it.
+    /// The process that waits for the next turn, if there is one.
+    #[must_use]
+    pub fn resting_process_id(&self) -> Option<u32> {
+        self.waiting(Waits::ForTurn)
+    }
+
+    fn waiting(&self, what: Waits) -> Option<u32> {
+        let (session, _) = self.kept?;
+        let (waits, process) = self.settings.pool.waiting(session)?;
+        process.filter(|_| waits == what)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            silence: self.settings.silence,
+            bytes: self.settings.pool.limits().process_bytes,
+        }
+    }
+
+    /// Goes on with the session's live process when it waits for exactly what the messages now bring. It is out of the pool
+    /// meanwhile: if this future is dropped, the process dies with it.
     async fn go_on(
         &mut self,
         ask: &Think<'_>,
         sink: &mut dyn DeltaSink,
     ) -> Option<Result<(Live, ModelStep), ModelError>> {
-        let mut live = self.live.take()?;
-        let broken = match live.resume(ask) {
-            Some(()) => match live.step(self.settings.silence, sink).await {
-                Ok(step) => return Some(Ok((live, step))),
+        let mut live = self.settings.pool.take(ask.key.session).await?;
+        let waited = live.waits();
+        let broken = match live.go_on(ask, self.settings.clock.now()).await {
+            Ok(()) => match live.step(self.bounds(), sink).await {
+                Ok(step) => {
+                    let how = match waited {
+                        Some(Waits::ForTurn) => "warm",
+                        _ => "results",
+                    };
+                    metrics::count_harness_step(CLAUDE.harness, how);
+                    return Some(Ok((live, step)));
+                }
                 Err(broken) => broken,
             },
-            None => Broken::Void("the conversation went another way"),
+            Err(broken) => broken,
         };
         live.end().await;
         match broken {
@@ -148,13 +219,15 @@ impl ClaudeCode {
 
     async fn start(&self, ask: &Think<'_>, sink: &mut dyn DeltaSink) -> Result<(Live, ModelStep), ModelError> {
         let settings = &self.settings;
-        let install = settings.install.get_or_try_init(|| install::probe(settings)).await?;
-        let mut live = Live::start(settings, install, ask, settings.clock.now()).await?;
-        match live.step(settings.silence, sink).await {
+        let install = settings.install().await?;
+        let slot = settings.pool.slot().await;
+        let mut live = Live::start(settings, install, ask, slot).await?;
+        metrics::count_harness_step(CLAUDE.harness, "cold");
+        match live.step(self.bounds(), sink).await {
             Ok(step) => Ok((live, step)),
             Err(broken) => {
                 let error = match broken {
-                    Broken::Void(why) => fault::transient(format!("Claude Code: {why}: {}", live.epitaph().await)),
+                    Broken::Void(why) => transient(format!("Claude Code: {why}: {}", live.epitaph().await)),
                     Broken::Failed(error) => error,
                 };
                 live.end().await;
@@ -167,21 +240,41 @@ impl ClaudeCode {
 #[async_trait]
 impl Harness for ClaudeCode {
     async fn think(&mut self, ask: Think<'_>, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
+        self.kept = None;
         let (live, step) = match self.go_on(&ask, sink).await {
             Some(done) => done?,
             None => self.start(&ask, sink).await?,
         };
-        if live.waits_for_results() {
-            self.live = Some(live);
-        } else {
-            live.end().await;
+        match live.waits() {
+            Some(waits) => {
+                let session = ask.key.session;
+                self.kept = Some((session, self.settings.pool.keep(session, live, waits)));
+            }
+            None => live.end().await,
         }
         Ok(step)
     }
 
+    async fn rest(&mut self) {
+        // What still waits for results has no turn any more.
+        if self.waiting(Waits::ForResults).is_some() {
+            self.close().await;
+        }
+        self.kept = None;
+    }
+
     async fn close(&mut self) {
-        if let Some(live) = self.live.take() {
-            live.end().await;
+        if let Some((session, ticket)) = self.kept.take() {
+            self.settings.pool.end(session, ticket).await;
+        }
+    }
+}
+
+impl Drop for ClaudeCode {
+    /// Nobody ended it, and nobody will bring its results.
+    fn drop(&mut self) {
+        if let Some((session, ticket)) = self.kept {
+            self.settings.pool.abandon(session, ticket);
         }
     }
 }

@@ -49,6 +49,19 @@ pub(super) fn render(messages: &[Message], session: Uuid, model: &str, at: Times
     file.text
 }
 
+/// A prompt for a live process, in one line; the blocks are those that [`render`] would write.
+pub(super) fn prompt(message: &Message) -> String {
+    let blocks: Vec<_> = body::messages(std::slice::from_ref(message))
+        .iter()
+        .flat_map(|message| &message.content)
+        .map(|block| harmless(one_line(block)))
+        .collect();
+    let blocks = blocks.join(",");
+    format!(
+        r#"{{"type":"user","message":{{"role":"user","content":[{blocks}]}},"parent_tool_use_id":null,"session_id":""}}"#
+    )
+}
+
 fn prefixed(message: &Message) -> Message {
     let mut message = message.clone();
     for part in &mut message.parts {

@@ -145,6 +145,12 @@ impl Accumulator {
         Ok(self.stopped)
     }
 
+    /// Tokens so far.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
     /// The step, when the message is whole.
     ///
     /// # Errors
@@ -346,7 +352,8 @@ fn failed(error: Option<WireError>) -> ModelError {
         "authentication_error" | "permission_error" => Class::Refused,
         "billing_error" => Class::Billing,
         "not_found_error" => Class::NotFound,
-        "invalid_request_error" | "request_too_large" => Class::Invalid,
+        "request_too_large" => Class::TooLong,
+        "invalid_request_error" => Class::Invalid,
         _ => Class::Passing,
     };
     let detail = format!("{}: {}", error.kind, error.message);

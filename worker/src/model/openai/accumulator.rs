@@ -174,13 +174,21 @@ impl Accumulator {
                     kind: None,
                     message: wire.message,
                 };
-                let inner = wire.response.and_then(|response| response.error).or(wire.error);
+                let mut response = wire.response;
+                self.count(response.as_mut().and_then(|response| response.usage.take()));
+                let inner = response.and_then(|response| response.error).or(wire.error);
                 return Err(failed(&inner.unwrap_or(top)));
             }
             // `response.created`, reasoning summaries, and whatever comes to be sent.
             _ => {}
         }
         Ok(false)
+    }
+
+    /// Tokens so far.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// The step, when the response is whole.
@@ -277,16 +285,19 @@ impl Accumulator {
                 self.item(index, Some(item), true, sink)?;
             }
         }
-        if let Some(usage) = response.usage {
-            let cached = usage.input_tokens_details.unwrap_or_default().cached_tokens;
-            self.usage = Usage {
-                input_tokens: usage.input_tokens.saturating_sub(cached),
-                output_tokens: usage.output_tokens,
-                cache_creation_input_tokens: 0,
-                cache_read_input_tokens: cached,
-            };
-        }
+        self.count(response.usage);
         Ok(true)
+    }
+
+    fn count(&mut self, usage: Option<WireUsage>) {
+        let Some(usage) = usage else { return };
+        let cached = usage.input_tokens_details.unwrap_or_default().cached_tokens;
+        self.usage = Usage {
+            input_tokens: usage.input_tokens.saturating_sub(cached),
+            output_tokens: usage.output_tokens,
+            cache_creation_input_tokens: 0,
+            cache_read_input_tokens: cached,
+        };
     }
 }
 
@@ -419,7 +430,8 @@ fn failed(error: &WireError) -> ModelError {
         "rate_limit_exceeded" => Class::RateLimited,
         "server_is_overloaded" | "slow_down" | "overloaded" => Class::Overloaded,
         "insufficient_quota" => Class::Billing,
-        "context_length_exceeded" | "invalid_prompt" | "invalid_request_error" | "cyber_policy" => Class::Invalid,
+        "context_length_exceeded" => Class::TooLong,
+        "invalid_prompt" | "invalid_request_error" | "cyber_policy" => Class::Invalid,
         "invalid_api_key" | "authentication_error" => Class::Refused,
         "model_not_found" => Class::NotFound,
         _ => Class::Passing,

@@ -3,12 +3,15 @@
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
 use perennial_engine::ports::{ModelError, ModelRequest, ToolSpec};
+use perennial_schema::agent::ModelConfig;
 use perennial_schema::event::Raw;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::PROVIDER;
-use crate::model::ids::CallIds;
+use crate::model::content::{Piece, Place};
+use crate::model::frame::Without;
+use crate::model::ids::{CallIds, tool_name};
 use crate::model::{effort, error};
 
 #[derive(Serialize)]
@@ -29,7 +32,8 @@ struct Body<'a> {
     input: Vec<Raw>,
 }
 
-pub(super) fn encode(model: &str, request: &ModelRequest, reasoning: bool) -> Result<Vec<u8>, ModelError> {
+pub(super) fn encode(model: &str, request: &ModelRequest, without: Without) -> Result<Vec<u8>, ModelError> {
+    let reasoning = without.reasoning == 0;
     let body = Body {
         model,
         stream: true,
@@ -39,16 +43,17 @@ pub(super) fn encode(model: &str, request: &ModelRequest, reasoning: bool) -> Re
         instructions: request.system.as_deref().filter(|system| !system.trim().is_empty()),
         tools: request.tools.iter().map(tool).collect(),
         include: reasoning.then_some(["reasoning.encrypted_content"]),
-        reasoning: level(request)
+        reasoning: level(&request.model)
             .filter(|_| reasoning)
             .map(|effort| json!({"effort": effort})),
-        input: input(&request.messages),
+        input: input(&request.messages, without),
     };
     serde_json::to_vec(&body).map_err(|error| error::unusable(format!("this conversation cannot be encoded: {error}")))
 }
 
-fn level(request: &ModelRequest) -> Option<String> {
-    let effort = effort(&request.model)?;
+/// The level of reasoning an agent asks for, in this API's words.
+pub(crate) fn level(model: &ModelConfig) -> Option<String> {
+    let effort = effort(model)?;
     match effort.as_str() {
         "none" | "minimal" | "low" | "medium" | "high" | "xhigh" => Some(effort),
         // The other vendor's word for the most there is.
@@ -67,9 +72,15 @@ fn tool(tool: &ToolSpec) -> Value {
     })
 }
 
-fn input(messages: &[Message]) -> Vec<Raw> {
+/// The conversation as input items.
+pub(crate) fn items(messages: &[Message]) -> Vec<Raw> {
+    input(messages, Without::default())
+}
+
+fn input(messages: &[Message], without: Without) -> Vec<Raw> {
     let ids = CallIds::of(messages);
     let mut items = Items {
+        without,
         list: Vec::new(),
         content: Vec::new(),
     };
@@ -84,6 +95,7 @@ fn input(messages: &[Message]) -> Vec<Raw> {
 
 /// Items, and the content of the message being made: texts of one speaker in a row are one message.
 struct Items {
+    without: Without,
     list: Vec<Raw>,
     content: Vec<Value>,
 }
@@ -96,7 +108,7 @@ impl Items {
                 self.content.push(json!({"type": "output_text", "text": text}));
             }
             MessagePart::Text(text) => self.content.push(input_text(text)),
-            MessagePart::Content(block) => self.content.extend(content(block)),
+            MessagePart::Content(block) => self.content.extend(content(block, self.without)),
             MessagePart::Native(native) => {
                 if native.provider == PROVIDER && is_replayable(&native.block) {
                     self.item(role, native.block.clone());
@@ -104,14 +116,13 @@ impl Items {
             }
             MessagePart::ToolUse { id, name, input, .. } => {
                 let call_id = ids.get(*id);
-                let call =
-                    json!({"type": "function_call", "call_id": call_id, "name": name, "arguments": input.text()});
+                let call = json!({"type": "function_call", "call_id": call_id, "name": tool_name(name), "arguments": input.text()});
                 self.item(role, Raw::of(&call));
             }
             MessagePart::ToolResult {
                 id, content, is_error, ..
             } => {
-                let output = output(content, *is_error);
+                let output = output(content, *is_error, self.without);
                 let call_id = ids.get(*id);
                 self.item(
                     role,
@@ -153,37 +164,24 @@ fn input_text(text: &str) -> Value {
 }
 
 /// A neutral block; none for blank text.
-fn content(block: &Raw) -> Option<Value> {
-    let block: Value = block.parse().ok()?;
-    let source = &block["source"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let data_url = || format!("data:{};base64,{}", text(&source["media_type"]), text(&source["data"]));
-    Some(
-        match (block["type"].as_str()?, source["type"].as_str().unwrap_or_default()) {
-            ("text", _) => {
-                return block["text"]
-                    .as_str()
-                    .filter(|text| !text.trim().is_empty())
-                    .map(input_text);
-            }
-            ("image", "base64") => json!({"type": "input_image", "image_url": data_url(), "detail": "auto"}),
-            ("image", "url") => json!({"type": "input_image", "image_url": source["url"], "detail": "auto"}),
-            ("document", "base64") => {
-                let name = block["title"].as_str().unwrap_or("document.pdf");
-                json!({"type": "input_file", "filename": name, "file_data": data_url()})
-            }
-            ("document", "url") => json!({"type": "input_file", "file_url": source["url"]}),
-            ("document", "text") => input_text(&text(&source["data"])),
-            ("search_result", _) => input_text(&block.to_string()),
-            (kind, _) => input_text(&format!("[content of type {kind} that this model's API cannot take]")),
-        },
-    )
+fn content(block: &Raw, without: Without) -> Option<Value> {
+    Some(match Piece::of(block)? {
+        Piece::Picture(place) if !without.pictures => {
+            json!({"type": "input_image", "image_url": place.url(), "detail": "auto"})
+        }
+        Piece::Document(Place::Url(url), _) if !without.documents => json!({"type": "input_file", "file_url": url}),
+        Piece::Document(place, title) if !without.documents => {
+            let name = title.unwrap_or_else(|| "document.pdf".into());
+            json!({"type": "input_file", "filename": name, "file_data": place.url()})
+        }
+        piece => input_text(&piece.into_text()),
+    })
 }
 
 /// A result: plain text where it is only that (not every compatible server takes more). The API has no mark for errors.
-fn output(content_array: &Raw, is_error: bool) -> Value {
+fn output(content_array: &Raw, is_error: bool, without: Without) -> Value {
     let blocks: Vec<Raw> = content_array.parse().unwrap_or_default();
-    let mut items: Vec<Value> = blocks.iter().filter_map(content).collect();
+    let mut items: Vec<Value> = blocks.iter().filter_map(|block| content(block, without)).collect();
     if items.is_empty() {
         items.push(input_text("(no output)"));
     }
@@ -210,8 +208,15 @@ mod tests {
         RawValue::from_string(text.into()).unwrap().into()
     }
 
+    fn without(reasoning: bool) -> Without {
+        Without {
+            reasoning: u8::from(!reasoning),
+            ..Without::default()
+        }
+    }
+
     fn encoded(request: &ModelRequest, reasoning: bool) -> (String, Value) {
-        let text = String::from_utf8(encode("gpt-x", request, reasoning).unwrap()).unwrap();
+        let text = String::from_utf8(encode("gpt-x", request, without(reasoning)).unwrap()).unwrap();
         let value = serde_json::from_str(&text).unwrap();
         (text, value)
     }
@@ -299,7 +304,9 @@ mod tests {
 
     #[test]
     fn blocks_find_their_words() {
-        let kind = |block: &str| content(&raw(block)).map(|item| item["type"].as_str().unwrap().to_owned());
+        let kind = |block: &str| {
+            content(&raw(block), Without::default()).map(|item| item["type"].as_str().unwrap().to_owned())
+        };
         assert_eq!(kind(r#"{"type":"text","text":" "}"#), None);
         assert_eq!(
             kind(r#"{"type":"image","source":{"type":"url","url":"u"}}"#).unwrap(),

@@ -161,7 +161,7 @@ fn failures_are_classed_by_their_code() {
     assert_eq!(failed("insufficient_quota"), (ErrorKind::BillingError, false));
     assert_eq!(
         failed("context_length_exceeded"),
-        (ErrorKind::ModelRequestFailedError, false)
+        (ErrorKind::CompactionLimitReachedError, false)
     );
     let top = json!({"type": "error", "code": "slow_down", "message": "why"});
     assert_eq!(class(top), (ErrorKind::ModelOverloadedError, true));

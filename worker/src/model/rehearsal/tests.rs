@@ -135,6 +135,16 @@ async fn a_malformed_script_is_not_played_but_explained() {
 }
 
 #[tokio::test]
+async fn a_thought_comes_before_what_it_leads_to() {
+    let step = ask(&Rehearsal::default(), &[said("/think hm\n/say ok")]).await.unwrap();
+    let Some(Part::Thinking { native, .. }) = step.parts.first() else {
+        panic!("{step:?}")
+    };
+    assert!(native.block.text().contains("hm") && native.provider == "rehearsal");
+    assert_eq!(texts(&step), ["rehearsal-1: ok"]);
+}
+
+#[tokio::test]
 async fn the_newest_words_take_over() {
     let model = Rehearsal::default();
     let mut messages = vec![said("/tool a\n/then\n/tool b")];
