@@ -90,17 +90,16 @@ async fn a_corrupt_row_sets_one_session_aside_and_no_other() -> Result<()> {
     server.kill().await
 }
 
-/// Makes a stored message no JSON any more, as a bad disk might.
+/// Makes the last stored commit unreadable, as a bad disk might.
 async fn damage(dir: &tempfile::TempDir) -> Result<()> {
     let url = format!("sqlite://{}", dir.path().join("data/perennial.db").display());
     let mut connection = sqlx::SqliteConnection::connect(&url).await?;
-    sqlx::query("DROP TRIGGER events_never_change")
+    sqlx::query("DROP TRIGGER commits_never_change")
         .execute(&mut connection)
         .await?;
-    let changed = sqlx::query("UPDATE events SET payload = 'garbage' WHERE kind = 'agent.message'")
-        .execute(&mut connection)
-        .await?
-        .rows_affected();
+    let garbage =
+        "UPDATE commits SET events = CAST('garbage' AS BLOB) WHERE position = (SELECT max(position) FROM commits)";
+    let changed = sqlx::query(garbage).execute(&mut connection).await?.rows_affected();
     anyhow::ensure!(changed == 1, "nothing to damage");
     connection.close().await?;
     Ok(())

@@ -116,12 +116,22 @@ def test_a_session_is_archived_and_deleted(client: anthropic.Anthropic, world: W
 
 
 def test_what_cannot_be_kept_is_refused_and_says_why(client: anthropic.Anthropic, world: World) -> None:
-    budget = {"type": "limit", "max_list_cost": {"amount": "100", "currency": "USD"}}
     for options, named in [
-        ({"budget": budget}, "budget"),
+        ({"budget": {"type": "limit", "max_list_cost": {"amount": "100", "currency": "EUR"}}}, "budget"),
         ({"vault_ids": ["vlt_1"]}, "vault_ids"),
         ({"resources": [{"type": "file", "file_id": "file_1"}]}, "resources"),
     ]:
         with pytest.raises(anthropic.BadRequestError, match=named):
             world.session(**options)
     assert world.session(vault_ids=[], resources=[]).vault_ids == []
+
+
+def test_a_sessions_budget_is_kept_and_changed(client: anthropic.Anthropic, world: World) -> None:
+    def cents(amount: str) -> dict:
+        return {"type": "limit", "max_list_cost": {"amount": amount, "currency": "USD"}}
+
+    session = world.session(extra_body={"budget": cents("100")})
+    kept = client.beta.sessions.retrieve(session.id).to_dict()
+    assert kept["budget"] == cents("100")
+    client.beta.sessions.update(session.id, extra_body={"budget": cents("250")})
+    assert client.beta.sessions.retrieve(session.id).to_dict()["budget"] == cents("250")

@@ -201,11 +201,16 @@ pub trait Sessions: Send + Sync {
 
 impl SessionRow {
     /// The status clients see: a session with unclaimed work counts as running, so that whoever polls right after sending
-    /// does not take "not started yet" for "finished".
+    /// does not take "not started yet" for "finished". One that rests for a budget is ready at its reset, and idle until then.
     #[must_use]
     pub fn served_status(&self) -> Status {
         match self.status {
-            Status::Idle if self.ready_at.is_some() && !self.quarantined && self.archived_at.is_none() => {
+            Status::Idle
+                if self.ready_at.is_some()
+                    && self.hold.is_none()
+                    && !self.quarantined
+                    && self.archived_at.is_none() =>
+            {
                 Status::Running
             }
             status => status,

@@ -1,7 +1,7 @@
 //! Sessions that rest for a budget: what readies them, and what does not.
 
-use perennial_engine::ports::{BudgetChange, BudgetHold, BudgetMetric, BudgetPeriod, Guard, Ready};
-use perennial_schema::session::StopReason;
+use perennial_engine::ports::{BudgetChange, BudgetHold, BudgetMetric, BudgetPeriod, Guard, Ready, SessionFilter};
+use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{BudgetId, SessionId};
 use uuid::Uuid;
 
@@ -76,7 +76,15 @@ async fn a_daily_hold_ends_with_the_day(desk: Desk) {
     let budget = desk.budget(BudgetMetric::Requests, BudgetPeriod::Day, 0).await;
     let midnight = desk.see(budget).await.resets_at.unwrap();
     let held = desk.held(budget, 1, Ready::At(midnight)).await;
-    assert_eq!(desk.rig.row(held).await.ready_at, Some(midnight));
+    let row = desk.rig.row(held).await;
+    assert_eq!((row.ready_at, row.served_status()), (Some(midnight), Status::Idle));
+    let idle = SessionFilter {
+        statuses: vec![Status::Idle],
+        limit: 10,
+        ..SessionFilter::default()
+    };
+    let listed = desk.rig.store.find(desk.workspace(), idle).await.unwrap();
+    assert!(listed.iter().any(|row| row.key == held), "it rests, and is listed so");
     assert!(!desk.claimable(held).await);
     let left = (midnight.micros() - desk.rig.now().micros()) / 1000;
     desk.rig.clock.advance(left - 1);

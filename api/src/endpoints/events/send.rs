@@ -89,7 +89,7 @@ async fn idle_interrupt(
 ) -> Result<Option<Appended>, ApiError> {
     let interrupts = drafts.iter().all(|draft| matches!(draft.body, Body::UserInterrupt(_)));
     let parked = matches!(row.stop_reason, Some(StopReason::RequiresAction { .. }));
-    if !interrupts || parked || row.held || row.served_status() != Status::Idle {
+    if !interrupts || parked || row.held || row.hold.is_some() || row.served_status() != Status::Idle {
         return Ok(None);
     }
     let named = Body::InputProcessed(InputProcessed {

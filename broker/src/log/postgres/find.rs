@@ -11,7 +11,8 @@ use super::rows::{self, integer};
 use super::script::Script;
 
 /// The status as served ([`SessionRow::served_status`]), in SQL.
-const SERVED_STATUS: &str = "CASE WHEN s.status = 'idle' AND s.ready_at IS NOT NULL AND NOT s.quarantined
+const SERVED_STATUS: &str =
+    "CASE WHEN s.status = 'idle' AND s.ready_at IS NOT NULL AND s.budget_hold IS NULL AND NOT s.quarantined
     AND s.archived_at IS NULL THEN 'running' ELSE s.status END";
 
 fn select(time: &Time) -> Script {

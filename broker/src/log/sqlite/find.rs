@@ -10,7 +10,8 @@ use super::rows::{self, Stored as _, integer};
 use super::{failure, write};
 
 /// The status as served ([`SessionRow::served_status`]), in SQL.
-const SERVED_STATUS: &str = "CASE WHEN s.status = 'idle' AND s.ready_at IS NOT NULL AND s.quarantined = 0
+const SERVED_STATUS: &str =
+    "CASE WHEN s.status = 'idle' AND s.ready_at IS NOT NULL AND s.budget_hold IS NULL AND s.quarantined = 0
     AND s.archived_at IS NULL THEN 'running' ELSE s.status END";
 
 /// The row, deleted or not.

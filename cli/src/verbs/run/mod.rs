@@ -75,6 +75,10 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Error> {
     if args.detach {
         return detached(context, &session);
     }
+    output::note(&format!(
+        "session {} · {} · {}",
+        session.id, session.agent.name, session.agent.model.id
+    ));
     let options = Options {
         after: session.head(),
         own: BTreeSet::from([own]),
@@ -107,7 +111,7 @@ async fn start(client: &Client, args: &RunArgs, prompt: &str) -> Result<(Session
         body["title"] = json!(title);
     }
     let session: Session = client.post("/v1/sessions", &body).await?.parse()?;
-    let own = say(client, &session, args, prompt).await?;
+    let own = say(client, &session, prompt).await?;
     Ok((session, own))
 }
 
@@ -126,18 +130,12 @@ async fn go_on(client: &Client, id: &str, args: &RunArgs, prompt: &str) -> Resul
             .await?;
     }
     let session = client.session(id).await?;
-    let own = say(client, &session, args, prompt).await?;
+    let own = say(client, &session, prompt).await?;
     Ok((session, own))
 }
 
-/// Sends the prompt and gives its id. The session is there and told, so a server that restarts now is waited for.
-async fn say(client: &Client, session: &Session, args: &RunArgs, prompt: &str) -> Result<String, Error> {
-    if !args.detach {
-        output::note(&format!(
-            "session {} · {} · {}",
-            session.id, session.agent.name, session.agent.model.id
-        ));
-    }
+/// Sends the prompt and gives its id. The session is there, so a server that restarts now is waited for.
+async fn say(client: &Client, session: &Session, prompt: &str) -> Result<String, Error> {
     super::send::message(&client.clone().patient(), &session.id, prompt).await
 }
 
