@@ -1,44 +1,92 @@
 //! What a harness process costs a user: from the moment a message is sent to the moment its vendor has the whole request, in
 //! a session that has no process yet and in one whose process waits; and the same for the bare program, without us.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use perennial_tests::harnesses::Harness;
 use perennial_tests::models::{ModelServer, Vendor};
 use perennial_tests::server::{Server, Up};
-use tokio::process::Command;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
 
 use crate::report::{Goal, Report, percentile};
 
-const CLAUDE: &str = "claude-code, message to model request";
-const MODEL: &str = "claude-bench";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Beyond the bare program's, at most.
 const COLD_MILLIS: f64 = 50.0;
-const WARM_MILLIS: f64 = 150.0;
+
+/// A harness and what is promised of it.
+struct Program {
+    scenario: &'static str,
+    harness: Harness,
+    vendor: Vendor,
+    model: &'static str,
+    /// The setting that names its binary.
+    setting: &'static str,
+    /// Its process.
+    process: &'static str,
+    warm_millis: f64,
+}
+
+const CLAUDE: Program = Program {
+    scenario: "claude-code, message to model request",
+    harness: Harness::ClaudeCode,
+    vendor: Vendor::Anthropic,
+    model: "claude-bench",
+    setting: "PERENNIAL_CLAUDE_BIN",
+    process: "claude",
+    warm_millis: 150.0,
+};
+
+const CODEX: Program = Program {
+    scenario: "codex, message to model request",
+    harness: Harness::Codex,
+    vendor: Vendor::OpenAi,
+    model: "openai/gpt-6-sol",
+    setting: "PERENNIAL_CODEX_BIN",
+    process: "codex",
+    warm_millis: 250.0,
+};
 
 /// Cold and warm turns of claude-code, and bare runs between them.
 pub(crate) async fn claude(report: &mut Report, quick: bool) -> Result<()> {
-    let Some(binary) = claude_binary() else {
-        return perennial_tests::not_run("claude-code: run scripts/setup.sh --test first");
+    round(&CLAUDE, report, quick).await
+}
+
+/// The same of codex.
+pub(crate) async fn codex(report: &mut Report, quick: bool) -> Result<()> {
+    round(&CODEX, report, quick).await
+}
+
+async fn round(program: &Program, report: &mut Report, quick: bool) -> Result<()> {
+    let Some(binary) = program.harness.installed()? else {
+        return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    let model = ModelServer::start(Vendor::Anthropic).await?;
+    let model = ModelServer::start(program.vendor).await?;
+    let (base, key) = match program.vendor {
+        Vendor::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
+        Vendor::OpenAi => ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
+    };
     let up = Up::on(&dir.path().join("data"))
-        .env("ANTHROPIC_BASE_URL", model.base_url())
-        .env("ANTHROPIC_API_KEY", "sk-bench")
-        .env("PERENNIAL_CLAUDE_BIN", binary.to_str().context("a path")?);
+        .env(base, model.base_url())
+        .env(key, "sk-bench")
+        .env(program.setting, binary.to_str().context("a path")?);
     let server = up.start().await?;
-    let (agent, environment) = server.client.agent_on(MODEL, "claude-code").await?;
+    let (agent, environment) = server.client.agent_on(program.model, program.harness.name()).await?;
     let session = async || server.client.session(&agent, &environment).await;
     // The first of a worker also finds out which version it is.
     turn(&server, &model, &session().await?, 0).await?;
 
     let (mut bare, mut cold, mut warm) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..if quick { 2 } else { 20 } {
-        bare.push(bare_run(&binary, &model).await?);
+        bare.push(bare_run(program, &binary, &model).await?);
+        // One process may serve many sessions: what is cold is cold without any.
+        end_all(server.pid, program.process);
         let session = session().await?;
         let (took, mut head) = turn(&server, &model, &session, 0).await?;
         cold.push(took);
@@ -48,27 +96,28 @@ pub(crate) async fn claude(report: &mut Report, quick: bool) -> Result<()> {
             head = last;
         }
     }
-    let n = (bare.len(), cold.len(), warm.len());
-    println!("{CLAUDE}: n = {} bare, {} cold, {} warm", n.0, n.1, n.2);
-    let bare_p50 = percentile(&mut bare, 0.5);
-    let cold_p50 = percentile(&mut cold, 0.5);
-    report.add(CLAUDE, "bare program", "p50 ms", bare_p50);
-    report.judge(CLAUDE, "cold", "p50 ms", Goal::AtMost(bare_p50 + COLD_MILLIS), cold_p50);
-    report.add(CLAUDE, "cold", "p95 ms", percentile(&mut cold, 0.95));
-    report.judge(
-        CLAUDE,
-        "cold beyond bare",
-        "p50 ms",
-        Goal::AtMost(COLD_MILLIS),
-        cold_p50 - bare_p50,
+    let name = program.scenario;
+    println!(
+        "{name}: n = {} bare, {} cold, {} warm",
+        bare.len(),
+        cold.len(),
+        warm.len()
     );
-    let warm_p50 = percentile(&mut warm, 0.5);
-    report.judge(CLAUDE, "warm", "p50 ms", Goal::AtMost(WARM_MILLIS), warm_p50);
-    report.add(CLAUDE, "warm", "p95 ms", percentile(&mut warm, 0.95));
-    let (count, bytes) = harnesses(server.pid, "claude");
-    let each = f64::from(u32::try_from(bytes / 1024 / 1024)?) / f64::from(u32::try_from(count.max(1))?);
-    report.add(CLAUDE, "processes at rest", "", f64::from(u32::try_from(count)?));
-    report.add(CLAUDE, "each at rest", "MiB RSS", each);
+    let (bare_p50, cold_p50) = (percentile(&mut bare, 0.5), percentile(&mut cold, 0.5));
+    report.add(name, "bare program", "p50 ms", bare_p50);
+    report.add(name, "cold", "p50 ms", cold_p50);
+    report.add(name, "cold", "p95 ms", percentile(&mut cold, 0.95));
+    let beyond = Goal::AtMost(COLD_MILLIS);
+    report.judge(name, "cold beyond bare", "p50 ms", beyond, cold_p50 - bare_p50);
+    let (goal, warm_p50) = (Goal::AtMost(program.warm_millis), percentile(&mut warm, 0.5));
+    report.judge(name, "warm", "p50 ms", goal, warm_p50);
+    report.add(name, "warm", "p95 ms", percentile(&mut warm, 0.95));
+    let resting = below(server.pid, program.process);
+    let bytes: u64 = resting.iter().map(|process| process.bytes).sum();
+    let count = f64::from(u32::try_from(resting.len())?);
+    report.add(name, "processes at rest", "", count);
+    let each = f64::from(u32::try_from(bytes / 1024 / 1024)?) / count.max(1.0);
+    report.add(name, "each at rest", "MiB RSS", each);
     server.kill().await
 }
 
@@ -84,26 +133,22 @@ async fn turn(server: &Server, model: &ModelServer, session: &str, head: u64) ->
     Ok((millis(arrived - sent), head))
 }
 
-/// The program as somebody at a terminal runs it, in an empty home.
-async fn bare_run(binary: &Path, model: &ModelServer) -> Result<f64> {
+/// The program without us, in an empty home: its start to the request of its first turn.
+async fn bare_run(program: &Program, binary: &Path, model: &ModelServer) -> Result<f64> {
     let home = tempfile::tempdir()?;
-    let sent = Instant::now();
-    let mut child = Command::new(binary)
-        .args(["-p", "--bare", "--tools", "", "--model", MODEL, "hello"])
+    let mut command = Command::new(binary);
+    command
         .env_clear()
         .env("HOME", home.path())
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("ANTHROPIC_BASE_URL", model.base_url())
-        .env("ANTHROPIC_API_KEY", "sk-bench")
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
-        .env("DISABLE_AUTOUPDATER", "1")
         .current_dir(home.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    tokio::time::timeout(PATIENCE, child.wait()).await??;
+        .kill_on_drop(true);
+    let sent = Instant::now();
+    match program.harness {
+        Harness::ClaudeCode => bare_claude(&mut command, program.model, model).await?,
+        Harness::Codex => bare_codex(&mut command, home.path(), model).await?,
+    }
     let arrived = model.last_arrival().context("no model request")?;
     if arrived < sent {
         bail!("the bare program made no model request");
@@ -111,45 +156,118 @@ async fn bare_run(binary: &Path, model: &ModelServer) -> Result<f64> {
     Ok(millis(arrived - sent))
 }
 
+/// As somebody at a terminal runs it.
+async fn bare_claude(command: &mut Command, model_name: &str, model: &ModelServer) -> Result<()> {
+    let mut child = command
+        .args(["-p", "--bare", "--tools", "", "--model", model_name, "hello"])
+        .env("ANTHROPIC_BASE_URL", model.base_url())
+        .env("ANTHROPIC_API_KEY", "sk-bench")
+        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+        .env("DISABLE_AUTOUPDATER", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    tokio::time::timeout(PATIENCE, child.wait()).await??;
+    Ok(())
+}
+
+/// As an editor runs it: the app-server, a thread, a turn.
+async fn bare_codex(command: &mut Command, home: &Path, model: &ModelServer) -> Result<()> {
+    let provider = format!(
+        "model = \"gpt-6-sol\"\nmodel_provider = \"gw\"\n[model_providers.gw]\nname = \"gw\"\nbase_url = \"{}\"\n",
+        model.base_url()
+    );
+    std::fs::write(home.join("config.toml"), provider)?;
+    let mut child = command
+        .arg("app-server")
+        .env("CODEX_HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    tokio::time::timeout(PATIENCE, codex_turn(&mut child, home)).await??;
+    child.kill().await?;
+    Ok(())
+}
+
+async fn codex_turn(child: &mut Child, home: &Path) -> Result<()> {
+    let mut stdin = child.stdin.take().context("piped")?;
+    let mut lines = BufReader::new(child.stdout.take().context("piped")?).lines();
+    let client = json!({"name": "bench", "title": "bench", "version": "0"});
+    let hello = json!({"clientInfo": client, "capabilities": {"experimentalApi": true}});
+    let mut thread = Value::Null;
+    for (id, method) in [(1, "initialize"), (2, "thread/start"), (3, "turn/start")] {
+        let params = match id {
+            1 => hello.clone(),
+            2 => json!({"cwd": home}),
+            _ => json!({"threadId": thread, "input": [{"type": "text", "text": "hello"}]}),
+        };
+        let line = json!({"id": id, "method": method, "params": params});
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        let answer = loop {
+            let line: Value = serde_json::from_str(&lines.next_line().await?.context("it ended")?)?;
+            if line["id"] == id {
+                break line;
+            }
+        };
+        if id == 2 {
+            thread = answer["result"]["thread"]["id"].clone();
+        }
+    }
+    loop {
+        let line: Value = serde_json::from_str(&lines.next_line().await?.context("it ended")?)?;
+        if line["method"] == "turn/completed" {
+            return Ok(());
+        }
+    }
+}
+
 fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1000.0
 }
 
-fn claude_binary() -> Option<PathBuf> {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
-    let path = format!("harnesses/claude/node_modules/@anthropic-ai/claude-code-linux-{arch}/claude");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    path.exists().then_some(path)
+/// A harness process.
+struct Process {
+    pid: i32,
+    bytes: u64,
 }
 
-/// How many processes of this name there are below another, and their memory.
-fn harnesses(process: u32, name: &str) -> (usize, u64) {
-    let mut tree = vec![process];
-    let (mut next, mut count, mut bytes) = (0, 0, 0);
-    while let Some(parent) = tree.get(next).copied() {
-        let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
+/// Ends them and waits until they are gone: whoever starts next is the first.
+fn end_all(server: u32, name: &str) {
+    let ended = below(server, name);
+    for process in &ended {
+        // One that is gone already is what is wanted.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid), nix::sys::signal::SIGKILL);
+    }
+    let since = Instant::now();
+    while ended.iter().any(|process| resident(process.pid, name).is_some()) && since.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The processes of this name below another.
+fn below(process: u32, name: &str) -> Vec<Process> {
+    let mut tree: Vec<i32> = i32::try_from(process).into_iter().collect();
+    let (mut next, mut found) = (0, Vec::new());
+    while let Some(pid) = tree.get(next).copied() {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
         for thread in threads.flatten() {
             let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
             tree.extend(
                 children
                     .split_whitespace()
-                    .filter_map(|child| child.parse::<u32>().ok()),
+                    .filter_map(|child| child.parse::<i32>().ok()),
             );
         }
-        let status = std::fs::read_to_string(format!("/proc/{parent}/status")).unwrap_or_default();
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap_or_default()
-                .trim()
-        };
-        if field("Name:") == name {
-            count += 1;
-            let kib: u64 = field("VmRSS:").trim_end_matches(" kB").parse().unwrap_or(0);
-            bytes += kib * 1024;
-        }
+        found.extend(resident(pid, name).map(|bytes| Process { pid, bytes }));
         next += 1;
     }
-    (count, bytes)
+    found
+}
+
+/// The memory of a process, if it is there and has this name.
+fn resident(pid: i32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let kib: u64 = field("VmRSS:")?.trim_end_matches(" kB").parse().ok()?;
+    (field("Name:") == Some(name)).then_some(kib * 1024)
 }

@@ -2,7 +2,8 @@
 //! starts its own servers; what is compared takes turns within a round, and the ratios are taken within that round.
 //!
 //! ```text
-//! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,harness-claude] [--json FILE]
+//! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,gateway,
+//!                  harness-claude,harness-codex] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -10,6 +11,7 @@
 mod broadcast;
 mod crash;
 mod fanout;
+mod gateway;
 mod harnesses;
 mod limits;
 mod postgres;
@@ -30,7 +32,7 @@ use crate::postgres::Database;
 use crate::report::Report;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 8] = [
+const SCENARIOS: [&str; 10] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
@@ -38,7 +40,9 @@ const SCENARIOS: [&str; 8] = [
     "fanout",
     "asking",
     "rest",
+    "gateway",
     "harness-claude",
+    "harness-codex",
 ];
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 5;
@@ -133,6 +137,8 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "fanout" => fanout::round(report, quick).await,
         "asking" => service::asking(report, quick).await,
         "rest" => service::rest(report, quick).await,
+        "gateway" => gateway::round(report, quick).await,
+        "harness-codex" => harnesses::codex(report, quick).await,
         "harness-claude" => harnesses::claude(report, quick).await,
         other => bail!("unknown scenario {other}"),
     }
