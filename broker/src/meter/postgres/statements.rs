@@ -1,72 +1,24 @@
-//! The meter in the shared database: every change is one statement that commits by itself. Whoever takes of a budget locks its
-//! row first, in the order of ids, and decides on what it finds under the lock; so any number of processes together never
-//! admit more than there is.
+//! The meter's statements. Each begins with the clock, and locks what it takes of in the order of ids.
 
-use async_trait::async_trait;
-use perennial_engine::ports::{
-    Amounts, Budget, BudgetChange, BudgetMetric, BudgetScope, Clock as _, GatewayKey, MeterListing, NewBudget,
-    NewGatewayKey, Payer, ReserveError, Reserved, StoreError, Swept, Trace, TraceQuery, UsageQuery, UsageRow,
-};
-use perennial_schema::{BudgetId, GatewayKeyId, ReservationId, Timestamp, VirtualKeyHash, WorkspaceId};
-use sqlx::postgres::PgRow;
+use perennial_engine::ports::{Amounts, BudgetChange, BudgetMetric, Payer, Trace};
 use uuid::Uuid;
 
-use super::books::Books;
-use super::counter::{self, MOST, day_of};
-use super::sql::{self, Columns, Statement, Value, words};
-use crate::clock::System;
 use crate::limits;
-use crate::log::postgres::{self, Desk, Script, Time};
-
-/// Books in the shared database.
-pub(super) struct Postgres {
-    desk: Desk,
-    time: Time,
-}
+use crate::log::postgres::Script;
+use crate::meter::counter::{self, MOST};
+use crate::meter::sql::{self, Statement, Value, words};
 
 /// What follows the clock: its microseconds and its day.
-const TICK: &str = ", tick AS MATERIALIZED (SELECT t.micros, t.micros / 86400000000 AS day FROM
+pub(super) const TICK: &str = ", tick AS MATERIALIZED (SELECT t.micros, t.micros / 86400000000 AS day FROM
     (SELECT (extract(epoch FROM now) * 1000000)::bigint AS micros FROM clock) t)";
 
 /// The columns of a budget, of a table called `m`.
-const BUDGET: &str =
+pub(super) const BUDGET: &str =
     "m.workspace_id, m.id, m.scope, m.target, m.metric, m.period, m.ceiling, m.used, m.reserved, m.day,
     m.warn_percent, m.warned, m.created_at";
 
-impl Postgres {
-    pub(super) fn new(store: &postgres::Postgres) -> Self {
-        let (desk, time) = store.meter();
-        Self { desk, time }
-    }
-
-    /// The time of what is only looked at or stamped; what is counted goes by the database's clock.
-    fn now(&self) -> Timestamp {
-        self.time.given().map_or_else(|| System.now(), Timestamp::from)
-    }
-
-    fn today(&self) -> i64 {
-        day_of(self.now())
-    }
-
-    async fn rows(&self, asked: Statement) -> Result<Vec<PgRow>, StoreError> {
-        self.desk.ask(move || script(&asked)).await
-    }
-
-    /// Asks with a statement that begins with the clock.
-    async fn timed(&self, make: impl Fn(&mut Script) + Send + Sync + 'static) -> Result<Vec<PgRow>, StoreError> {
-        let time = self.time.clone();
-        let make = move || {
-            let mut script = time.script();
-            script.sql(TICK);
-            make(&mut script);
-            script
-        };
-        self.desk.ask(make).await
-    }
-}
-
 /// A statement in Postgres' words.
-fn script(asked: &Statement) -> Script {
+pub(super) fn script(asked: &Statement) -> Script {
     let mut pieces = asked.sql.split('?');
     let mut script = Script::new(pieces.next().unwrap_or_default());
     for (piece, value) in pieces.zip(&asked.values) {
@@ -82,12 +34,12 @@ fn script(asked: &Statement) -> Script {
     script
 }
 
-fn integer(amount: u64) -> i64 {
+pub(super) fn integer(amount: u64) -> i64 {
     i64::try_from(amount.min(MOST)).unwrap_or(i64::MAX)
 }
 
 /// The amount of a budget's metric.
-fn of_metric(script: &mut Script, table: &str, amounts: Amounts) {
+pub(super) fn of_metric(script: &mut Script, table: &str, amounts: Amounts) {
     script.sql("CASE ").sql(table).sql(".metric WHEN 'requests' THEN ");
     script.bind(integer(amounts.of(BudgetMetric::Requests)));
     script.sql("::bigint WHEN 'tokens' THEN ");
@@ -97,7 +49,7 @@ fn of_metric(script: &mut Script, table: &str, amounts: Amounts) {
     script.sql("::bigint END");
 }
 
-fn reserve(script: &mut Script, id: Uuid, payer: &Payer, estimate: Amounts, deadline_millis: u64) {
+pub(super) fn reserve(script: &mut Script, id: Uuid, payer: &Payer, estimate: Amounts, deadline_millis: u64) {
     let workspace = payer.workspace.uuid();
     script
         .sql(", known AS MATERIALIZED (SELECT FROM reservations WHERE id = ")
@@ -142,7 +94,7 @@ fn reserve(script: &mut Script, id: Uuid, payer: &Payer, estimate: Amounts, dead
         );
 }
 
-fn settle(script: &mut Script, workspace: Uuid, id: Uuid, actual: Amounts) {
+pub(super) fn settle(script: &mut Script, workspace: Uuid, id: Uuid, actual: Amounts) {
     script
         .sql(", gone AS (DELETE FROM reservations r WHERE r.id = ")
         .bind(id)
@@ -159,7 +111,7 @@ fn settle(script: &mut Script, workspace: Uuid, id: Uuid, actual: Amounts) {
 }
 
 /// Ends reservations that are late, as reserved. Whoever settles one now waits and finds it gone.
-fn expire(script: &mut Script) {
+pub(super) fn expire(script: &mut Script) {
     script
         .sql(
             ", late AS MATERIALIZED (SELECT r.id, r.budget_id FROM reservations r WHERE r.deadline <= (SELECT micros FROM tick)
@@ -181,12 +133,13 @@ fn expire(script: &mut Script) {
 }
 
 /// What readying does to a session's row, of the numbers in `freed`.
-const READY: &str = ", readied AS (UPDATE sessions s SET ready_at = least(s.ready_at, c.now), budget_hold = NULL,
+pub(super) const READY: &str =
+    ", readied AS (UPDATE sessions s SET ready_at = least(s.ready_at, c.now), budget_hold = NULL,
         budget_need = NULL, revision = s.revision + 1, changed = pg_current_xact_id()
      FROM freed f, clock c WHERE s.number = f.number AND s.budget_hold IS NOT NULL RETURNING s.number)";
 
 /// Readies sessions that rest for a budget that is gone or has room for them; small needs first, and no more than fit together.
-fn free(script: &mut Script) {
+pub(super) fn free(script: &mut Script) {
     script.sql(
         ", held AS MATERIALIZED (SELECT s.number, b.id AS budget, b.ceiling - CASE WHEN b.period = 'day'
                 AND b.day <> (SELECT day FROM tick) THEN 0 ELSE b.used + b.reserved END AS room,
@@ -206,7 +159,7 @@ fn free(script: &mut Script) {
 }
 
 /// Changes a budget or removes it, and readies whom it holds.
-fn change(script: &mut Script, workspace: Uuid, id: Uuid, change: Option<BudgetChange>) {
+pub(super) fn change(script: &mut Script, workspace: Uuid, id: Uuid, change: Option<BudgetChange>) {
     script.sql(", m AS (");
     match change {
         Some(change) => {
@@ -240,7 +193,7 @@ fn change(script: &mut Script, workspace: Uuid, id: Uuid, change: Option<BudgetC
 
 /// Adds traces, and the sums of those that are new. Sums are written in the order of their keys, so that two writers wait for
 /// each other and not in a ring.
-fn write(traces: &[Trace]) -> Script {
+pub(super) fn write(traces: &[Trace]) -> Script {
     let places = format!("({})", vec!["?"; words::TRACE.split(',').count()].join(", "));
     let rows = vec![places; traces.len()].join(", ");
     let mut asked = sql::statement(format!(
@@ -262,162 +215,4 @@ fn write(traces: &[Trace]) -> Script {
         asked = words::trace_values(asked, trace);
     }
     script(&asked)
-}
-
-#[async_trait]
-impl Books for Postgres {
-    async fn covered(&self, workspace: WorkspaceId, limit: u32) -> Result<Vec<BudgetScope>, StoreError> {
-        let rows = self.rows(words::covered(workspace, limit)).await?;
-        rows.iter().map(sql::scope).collect()
-    }
-
-    async fn reserve(
-        &self,
-        id: ReservationId,
-        payer: &Payer,
-        estimate: Amounts,
-        deadline_millis: u64,
-    ) -> Result<Reserved, ReserveError> {
-        let (id, payer) = (id.uuid(), *payer);
-        let make = move |script: &mut Script| reserve(script, id, &payer, estimate, deadline_millis);
-        let rows = self.timed(make).await?;
-        let mut warnings = Vec::new();
-        for row in &rows {
-            let budget = sql::budget(row, row.number("tick_day")?)?;
-            if row.flag("short")? {
-                return Err(ReserveError::Exhausted {
-                    need: row.amount("need")?,
-                    budget: Box::new(budget),
-                });
-            }
-            if row.flag("crossed")? {
-                warnings.push(budget);
-            }
-        }
-        Ok(Reserved {
-            counted: !rows.is_empty(),
-            warnings,
-        })
-    }
-
-    async fn settle(&self, workspace: WorkspaceId, id: ReservationId, actual: Amounts) -> Result<(), StoreError> {
-        let (workspace, id) = (workspace.uuid(), id.uuid());
-        let make = move |script: &mut Script| settle(script, workspace, id, actual);
-        self.timed(make).await.map(|_| ())
-    }
-
-    async fn sweep(&self) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        loop {
-            let rows = self.timed(expire).await?;
-            let Some(row) = rows.first() else { break };
-            swept.expired += row.amount("expired")?;
-            if row.amount("rows")? < u64::from(limits::METER_SWEEP) {
-                break;
-            }
-        }
-        let rows = self.timed(free).await?;
-        swept.readied = rows.first().map_or(Ok(0), |row| row.amount("readied"))?;
-        Ok(swept)
-    }
-
-    async fn write(&self, traces: &[Trace]) -> Result<(), StoreError> {
-        let traces = traces.to_vec();
-        self.desk.ask(move || write(&traces)).await.map(|_| ())
-    }
-
-    async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        let rows = self.rows(words::usage(&query)).await?;
-        rows.iter().map(|row| sql::usage(row, query.by)).collect()
-    }
-
-    async fn traces(&self, query: TraceQuery) -> Result<Vec<Trace>, StoreError> {
-        let rows = self.rows(words::traces(&query)).await?;
-        rows.iter().map(sql::trace).collect()
-    }
-
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        for words in [words::prune_traces, words::prune_keys] {
-            loop {
-                let rows = self
-                    .rows(words(before, limits::METER_SWEEP).sql(" RETURNING id"))
-                    .await?;
-                gone += rows.len() as u64;
-                if rows.len() < limits::METER_SWEEP as usize {
-                    break;
-                }
-            }
-        }
-        Ok(gone)
-    }
-
-    async fn create_budget(&self, budget: NewBudget) -> Result<Budget, StoreError> {
-        self.rows(words::add_budget(&budget, self.now())).await?;
-        let made = self.budget(budget.workspace, budget.id).await?;
-        made.ok_or_else(sql::vanished)
-    }
-
-    async fn budget(&self, workspace: WorkspaceId, id: BudgetId) -> Result<Option<Budget>, StoreError> {
-        let rows = self.rows(words::budget(workspace, id)).await?;
-        rows.first().map(|row| sql::budget(row, self.today())).transpose()
-    }
-
-    async fn budgets(&self, listing: MeterListing<BudgetId>) -> Result<Vec<Budget>, StoreError> {
-        let rows = self.rows(words::budgets(&listing)).await?;
-        rows.iter().map(|row| sql::budget(row, self.today())).collect()
-    }
-
-    async fn change_budget(
-        &self,
-        workspace: WorkspaceId,
-        id: BudgetId,
-        how: BudgetChange,
-    ) -> Result<Option<Budget>, StoreError> {
-        let (workspace, id) = (workspace.uuid(), id.uuid());
-        let make = move |script: &mut Script| change(script, workspace, id, Some(how));
-        let rows = self.timed(make).await?;
-        let budget = |row: &PgRow| sql::budget(row, row.number("tick_day")?);
-        rows.first().map(budget).transpose()
-    }
-
-    async fn delete_budget(&self, workspace: WorkspaceId, id: BudgetId) -> Result<bool, StoreError> {
-        let (workspace, id) = (workspace.uuid(), id.uuid());
-        let make = move |script: &mut Script| change(script, workspace, id, None);
-        let rows = self.timed(make).await?;
-        Ok(!rows.is_empty())
-    }
-
-    async fn add_key(
-        &self,
-        id: GatewayKeyId,
-        hash: VirtualKeyHash,
-        key: NewGatewayKey,
-    ) -> Result<(GatewayKey, bool), StoreError> {
-        self.rows(words::add_key(id, hash, &key, self.now())).await?;
-        let made = self.key(id).await?.ok_or_else(sql::vanished)?;
-        // Asked twice over a broken connection, the first may have done it: the hash tells whose it is.
-        let fresh = made.hash == hash;
-        Ok((made, fresh))
-    }
-
-    async fn key(&self, id: GatewayKeyId) -> Result<Option<GatewayKey>, StoreError> {
-        let rows = self.rows(words::key(id)).await?;
-        rows.first().map(sql::key).transpose()
-    }
-
-    async fn keys(&self, listing: MeterListing<GatewayKeyId>) -> Result<Vec<GatewayKey>, StoreError> {
-        let rows = self.rows(words::keys(&listing)).await?;
-        rows.iter().map(sql::key).collect()
-    }
-
-    async fn revoke(&self, workspace: WorkspaceId, id: GatewayKeyId) -> Result<Option<GatewayKey>, StoreError> {
-        let changed = self
-            .rows(words::revoke(workspace, id, self.now()).sql(" RETURNING id"))
-            .await?;
-        match changed.is_empty() {
-            true => Ok(None),
-            false => self.key(id).await,
-        }
-    }
 }
