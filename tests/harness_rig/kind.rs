@@ -17,6 +17,8 @@ pub(crate) struct Kind {
     pub(crate) vendor: Vendor,
     /// The name of its process.
     pub(crate) program: &'static str,
+    /// One process serves all sessions of a worker, and outlives their turns.
+    pub(crate) is_shared: bool,
     /// The setting that names its binary.
     pub(crate) setting: &'static str,
     /// Its binary below `tests/harnesses`.
@@ -46,6 +48,7 @@ pub(crate) const CLAUDE_CODE: Kind = Kind {
     model: "claude-test-1",
     vendor: Vendor::Anthropic,
     program: "claude",
+    is_shared: false,
     setting: "PERENNIAL_CLAUDE_BIN",
     binary: "claude/node_modules/@anthropic-ai/claude-code-linux-ARCH/claude",
     blocks: conversation::of_messages,
@@ -57,6 +60,7 @@ pub(crate) const CODEX: Kind = Kind {
     model: "openai/gpt-6-sol",
     vendor: Vendor::OpenAi,
     program: "codex",
+    is_shared: true,
     setting: "PERENNIAL_CODEX_BIN",
     binary: "codex/node_modules/@openai/codex-linux-ARCH/vendor/TARGET-unknown-linux-musl/bin/codex",
     blocks: conversation::of_responses,
