@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A block, as far as every vendor can say it.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +124,50 @@ pub(crate) fn of_responses(body: &Value) -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// What a model reads of a Messages request, byte for byte, but for the reminder of the date.
+pub(crate) fn read_of_messages(body: &Value) -> Vec<String> {
+    let mut parts = Vec::new();
+    for message in body["messages"].as_array().into_iter().flatten() {
+        match &message["content"] {
+            Value::Array(blocks) => parts.extend(blocks.iter().map(|block| read(&message["role"], block))),
+            text => parts.push(read(&message["role"], &json!({"type": "text", "text": text}))),
+        }
+    }
+    if parts.first().is_some_and(|part| part.contains("<system-reminder>")) {
+        parts.remove(0);
+    }
+    parts
+}
+
+/// The same of a Responses request.
+pub(crate) fn read_of_responses(body: &Value) -> Vec<String> {
+    let mut parts = Vec::new();
+    for item in body["input"].as_array().into_iter().flatten() {
+        match item["content"].as_array().filter(|_| item["type"] == "message") {
+            Some(content) => parts.extend(content.iter().map(|part| read(&item["role"], part))),
+            None => parts.push(read(&item["role"], item)),
+        }
+    }
+    parts
+}
+
+/// Members in one order, which differs between a harness's own objects and those it was given; without what is noted of a
+/// part beside it: where it may be cached, the vendor's ids of items that nothing refers to, their states.
+fn read(role: &Value, part: &Value) -> String {
+    let members = part.as_object().into_iter().flatten();
+    let mut members: Vec<String> = members
+        .filter(|(name, _)| match name.as_str() {
+            "annotations" | "cache_control" | "status" => false,
+            // A result refers to it.
+            "id" => part["type"] == "tool_use",
+            _ => true,
+        })
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    members.sort();
+    format!("{role} {}", members.join(", "))
 }
 
 /// A prompt that begins with a slash gets a space before it: a command of the harness otherwise.

@@ -55,6 +55,7 @@ impl<'a> House<'a> {
         let told = of_log(log);
         let mut violations = Vec::new();
         let mut longest = 0;
+        let mut before: Vec<String> = Vec::new();
         for (n, request) in self.model.requests().iter().enumerate() {
             let asked = (self.kind.blocks)(&request.body);
             if !told.starts_with(&asked) {
@@ -64,6 +65,14 @@ impl<'a> House<'a> {
                 violations.push(format!("request {n} ends with {:?}", asked.last()));
             }
             longest = longest.max(asked.len());
+            // Whatever died in between: a model reads again what it has read, so that the vendor's cache holds.
+            let read = (self.kind.read)(&request.body);
+            for (index, (now, then)) in read.iter().zip(&before).enumerate() {
+                if now != then {
+                    violations.push(format!("part {index} of request {n} is {now}, and was {then}"));
+                }
+            }
+            before = read;
         }
         let answer = told.get(longest..).unwrap_or_default();
         if answer.is_empty() || !answer.iter().all(|block| matches!(block, Block::Words(_))) {

@@ -25,6 +25,8 @@ pub(crate) struct Kind {
     pub(crate) binary: &'static str,
     /// What a request says.
     pub(crate) blocks: fn(&Value) -> Vec<Block>,
+    /// What its model reads of it, byte for byte.
+    pub(crate) read: fn(&Value) -> Vec<String>,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ pub(crate) const CLAUDE_CODE: Kind = Kind {
     setting: "PERENNIAL_CLAUDE_BIN",
     binary: "claude/node_modules/@anthropic-ai/claude-code-linux-ARCH/claude",
     blocks: conversation::of_messages,
+    read: conversation::read_of_messages,
 };
 
 /// Codex.
@@ -64,4 +67,5 @@ pub(crate) const CODEX: Kind = Kind {
     setting: "PERENNIAL_CODEX_BIN",
     binary: "codex/node_modules/@openai/codex-linux-ARCH/vendor/TARGET-unknown-linux-musl/bin/codex",
     blocks: conversation::of_responses,
+    read: conversation::read_of_responses,
 };

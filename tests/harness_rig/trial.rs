@@ -16,18 +16,18 @@ use crate::kind::Kind;
 use crate::strike::{Moment, Strike, harnesses, kill_harness};
 
 /// Three model steps, two with side effects, one of them with calls in parallel.
-const SCRIPT: &str = r#"/tokens 30 10
-/tool bash {"command":"echo MARK-a >> ledger; sleep 0.3"}
+const SCRIPT: &str = r#"/tokens 20 10
+/tool bash {"command":"echo MARK-a >> ledger; sleep 0.2"}
 /then
-/tokens 30 10
+/tokens 20 10
 /tool bash {"command":"echo MARK-b >> ledger"}
-/tool bash {"command":"echo MARK-c >> ledger; sleep 0.1"}
+/tool bash {"command":"echo MARK-c >> ledger; sleep 0.2"}
 /then
-/tokens 30 10
+/tokens 20 10
 /say done"#;
 
-/// Kills at once: most of a kill is waiting for a lease to expire.
-const AT_ONCE: usize = 2;
+/// Kills at once: half of a kill is waiting, for the model and for tools.
+const AT_ONCE: usize = 3;
 
 /// As many kills as asked for, at this moment of a turn.
 pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {

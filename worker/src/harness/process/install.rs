@@ -98,12 +98,14 @@ impl Install {
             bubblewrap: None,
             ca_certs: settings.ca_certs.map(Path::to_owned),
         };
-        let text = install
-            .version_text()
-            .await
-            .map_err(|error| error.because(&format!("{setting} names {shown}, which does not run")))?;
+        let text = match install.contained(kind, settings.bubblewrap).await? {
+            Some(text) => text,
+            None => install
+                .version_text()
+                .await
+                .map_err(|error| error.because(&format!("{setting} names {shown}, which does not run")))?,
+        };
         install.version = check(kind, &text)?;
-        install.contain(kind, settings.bubblewrap).await?;
         tracing::info!(
             harness.name = harness,
             harness.version = %install.version,
@@ -143,15 +145,16 @@ impl Install {
         )
     }
 
-    /// A probe run that fails says that bubblewrap does not work here; one that was only cut short says nothing.
-    async fn contain(&mut self, kind: &Kind, bubblewrap: Option<&Path>) -> Result<(), ModelError> {
+    /// What it says under bubblewrap. A probe run that fails says that one of both does not work here; one that was only cut
+    /// short says nothing.
+    async fn contained(&mut self, kind: &Kind, bubblewrap: Option<&Path>) -> Result<Option<String>, ModelError> {
         self.bubblewrap = bubblewrap.map(Path::to_owned);
         if self.bubblewrap.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         match self.version_text().await {
-            Ok(_) => {}
-            Err(error @ Failed::CutShort(_)) => return Err(error.because("a probe run under bubblewrap did not end")),
+            Ok(text) => Ok(Some(text)),
+            Err(error @ Failed::CutShort(_)) => Err(error.because("a probe run under bubblewrap did not end")),
             Err(Failed::Refused(error)) => {
                 tracing::warn!(
                     harness.name = kind.harness,
@@ -159,9 +162,9 @@ impl Install {
                     "the harness runs without bubblewrap: a probe run of it failed"
                 );
                 self.bubblewrap = None;
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     async fn version_text(&self) -> Result<String, Failed> {
