@@ -33,13 +33,13 @@ simulate: setup-build
 	PERENNIAL_SEEDS=$(SEEDS) PERENNIAL_FIRST_SEED=$(FIRST) \
 	cargo test --locked --release -p perennial-tests --test simulation no_seed_breaks_a_promise -- --nocapture
 
-# The kill rigs with their full counts, on one machine and on a cluster. The result is checked in.
+# The kill rigs with their full counts: on one machine, on a cluster, and around real harnesses. The result is checked in.
 torture: setup-test
 	cargo build --workspace --locked $(failpoints)
 	mkdir -p tests/results
 	set -o pipefail; { scripts/versions.sh; \
-	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test cluster -- --nocapture --test-threads=1 2>&1; } \
-	| grep --line-buffered -E '^(commit|versions|seed|ring |failpoints:|random moments:|NOT RUN|test )' | tee tests/results/torture.txt
+	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test cluster --test harness_rig -- --nocapture --test-threads=1 2>&1; } \
+	| grep --line-buffered -E '^(commit|versions|seed|ring |failpoints:|random moments:|claude-code |codex |NOT RUN|test )' | tee tests/results/torture.txt
 
 # Fold, render and codec; then the install as a whole against the least that could do the same, in one run.
 bench: setup-test

@@ -146,12 +146,7 @@ fn settled(reply: Reply) -> Result<Settled, CallError> {
 }
 
 fn in_doubt(why: &str) -> Settled {
-    Settled::InDoubt {
-        reason: format!(
-            "The outcome of this call is unknown: {why}. It may have taken effect fully, partly or not at all. Inspect the \
-             state before you repeat it."
-        ),
-    }
+    Settled::InDoubt { reason: why.to_owned() }
 }
 
 fn not_started(why: &str) -> CallError {

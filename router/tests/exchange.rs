@@ -265,7 +265,7 @@ async fn the_named_journal_answers_for_a_call() {
         hands.settle().await;
         hands.state(CallState::Lost).await;
     });
-    assert!(doubt(settled).contains("Inspect"));
+    assert!(doubt(settled).contains("lost it"));
 }
 
 #[tokio::test]

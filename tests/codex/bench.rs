@@ -333,6 +333,15 @@ pub(crate) fn results_of(step: &ModelStep, contents: Vec<Raw>) -> Message {
     }
 }
 
+/// The results are failures.
+pub(crate) fn fails(results: &mut Message) {
+    for part in &mut results.parts {
+        if let MessagePart::ToolResult { is_error, .. } = part {
+            *is_error = true;
+        }
+    }
+}
+
 /// A step's calls: id, name, input.
 pub(crate) fn called(step: &ModelStep) -> Vec<(String, String, Value)> {
     let call = |part: &Part| match part {

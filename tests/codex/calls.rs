@@ -6,7 +6,7 @@ use perennial_engine::ports::Part;
 use perennial_schema::event::Raw;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, called, results, results_of, said, spoke};
+use crate::bench::{Bench, called, fails, results, results_of, said, spoke};
 use crate::canaries::DOT;
 use crate::upstream::{Reply, call, output, system, text, user};
 
@@ -131,27 +131,36 @@ async fn what_a_result_says_does_not_depend_on_the_way_it_takes() {
     let Some(mut live) = Bench::open(Vec::new()).await else {
         return;
     };
-    for output in [
+    for (output, is_error) in [
         "",
         " ",
         "two\n\nlines\n",
         "\u{1b}[31mred\u{fffd}",
         "{\"a\": 1}",
         "aborted",
-    ] {
+    ]
+    .iter()
+    .flat_map(|output| [(output, false), (output, true)])
+    {
         live.upstream.push(Reply::Says(vec![bash("call_a", "true")]));
         live.upstream.push(Reply::Says(vec![text("done")]));
         live.upstream.push(Reply::Says(vec![text("done")]));
         let first = live.think(vec![said("go")]).await.unwrap();
-        let messages = vec![said("go"), spoke(&first), results(&first, &[output])];
+        let mut results = results(&first, &[output]);
+        if is_error {
+            fails(&mut results);
+        }
+        let messages = vec![said("go"), spoke(&first), results];
         live.think(messages.clone()).await.unwrap();
         live.another_session().think(messages).await.unwrap();
         let n = live.upstream.requests().len();
         assert_eq!(
             live.upstream.conversation(n - 1),
             live.upstream.conversation(n - 2),
-            "{output:?}"
+            "{output:?} {is_error}"
         );
+        let told = json!(live.upstream.conversation(n - 1)).to_string();
+        assert_eq!(told.contains("This tool call failed"), is_error, "{told}");
     }
     assert_eq!(live.upstream.violations(), Vec::<String>::new());
 }

@@ -146,6 +146,23 @@ async fn a_missing_or_old_binary_is_named() {
 }
 
 #[tokio::test]
+async fn a_first_look_that_is_killed_is_taken_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let at_once = bench::script(folder.path(), "at-once", "kill -9 $$");
+    let at_its_models = bench::script(
+        folder.path(),
+        "at-its-models",
+        "[ \"$1\" = --version ] && echo 'codex-cli 0.169.0' || kill -9 $$",
+    );
+    for binary in [at_once, at_its_models] {
+        let mut bench = Bench::with_binary(Some(binary), Vec::new()).await;
+        let error = bench.think(vec![said("go")]).await.unwrap_err();
+        assert!(error.retryable, "{error}");
+        assert_eq!(bench.homes(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_missing_key_is_named() {
     let Some(mut bench) = Bench::open(Vec::new()).await else {
         return;

@@ -95,7 +95,8 @@ impl House {
             .find(|event| event["type"] == "agent.tool_result")
             .context("no result")?;
         let text = result["payload"]["content"][0]["text"].as_str().unwrap_or_default();
-        assert!(text.contains("outcome of this call is unknown"), "{text}");
+        assert_eq!(text.matches("outcome of this call is unknown").count(), 1, "{text}");
+        assert!(text.contains("Inspect the state") && !text.contains(".."), "{text}");
         assert!(
             log.iter()
                 .any(|event| event["type"] == "agent.message" && event.to_string().contains("finished"))

@@ -75,8 +75,9 @@ async fn a_real_transcript_of_claude_code() -> Result<()> {
     let work = home.path().join("work");
     std::fs::create_dir(&work)?;
     std::fs::write(work.join("note.txt"), "written-in-a-file\n")?;
+    // Prose first: the harness takes a prompt that begins with a slash for a command of its own.
     let prompt = format!(
-        "/say looking\n/tool Read {}\n/then\n/say read-it",
+        "please:\n/say looking\n/tool Read {}\n/then\n/say read-it",
         json!({"file_path": work.join("note.txt")})
     );
     let mut command = Command::new(claude());

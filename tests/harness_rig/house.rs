@@ -50,29 +50,52 @@ impl<'a> House<'a> {
         Ok(Self { kind, dir, up, model })
     }
 
-    /// Every request is the beginning of the conversation that the log tells.
+    /// Every request is the beginning of the conversation that the log tells; only the last answer was never sent back.
     pub(crate) fn upstream(&self, log: &[Value]) -> Vec<String> {
         let told = of_log(log);
         let mut violations = Vec::new();
         let mut longest = 0;
+        let mut before: Vec<String> = Vec::new();
         for (n, request) in self.model.requests().iter().enumerate() {
             let asked = (self.kind.blocks)(&request.body);
             if !told.starts_with(&asked) {
                 violations.push(format!("request {n} says {asked:#?}, the log {told:#?}"));
             }
-            if !matches!(asked.last(), Some(Block::Prompt(_) | Block::Outcome(_))) {
+            if !matches!(asked.last(), Some(Block::Prompt(_) | Block::Outcome { .. })) {
                 violations.push(format!("request {n} ends with {:?}", asked.last()));
             }
             longest = longest.max(asked.len());
+            // Whatever died in between: a model reads again what it has read, so that the vendor's cache holds.
+            let read = (self.kind.read)(&request.body);
+            for (index, (now, then)) in read.iter().zip(&before).enumerate() {
+                if now != then {
+                    violations.push(format!("part {index} of request {n} is {now}, and was {then}"));
+                }
+            }
+            before = read;
         }
-        // Only the last answer was never sent back.
-        if told.len() != longest + 1 || !matches!(told.last(), Some(Block::Words(_))) {
-            violations.push(format!(
-                "the log ends with {:?}, the vendor was told {longest} blocks",
-                told.last()
-            ));
+        let answer = told.get(longest..).unwrap_or_default();
+        if answer.is_empty() || !answer.iter().all(|block| matches!(block, Block::Words(_))) {
+            violations.push(format!("the vendor was told {longest} blocks, the log says {told:#?}"));
         }
         violations
+    }
+
+    /// Conversations that lie with a harness now.
+    pub(crate) fn transcripts(&self) -> usize {
+        let mut folders = vec![self.dir.path().join("data/harness")];
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "jsonl") {
+                    found += 1;
+                }
+            }
+        }
+        found
     }
 
     pub(crate) fn lines(&self, folder: &str, name: &str, file: &str) -> Vec<String> {

@@ -17,12 +17,16 @@ pub(crate) struct Kind {
     pub(crate) vendor: Vendor,
     /// The name of its process.
     pub(crate) program: &'static str,
+    /// One process serves all sessions of a worker, and outlives their turns.
+    pub(crate) is_shared: bool,
     /// The setting that names its binary.
     pub(crate) setting: &'static str,
     /// Its binary below `tests/harnesses`.
     pub(crate) binary: &'static str,
     /// What a request says.
     pub(crate) blocks: fn(&Value) -> Vec<Block>,
+    /// What its model reads of it, byte for byte.
+    pub(crate) read: fn(&Value) -> Vec<String>,
 }
 
 impl Kind {
@@ -46,9 +50,11 @@ pub(crate) const CLAUDE_CODE: Kind = Kind {
     model: "claude-test-1",
     vendor: Vendor::Anthropic,
     program: "claude",
+    is_shared: false,
     setting: "PERENNIAL_CLAUDE_BIN",
     binary: "claude/node_modules/@anthropic-ai/claude-code-linux-ARCH/claude",
     blocks: conversation::of_messages,
+    read: conversation::read_of_messages,
 };
 
 /// Codex.
@@ -57,7 +63,9 @@ pub(crate) const CODEX: Kind = Kind {
     model: "openai/gpt-6-sol",
     vendor: Vendor::OpenAi,
     program: "codex",
+    is_shared: true,
     setting: "PERENNIAL_CODEX_BIN",
     binary: "codex/node_modules/@openai/codex-linux-ARCH/vendor/TARGET-unknown-linux-musl/bin/codex",
     blocks: conversation::of_responses,
+    read: conversation::read_of_responses,
 };

@@ -38,10 +38,10 @@ pub(crate) struct Strike {
 impl Strike {
     pub(crate) fn draw(moment: Moment, rng: &mut StdRng) -> Self {
         let (nth, millis) = match moment {
-            // 30 tokens of 10 ms each.
-            Moment::Speaking => (rng.random_range(1..=3), 330),
-            // A call of 0.3 s, one of none and one of 0.1 s.
-            Moment::Calling => (rng.random_range(1..=2), 300),
+            // 20 tokens of 10 ms each.
+            Moment::Speaking => (rng.random_range(1..=3), 220),
+            // A call of 0.2 s, then one of none beside one of 0.2 s.
+            Moment::Calling => (rng.random_range(1..=2), 200),
             Moment::Answered => (rng.random_range(1..=3), 20),
             Moment::HarnessAlone => (1, 2_000),
         };

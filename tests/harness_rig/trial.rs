@@ -16,18 +16,18 @@ use crate::kind::Kind;
 use crate::strike::{Moment, Strike, harnesses, kill_harness};
 
 /// Three model steps, two with side effects, one of them with calls in parallel.
-const SCRIPT: &str = r#"/tokens 30 10
-/tool bash {"command":"echo MARK-a >> ledger; sleep 0.3"}
+const SCRIPT: &str = r#"/tokens 20 10
+/tool bash {"command":"echo MARK-a >> ledger; sleep 0.2"}
 /then
-/tokens 30 10
+/tokens 20 10
 /tool bash {"command":"echo MARK-b >> ledger"}
-/tool bash {"command":"echo MARK-c >> ledger; sleep 0.1"}
+/tool bash {"command":"echo MARK-c >> ledger; sleep 0.2"}
 /then
-/tokens 30 10
+/tokens 20 10
 /say done"#;
 
-/// Kills at once: most of a kill is waiting for a lease to expire.
-const AT_ONCE: usize = 2;
+/// Kills at once: half of a kill is waiting, for the model and for tools.
+const AT_ONCE: usize = 3;
 
 /// As many kills as asked for, at this moment of a turn.
 pub(crate) async fn kill(kind: &Kind, moment: Moment) -> Result<()> {
@@ -95,7 +95,8 @@ impl House<'_> {
     async fn run(&self, strike: Strike) -> Result<Verdict> {
         let (session, posts, struck) = self.struck_turn(strike).await?;
         let server = self.up.start().await?;
-        let (_, last) = server.client.until_idle(&session, 0, PATIENCE).await?;
+        let (events, last) = server.client.until_idle(&session, 0, PATIENCE).await?;
+        let end = events.last().map(|event| event["stop_reason"]["type"].clone());
         server.client.say(&session, "/say and again").await?;
         server.client.until_idle(&session, last, PATIENCE).await?;
         let log = server.client.log(&session).await?;
@@ -121,6 +122,10 @@ impl House<'_> {
             .iter()
             .map(ToString::to_string)
             .collect();
+        // A kill is no reason to give a turn up.
+        if end != Some("end_turn".into()) {
+            violations.push(format!("the turn that was struck ended with {end:?}"));
+        }
         violations.extend(self.model.violations());
         violations.extend(self.upstream(&evidence.log));
         Ok(Verdict {
@@ -149,7 +154,10 @@ impl House<'_> {
         }];
         if strike.moment == Moment::HarnessAlone {
             strike.wait(&server.client, &session, &self.model).await?;
-            let struck = self.strike_harness(&server, &session).await?;
+            let struck = tokio::select! {
+                ended = server.client.until_idle(&session, 0, PATIENCE) => ended.map(|_| false)?,
+                struck = self.strike_harness(&server) => struck?,
+            };
             server.client.until_idle(&session, 0, PATIENCE).await?;
             server.kill().await?;
             return Ok((session, posts, struck));
@@ -166,18 +174,12 @@ impl House<'_> {
         Ok((session, posts, !over || strike.moment == Moment::Answered))
     }
 
-    /// Kills the harness process as soon as there is one, unless the turn ends before.
-    async fn strike_harness(&self, server: &Server, session: &str) -> Result<bool> {
-        loop {
-            let log = server.client.log(session).await?;
-            if log.iter().any(|event| event["type"] == "session.status_idle") {
-                return Ok(false);
-            }
-            if kill_harness(server, self.kind.program)? {
-                return Ok(true);
-            }
+    /// Kills the harness process as soon as there is one.
+    async fn strike_harness(&self, server: &Server) -> Result<bool> {
+        while !kill_harness(server, self.kind.program)? {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        Ok(true)
     }
 }
 

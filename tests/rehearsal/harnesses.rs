@@ -57,7 +57,16 @@ async fn claude_code_plays_a_script_with_its_own_tools() -> Result<()> {
     // Prose first: the harness takes a prompt that begins with a slash for a command of its own.
     let prompt = "please:\n/say working\n/tool Bash {\"command\": \"echo once >> ledger\", \"description\": \"d\"}\n\
                   /tool Bash {\"command\": \"cat ledger\", \"description\": \"d\"}\n/then\n/say finished";
-    command.args(["-p", "--model", "claude-opus-4-5", "--allowedTools", "Bash", prompt]);
+    // The list of tools takes all that follows it.
+    command.args([
+        "-p",
+        "--model",
+        "claude-opus-4-5",
+        "--allowedTools",
+        "Bash",
+        "--",
+        prompt,
+    ]);
     command
         .env_clear()
         .env("CLAUDE_CONFIG_DIR", folder.path())

@@ -115,9 +115,7 @@ impl Router for Reach {
         let world = &self.gate.world;
         let mut strikes = fault;
         let settled = loop {
-            let doubt = |why: &str| Settled::InDoubt {
-                reason: format!("The outcome of this call is unknown: {why}."),
-            };
+            let doubt = |why: &str| Settled::InDoubt { reason: why.to_owned() };
             if !self.hands.attached().await {
                 break Ok(doubt("the executor that was given this call is gone"));
             }

@@ -92,7 +92,7 @@ pub enum Settled {
     NeverStarted,
     /// Nobody can say (executor rebuilt, replaced or gone; started and lost).
     InDoubt {
-        /// For the model and the log.
+        /// Why, as a clause: whoever tells the model says the rest.
         reason: String,
     },
 }

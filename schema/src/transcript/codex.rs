@@ -11,13 +11,15 @@ use crate::event::{Native, Raw};
 use crate::model::Usage;
 
 /// Wrapped lines that say nothing of the conversation, and are known to.
-const BESIDE: [&str; 6] = [
+const BESIDE: [&str; 7] = [
     "session_meta",
     "turn_context",
     "event_msg",
     "session_state",
     "world_state",
     "inter_agent_communication",
+    // Beside its twin among the `event_msg`, which all versions write.
+    "token_usage_record",
 ];
 /// Items that carry no part of the conversation another program could use.
 const ITEMS_BESIDE: [&str; 4] = ["ghost_snapshot", "compaction", "context_compaction", "additional_tools"];

@@ -126,6 +126,7 @@ const CODEX: &str = r##"{"timestamp":"2026-11-20T10:00:00.000Z","type":"session_
 {"timestamp":"2026-11-20T10:00:02.100Z","type":"event_msg","payload":{"type":"agent_reasoning","text":"**Listing**"}}
 {"timestamp":"2026-11-20T10:00:02.200Z","type":"response_item","payload":{"type":"function_call","name":"exec_command","arguments":"{\"cmd\":\"ls\"}","call_id":"call_1"}}
 {"timestamp":"2026-11-20T10:00:02.300Z","type":"response_item","payload":{"type":"function_call","name":"bash","namespace":"mcp__router","arguments":"{\"command\":\"pwd\"}","call_id":"call_2"}}
+{"timestamp":"2026-11-20T10:00:02.399Z","type":"token_usage_record","payload":{"thread_id":"0199-aaaa","turn_id":"t","response_id":"resp_1","usage":{"input_tokens":100,"cached_input_tokens":60,"cache_write_input_tokens":0,"output_tokens":9,"reasoning_output_tokens":0,"total_tokens":109}}}
 {"timestamp":"2026-11-20T10:00:02.400Z","type":"event_msg","payload":{"type":"token_count","info":{"total_token_usage":{"input_tokens":100},"last_token_usage":{"input_tokens":100,"cached_input_tokens":60,"output_tokens":9,"total_tokens":109},"model_context_window":258400},"rate_limits":null}}
 {"timestamp":"2026-11-20T10:00:03.000Z","type":"response_item","payload":{"type":"function_call_output","call_id":"call_1","output":"a.txt"}}
 {"timestamp":"2026-11-20T10:00:03.100Z","type":"response_item","payload":{"type":"function_call_output","call_id":"call_2","output":[{"type":"input_text","text":"Wall time: 0.1 seconds\nOutput:"},{"type":"input_text","text":"/home/a/p"}]}}

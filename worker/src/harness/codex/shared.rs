@@ -1,23 +1,16 @@
 //! What all sessions of a worker share: the installation, the process, the way to providers.
 
-use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use perennial_engine::ports::ModelError;
 use tokio::sync::{Mutex, OnceCell};
-use tokio::time::timeout;
 
 use super::server::Server;
 use super::{CODEX, Settings, catalogue};
-use crate::harness::fault;
-use crate::harness::process::{self, Home, Install};
+use crate::harness::process::{self, Failed, Home, Install};
 use crate::limits;
 use crate::model::Timeouts;
 use crate::model::http::Http;
-
-/// How long the program may take to name its models.
-const CATALOGUE: Duration = Duration::from_secs(30);
 
 /// Shared by all clones of one settings.
 #[derive(Debug, Default)]
@@ -98,29 +91,16 @@ async fn find(settings: &Settings) -> Result<Found, ModelError> {
     let install = Install::probe(&CODEX, &probe).await?;
     let own = models(&install, settings)
         .await
-        .map_err(|why| fault::setup(format!("Codex does not name its models: {why}")))?;
+        .map_err(|failed| failed.because("Codex does not name its models"))?;
     let catalogue = catalogue::direct(&own)?;
     Ok(Found { install, catalogue })
 }
 
 /// The program's own catalogue.
-async fn models(install: &Install, settings: &Settings) -> Result<Vec<u8>, String> {
-    let home = Home::make(install, "codex-probe-", settings.scratch.as_deref()).map_err(|error| error.to_string())?;
+async fn models(install: &Install, settings: &Settings) -> Result<Vec<u8>, Failed> {
+    let home = Home::make(install, "codex-probe-", settings.scratch.as_deref())
+        .map_err(|error| Failed::CutShort(format!("no temporary folder: {error}")))?;
     let mut command = install.command(&home);
     command.args(["debug", "models"]).env("CODEX_HOME", home.seen());
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(CATALOGUE, command.output())
-        .await
-        .map_err(|_| "it did not answer in time".to_owned())?
-        .map_err(|error| error.to_string())?;
-    if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        let said: String = String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .chars()
-            .take(300)
-            .collect();
-        Err(format!("{} {said}", output.status))
-    }
+    process::told(command).await
 }

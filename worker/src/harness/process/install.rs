@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{Home, sandbox};
 use crate::harness::fault;
 
-/// How long `--version` may take on a cold machine.
+/// How long an answer like that to `--version` may take on a cold machine.
 const PROBE: Duration = Duration::from_secs(30);
 
 /// A version of a program.
@@ -98,12 +98,14 @@ impl Install {
             bubblewrap: None,
             ca_certs: settings.ca_certs.map(Path::to_owned),
         };
-        let text = install
-            .version_text()
-            .await
-            .map_err(|error| error.because(&format!("{setting} names {shown}, which does not run")))?;
+        let text = match install.contained(kind, settings.bubblewrap).await? {
+            Some(text) => text,
+            None => install
+                .version_text()
+                .await
+                .map_err(|error| error.because(&format!("{setting} names {shown}, which does not run")))?,
+        };
         install.version = check(kind, &text)?;
-        install.contain(kind, settings.bubblewrap).await?;
         tracing::info!(
             harness.name = harness,
             harness.version = %install.version,
@@ -143,15 +145,16 @@ impl Install {
         )
     }
 
-    /// A probe run that fails says that bubblewrap does not work here; one that was only cut short says nothing.
-    async fn contain(&mut self, kind: &Kind, bubblewrap: Option<&Path>) -> Result<(), ModelError> {
+    /// What it says under bubblewrap. A probe run that fails says that one of both does not work here; one that was only cut
+    /// short says nothing.
+    async fn contained(&mut self, kind: &Kind, bubblewrap: Option<&Path>) -> Result<Option<String>, ModelError> {
         self.bubblewrap = bubblewrap.map(Path::to_owned);
         if self.bubblewrap.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         match self.version_text().await {
-            Ok(_) => {}
-            Err(error @ Failed::CutShort(_)) => return Err(error.because("a probe run under bubblewrap did not end")),
+            Ok(text) => Ok(Some(text)),
+            Err(error @ Failed::CutShort(_)) => Err(error.because("a probe run under bubblewrap did not end")),
             Err(Failed::Refused(error)) => {
                 tracing::warn!(
                     harness.name = kind.harness,
@@ -159,44 +162,48 @@ impl Install {
                     "the harness runs without bubblewrap: a probe run of it failed"
                 );
                 self.bubblewrap = None;
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     async fn version_text(&self) -> Result<String, Failed> {
         let home = Home::make(self, "probe-", None)
             .map_err(|error| Failed::CutShort(format!("no temporary folder: {error}")))?;
         let mut command = self.command(&home);
-        command
-            .arg("--version")
-            .kill_on_drop(true)
-            .stdin(std::process::Stdio::null());
-        let output = timeout(PROBE, command.output())
-            .await
-            .map_err(|_| Failed::CutShort("it did not answer --version in time".to_owned()))?
-            .map_err(|error| Failed::Refused(error.to_string()))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let said: String = String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .chars()
-            .take(300)
-            .collect();
-        let said = format!("{} {said}", output.status);
-        // bubblewrap passes a signal on as a status beyond 128.
-        let killed = output.status.signal().is_some() || output.status.code() == Some(128 + Signal::SIGKILL as i32);
-        Err(if killed {
-            Failed::CutShort(said)
-        } else {
-            Failed::Refused(said)
-        })
+        command.arg("--version");
+        let said = told(command).await?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 }
 
-/// Why a probe run has no answer.
-enum Failed {
+/// What a program says on stdout that is asked something and then ends.
+pub(in crate::harness) async fn told(mut command: Command) -> Result<Vec<u8>, Failed> {
+    command.kill_on_drop(true).stdin(std::process::Stdio::null());
+    let output = timeout(PROBE, command.output())
+        .await
+        .map_err(|_| Failed::CutShort("it did not answer in time".to_owned()))?
+        .map_err(|error| Failed::Refused(error.to_string()))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said: String = String::from_utf8_lossy(&output.stderr)
+        .trim()
+        .chars()
+        .take(300)
+        .collect();
+    let said = format!("{} {said}", output.status);
+    // bubblewrap passes a signal on as a status beyond 128.
+    let killed = output.status.signal().is_some() || output.status.code() == Some(128 + Signal::SIGKILL as i32);
+    Err(if killed {
+        Failed::CutShort(said)
+    } else {
+        Failed::Refused(said)
+    })
+}
+
+/// Why a program that was asked something has no answer.
+pub(in crate::harness) enum Failed {
     /// It was ended from outside, or took too long: another try may help.
     CutShort(String),
     /// It does not work.
@@ -204,7 +211,7 @@ enum Failed {
 }
 
 impl Failed {
-    fn because(self, what: &str) -> ModelError {
+    pub(in crate::harness) fn because(self, what: &str) -> ModelError {
         match self {
             Self::CutShort(error) => fault::transient(format!("{what}: {error}")),
             Self::Refused(error) => fault::setup(format!("{what}: {error}")),

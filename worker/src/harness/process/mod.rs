@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::home::Home;
-pub(super) use self::install::{Install, Kind, Settings, Version};
+pub(super) use self::install::{Failed, Install, Kind, Settings, Version, told};
 pub(super) use self::lines::{LineError, Lines};
 
 /// What is kept of stderr, for the message of a process that died.
