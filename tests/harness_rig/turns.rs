@@ -40,7 +40,11 @@ async fn wait_for(server: &Server, session: &str, kind: &str) -> Result<()> {
     let waiting = async {
         let mut stream = server
             .client
-            .stream(session, "?after=0&include=extensions", None)
+            .stream(
+                session,
+                "?after=0&include=extensions&event_deltas[]=agent.message",
+                None,
+            )
             .await?;
         while let Some(frame) = stream.next().await? {
             if frame.event == kind {
@@ -83,10 +87,10 @@ pub(crate) async fn interrupt_in_text(kind: &Kind) -> Result<()> {
         return Ok(());
     };
     // Not in the prompt: whoever is asked it again later answers at once.
-    let slow = Answer::new().text(&["one ", "two ", "three"]).every(PATIENCE);
+    let slow = Answer::new().text(&["word "; 400]).every(Duration::from_millis(50));
     house.model.push(slow);
-    server.client.say(&session, "count").await?;
-    eventually("a request", || !house.model.requests().is_empty()).await?;
+    server.client.say(&session, "say it often").await?;
+    wait_for(&server, &session, "event_delta").await?;
     post(&server, &session, json!({"type": "user.interrupt"})).await?;
     let (_, last) = server.client.until_idle(&session, 0, PATIENCE).await?;
     house.model.abandoned(1).await?;
