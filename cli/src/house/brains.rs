@@ -116,7 +116,8 @@ fn codex(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>, models:
 
 fn acp(settings: &Settings, home: &HarnessHome, models: &Access) -> Vec<acp::Settings> {
     let agents = settings.acp.iter().map(|agent| {
-        let mut acp = acp::Settings::new(agent.name.clone(), agent.program.clone(), models.gate());
+        let acp = acp::Settings::new(agent.name.clone(), agent.program.clone(), models.gate());
+        let mut acp = acp.within(settings.harness);
         acp.arguments.clone_from(&agent.arguments);
         acp.environment.clone_from(&agent.environment);
         acp.wire = agent.wire;

@@ -6,9 +6,11 @@
 
 mod access;
 pub mod acp;
+mod asked;
 pub mod claude_code;
 pub mod codex;
 mod fault;
+mod held;
 mod minted;
 mod native;
 mod process;
@@ -85,7 +87,7 @@ fn provider(providers: &Providers, agent: &AgentSnapshot) -> String {
         agent::Harness::Native => model::provider(providers, &agent.model.id).to_owned(),
         agent::Harness::ClaudeCode => model::anthropic::PROVIDER.to_owned(),
         agent::Harness::Codex => model::openai::PROVIDER.to_owned(),
-        agent::Harness::Acp(name) => name.clone(),
+        agent::Harness::Acp(_) => agent.harness.to_string(),
     }
 }
 
@@ -128,6 +130,9 @@ impl Harnesses for Installed {
     async fn close(&self) {
         self.claude_code.close().await;
         self.codex.close().await;
+        for agent in &self.acp {
+            agent.close().await;
+        }
     }
 
     fn provider(&self, agent: &AgentSnapshot) -> String {
