@@ -284,8 +284,8 @@ fn chunk(text: String) -> ContentChunk {
 
 /// A child that nobody waits for.
 fn child() -> String {
-    let child = std::process::Command::new("sleep").arg("3600").spawn().unwrap();
-    child.id().to_string()
+    let child = tokio::process::Command::new("sleep").arg("3600").spawn().unwrap();
+    child.id().unwrap().to_string()
 }
 
 fn note(what: &str) {

@@ -252,7 +252,7 @@ impl Pump {
             why = self.carry() => Some(why),
         };
         match why {
-            None => return self.process.end().await,
+            None => self.process.end().await,
             Some(Some(why)) => {
                 self.process.end().await;
                 last_words.send(format!("it was ended: {why}")).ok();
