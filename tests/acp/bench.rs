@@ -88,6 +88,14 @@ impl Bench {
         self.harness = Acp::new(self.settings.clone());
     }
 
+    /// A bench of its own, with the same agent and its processes.
+    pub(crate) fn another(&self) -> Self {
+        let mut other = Self::open();
+        other.settings = self.settings.clone();
+        other.harness = Acp::new(other.settings.clone());
+        other
+    }
+
     /// With a variable more for the agent.
     pub(crate) fn variable(&mut self, name: &str, value: &str) {
         self.set(|settings| settings.environment.push((name.to_owned(), value.to_owned())));
@@ -101,6 +109,17 @@ impl Bench {
             messages: messages.to_vec(),
         };
         self.harness.think(ask, &mut self.sink).await
+    }
+
+    /// Waits until the process that waits for results is found to be of no use.
+    pub(crate) async fn until_gone(&self) {
+        let gone = async {
+            while self.harness.process_id().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(20), gone).await;
+        gone.expect("it is noticed");
     }
 
     /// How many homes of processes there are.
@@ -202,4 +221,9 @@ pub(crate) fn shown(step: &ModelStep) -> String {
         Part::ToolUse { name, input, .. } => format!("{name}{}", input.text()),
     });
     parts.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a process runs; one that is dead and not yet waited for does not.
+pub(crate) fn lives(process: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{process}/exe")).exists()
 }

@@ -1,5 +1,5 @@
-//! The generic lane: real processes that speak the Agent Client Protocol over stdio. One is a small scripted agent of our
-//! own (`agent/`), the other opencode where it is installed.
+//! The generic lane: a real process that speaks the Agent Client Protocol over stdio, a small scripted agent of our own
+//! (`agent/`).
 
 #[cfg(test)]
 mod bench;
@@ -7,7 +7,5 @@ mod bench;
 mod failures;
 #[cfg(test)]
 mod house;
-#[cfg(test)]
-mod opencode;
 #[cfg(test)]
 mod turns;

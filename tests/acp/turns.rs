@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use perennial_engine::ports::{Part, StopKind};
 use perennial_worker::harness::Harness;
 
-use crate::bench::{Bench, results, said, shown, spoke};
+use crate::bench::{Bench, lives, results, said, shown, spoke};
 
 #[tokio::test]
 async fn a_turn_without_tools_leaves_nothing_behind() {
@@ -70,14 +70,9 @@ async fn a_killed_process_is_followed_by_one_that_reads_the_record() {
     let process = bench.harness.process_id().unwrap();
     kill(Pid::from_raw(process.cast_signed()), Signal::SIGKILL).unwrap();
     messages.extend([spoke(&first), results(&first)]);
-    // Its death may be seen before or after the results are handed to it; either way the turn loop's next try goes on.
-    let second = match bench.think(&messages).await {
-        Ok(step) => step,
-        Err(error) => {
-            assert!(error.retryable, "{error}");
-            bench.think(&messages).await.unwrap()
-        }
-    };
+    // The wall dies first, and takes the agent with it a moment later.
+    bench.until_gone().await;
+    let second = bench.think(&messages).await.unwrap();
     let told = shown(&second);
     assert!(told.starts_with("I was told"), "no call is made again: {told}");
     for line in [
@@ -118,10 +113,7 @@ async fn words_in_mid_turn_start_it_again_with_them() {
     messages.extend([spoke(&first), steered]);
     let step = bench.think(&messages).await.unwrap();
     assert!(!shown(&step).contains("<bash-0>"), "{}", shown(&step));
-    assert!(
-        !std::path::Path::new(&format!("/proc/{process}/exe")).exists(),
-        "the first one is gone"
-    );
+    assert!(!lives(process), "the first one is gone");
 }
 
 #[tokio::test]
@@ -166,21 +158,53 @@ async fn closing_a_parked_turn_tells_the_agent_too() {
 }
 
 #[tokio::test]
-async fn the_agent_gets_its_access_and_nothing_of_ours() {
+async fn words_that_are_late_stand_before_the_call_they_belong_to() {
     let mut bench = Bench::open();
-    for (name, value) in [("A", "{base_url}"), ("B", "{key}"), ("C", "{model}")] {
-        bench.variable(name, value);
-    }
-    let step = bench
-        .think(&[said("/say $A $B $C home $HOME user $USER $CARGO_HOME")])
-        .await
-        .unwrap();
-    let told = shown(&step);
+    bench.variable("AGENT_MODE", "late");
+    let step = bench.think(&[said("/say look\n/tool bash {}")]).await.unwrap();
+    assert_eq!(shown(&step), "look bash{}");
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_wait_is_followed_by_one_that_reads_the_result() {
+    let mut bench = Bench::open();
+    bench.variable("AGENT_MODE", "impatient");
+    let mut messages = vec![said("/say $STARTED\n/tool bash {}\n/then\n/say $STARTED $PROMPT")];
+    let first = bench.think(&messages).await.unwrap();
+    bench.until_gone().await;
+    messages.extend([spoke(&first), results(&first)]);
+    let second = shown(&bench.think(&messages).await.unwrap());
+    let (before, after) = (shown(&first), second.split_once(' ').unwrap());
+    assert!(!before.starts_with(after.0), "another process: {before} {second}");
     assert!(
-        told.starts_with("http://127.0.0.1:9 test-key some-model home "),
-        "{told}"
+        after.1.contains("[bash answered]\n| bash-0") && !second.contains("no result"),
+        "{second}"
     );
-    assert!(told.ends_with(" user  "), "an empty environment: {told}");
+}
+
+#[tokio::test]
+async fn the_agent_gets_its_access_and_nothing_of_ours() {
+    for contained in [true, false] {
+        let mut bench = Bench::open();
+        if !contained {
+            bench.set(|settings| settings.bubblewrap = None);
+        }
+        for (name, value) in [("A", "{base_url}"), ("B", "{key}"), ("C", "{model}")] {
+            bench.variable(name, value);
+        }
+        let told = shown(&bench.think(&[said("/say $ENVIRONMENT")]).await.unwrap());
+        let mut variables: Vec<_> = told
+            .split_terminator(';')
+            .map(|one| one.split_once('=').unwrap())
+            .collect();
+        variables.sort_unstable();
+        // bubblewrap adds where it is.
+        variables.retain(|(name, _)| *name != "PWD");
+        let names: Vec<_> = variables.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["A", "B", "C", "HOME", "PATH", "TERM", "TMPDIR", "TZ"]);
+        let given: Vec<_> = variables[..3].iter().map(|(_, value)| *value).collect();
+        assert_eq!(given, ["http://127.0.0.1:9", "test-key", "some-model"]);
+    }
 }
 
 #[tokio::test]

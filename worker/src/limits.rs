@@ -45,6 +45,15 @@ pub const HARNESS_QUEUE_PAUSE: Duration = Duration::from_millis(500);
 /// A harness process of this age is not used for another step: its key ends, and what it leaks is given back.
 pub const HARNESS_AGE: Duration = Duration::from_secs(60 * 60);
 
+/// Lines to and from an agent of the generic lane that wait for their reader.
+pub const ACP_LINES: usize = 256;
+/// What such an agent said and nobody heard yet; beyond it, the agent waits to be heard.
+pub const ACP_HEARD: usize = 1_024;
+/// Most bytes such an agent may write for one step.
+pub const ACP_STEP_BYTES: u64 = 64 * 1024 * 1024;
+/// Calls of such an agent that wait for results at once; more are refused.
+pub const ACP_CALLS: usize = 128;
+
 /// Threads one Codex process has at once; more wait.
 pub const CODEX_THREADS: usize = 256;
 /// Threads one Codex process has in its life: its files grow with them, so another takes over.

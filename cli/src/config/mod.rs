@@ -212,10 +212,6 @@ pub struct Settings {
     /// The Codex binary, a path or a name to look up in `PATH`.
     pub codex: Setting<Option<PathBuf>>,
     /// Agents that speak the Agent Client Protocol.
-    #[cfg_attr(
-        not(any(feature = "acp", test)),
-        expect(dead_code, reason = "only the generic lane reads it")
-    )]
     pub acp: Vec<AcpAgent>,
     /// The server clients use; none means the one of the data directory.
     pub url: Option<Setting<String>>,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use perennial_engine::ports::{Clock, Router};
 use perennial_schema::{ExecutorId, OwnerId};
-#[cfg(feature = "acp")]
 use perennial_worker::harness::acp;
 use perennial_worker::harness::{Installed, claude_code, codex};
 use perennial_worker::{Ports, Worker};
@@ -92,7 +91,6 @@ fn harnesses(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>, mod
         windows: settings.windows.clone(),
         claude_code: claude_code(settings, home, clock.clone(), models),
         codex: codex(settings, home, clock, models),
-        #[cfg(feature = "acp")]
         acp: acp(settings, home, models),
     }
 }
@@ -116,10 +114,10 @@ fn codex(settings: &Settings, home: &HarnessHome, clock: Arc<dyn Clock>, models:
     codex
 }
 
-#[cfg(feature = "acp")]
 fn acp(settings: &Settings, home: &HarnessHome, models: &Access) -> Vec<acp::Settings> {
     let agents = settings.acp.iter().map(|agent| {
-        let mut acp = acp::Settings::new(agent.name.clone(), agent.program.clone(), models.gate());
+        let acp = acp::Settings::new(agent.name.clone(), agent.program.clone(), models.gate());
+        let mut acp = acp.within(settings.harness);
         acp.arguments.clone_from(&agent.arguments);
         acp.environment.clone_from(&agent.environment);
         acp.wire = agent.wire;

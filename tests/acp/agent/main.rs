@@ -2,41 +2,103 @@
 //! script in the last block of its prompt with the tools of the MCP server it is given. If it is told to go on from a
 //! record, it plays what is left of the record's last script.
 //!
-//! How it behaves is told by variables: `AGENT_MODE` (`no-http`, `old`, `auth`, `silent`, `dies`, `asks`), `AGENT_TRACE` (a
-//! file in which it notes where it is). In what it says, `$NAME` is a variable and `$PROMPT` the whole prompt.
+//! How it behaves is told by variables: `AGENT_MODE` (one of [`Mode`]), `AGENT_TRACE` (a file in which it notes where it is).
+//! In what it says, `$NAME` is a variable, `$PROMPT` the whole prompt, `$ENVIRONMENT` all variables, `$STARTED` when this
+//! process was, and `$CHILD` the process id of a child it has then.
 
 #![expect(clippy::unwrap_used, reason = "an agent that cannot go on ends")]
 
 mod mcp;
 mod stdio;
 
-use std::sync::{Arc, Mutex};
+use std::io::Write as _;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
     AgentCapabilities, CancelNotification, ContentBlock, ContentChunk, InitializeRequest, InitializeResponse,
     McpCapabilities, NewSessionRequest, NewSessionResponse, PermissionOption, PermissionOptionKind, PromptCapabilities,
     PromptRequest, PromptResponse, RequestPermissionOutcome, RequestPermissionRequest, SessionNotification,
-    SessionUpdate, StopReason, TextContent, ToolCallUpdate, ToolCallUpdateFields,
+    SessionUpdate, StopReason, TextContent, ToolCall, ToolCallStatus, ToolCallUpdate, ToolCallUpdateFields,
 };
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{Agent, Client, Error, Result};
 use perennial_rehearsal::script::{self, Act};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use mcp::Server;
 
+/// How it behaves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    /// Well.
+    #[default]
+    Well,
+    /// It prints what is no message before it speaks the protocol.
+    Banner,
+    /// It speaks an older version.
+    Old,
+    /// It never greets.
+    Mute,
+    /// It takes no MCP server over HTTP.
+    NoHttp,
+    /// It wants to be logged in.
+    Auth,
+    /// It fails.
+    Fails,
+    /// It says nothing.
+    Silent,
+    /// It dies of its prompt.
+    Dies,
+    /// It dies when it has played its script.
+    Breaks,
+    /// It refuses when it has played its script.
+    Refuses,
+    /// It asks whether it may.
+    Asks,
+    /// It does not name its calls, and says what comes before them a little after them.
+    Late,
+    /// It waits only a little for results.
+    Impatient,
+    /// It says more than anybody would read.
+    Floods,
+    /// It writes a line without an end.
+    Endless,
+    /// It takes more memory than it needs.
+    Swells,
+}
+
+/// How late words are.
+const MOMENT: Duration = Duration::from_millis(150);
+/// What one that swells takes.
+const MUCH: usize = 256 * 1024 * 1024;
+
+static STARTED: LazyLock<String> = LazyLock::new(|| {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}", since.as_nanos())
+});
+
 /// What the handlers share.
 struct Shared {
-    mode: String,
+    mode: Mode,
     tools: Mutex<Option<Server>>,
     cancelled: watch::Sender<bool>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    LazyLock::force(&STARTED);
+    let mode = std::env::var("AGENT_MODE").map(|mode| serde_json::from_value(Value::String(mode)).unwrap());
+    let mode = mode.unwrap_or_default();
+    if mode == Mode::Banner {
+        println!("Welcome to the agent!\n{{}}");
+    }
     let shared = Arc::new(Shared {
-        mode: std::env::var("AGENT_MODE").unwrap_or_default(),
+        mode,
         tools: Mutex::default(),
         cancelled: watch::Sender::new(false),
     });
@@ -45,7 +107,10 @@ async fn main() -> Result<()> {
         .v1()
         .name("scripted")
         .on_receive_request(
-            async move |_: InitializeRequest, responder, _| responder.respond(hello(&greeting)),
+            async move |_: InitializeRequest, responder, _| match greeting.mode {
+                Mode::Mute => std::future::pending().await,
+                _ => responder.respond(hello(&greeting)),
+            },
             agent_client_protocol::on_receive_request!(),
         )
         .on_receive_request(
@@ -71,20 +136,15 @@ async fn main() -> Result<()> {
             },
             agent_client_protocol::on_receive_notification!(),
         )
-        .connect_to(stdio::lines())
+        .connect_to(stdio::lines(mode == Mode::Old))
         .await
 }
 
 fn hello(shared: &Shared) -> InitializeResponse {
-    let version = if shared.mode == "old" {
-        ProtocolVersion::V0
-    } else {
-        ProtocolVersion::V1
-    };
     let able = AgentCapabilities::new()
         .prompt_capabilities(PromptCapabilities::new().image(true))
-        .mcp_capabilities(McpCapabilities::new().http(shared.mode != "no-http"));
-    InitializeResponse::new(version).agent_capabilities(able)
+        .mcp_capabilities(McpCapabilities::new().http(shared.mode != Mode::NoHttp));
+    InitializeResponse::new(ProtocolVersion::V1).agent_capabilities(able)
 }
 
 async fn turn(
@@ -93,20 +153,47 @@ async fn turn(
     responder: Responder<PromptResponse>,
     client: ConnectionTo<Client>,
 ) {
-    match shared.mode.as_str() {
-        "auth" => return responder.respond_with_error(Error::auth_required()).unwrap(),
-        "silent" => return std::future::pending().await,
-        "dies" => {
+    match shared.mode {
+        Mode::Auth => return responder.respond_with_error(Error::auth_required()).unwrap(),
+        Mode::Fails => {
+            let error = Error::internal_error().data(serde_json::json!("the model is on holiday"));
+            return responder.respond_with_error(error).unwrap();
+        }
+        Mode::Silent => return std::future::pending().await,
+        Mode::Dies => {
             eprintln!("no reason to live");
             std::process::exit(3);
+        }
+        Mode::Floods => {
+            let words = SessionUpdate::AgentMessageChunk(chunk("and so on ".repeat(100)));
+            let told = SessionNotification::new(request.session_id.clone(), words);
+            let line = serde_json::json!({"jsonrpc": "2.0", "method": "session/update", "params": told});
+            return pour(format!("{line}\n").as_bytes());
+        }
+        Mode::Endless => return pour(&[b'x'; 64 * 1024]),
+        Mode::Swells => {
+            let much = vec![1_u8; MUCH];
+            std::future::pending::<()>().await;
+            drop(much);
         }
         _ => {}
     }
     note("waiting");
     let mut cancelled = shared.cancelled.subscribe();
-    let reason = tokio::select! {
-        () = play(&shared, &request, &client) => StopReason::EndTurn,
-        _ = cancelled.wait_for(|cancelled| *cancelled) => StopReason::Cancelled,
+    let played = tokio::select! {
+        () = play(&shared, &request, &client) => true,
+        _ = cancelled.wait_for(|cancelled| *cancelled) => false,
+    };
+    let reason = match shared.mode {
+        _ if !played => StopReason::Cancelled,
+        Mode::Refuses => StopReason::Refusal,
+        Mode::Breaks => {
+            eprintln!("this is too much");
+            // What it said is on its way.
+            tokio::time::sleep(MOMENT).await;
+            std::process::exit(4);
+        }
+        _ => StopReason::EndTurn,
     };
     responder.respond(PromptResponse::new(reason)).unwrap();
 }
@@ -125,48 +212,80 @@ async fn play(shared: &Shared, request: &PromptRequest, client: &ConnectionTo<Cl
         last => (last.copied().unwrap_or_default().to_owned(), 0),
     };
     let steps = script::parse(&script).unwrap().unwrap_or_default().steps;
-    let say = |text: String, is_thought: bool| {
-        let chunk = ContentChunk::new(ContentBlock::Text(TextContent::new(text)));
-        let update = if is_thought {
-            SessionUpdate::AgentThoughtChunk(chunk)
-        } else {
-            SessionUpdate::AgentMessageChunk(chunk)
-        };
+    let tell = |update: SessionUpdate| {
         let told = SessionNotification::new(request.session_id.clone(), update);
         client.send_notification(told).unwrap();
     };
-    for step in steps {
+    let say = |text: String| tell(SessionUpdate::AgentMessageChunk(chunk(text)));
+    for (n, step) in steps.into_iter().enumerate() {
         let mut calls = tokio::task::JoinSet::new();
+        let mut late = Vec::new();
         let tools = step.acts.iter().filter(|act| matches!(act, Act::Tool { .. })).count();
         if tools > 0 && answered >= tools {
             answered -= tools;
             continue;
         }
-        for act in step.acts {
+        for (m, act) in step.acts.into_iter().enumerate() {
             match act {
-                Act::Say(text) => say(filled(&text, &texts.join("\n")), false),
-                Act::Think(text) => say(text, true),
+                Act::Say(text) if shared.mode == Mode::Late && tools > 0 => late.push(text),
+                Act::Say(text) => say(filled(&text, &texts.join("\n"))),
+                Act::Think(text) => tell(SessionUpdate::AgentThoughtChunk(chunk(text))),
                 Act::Sleep(time) => tokio::time::sleep(time).await,
                 Act::Tokens { count, each } => {
                     for n in 1..=count {
                         tokio::time::sleep(each).await;
-                        say(format!(" {n}"), false);
+                        say(format!(" {n}"));
                     }
                 }
                 Act::Tool { name, input } => {
-                    if shared.mode == "asks" && !may(request, client).await {
-                        say("I may not".into(), false);
+                    if shared.mode == Mode::Asks && !may(request, client).await {
+                        say("I may not".into());
                         continue;
                     }
+                    let id = format!("call-{n}-{m}");
+                    if shared.mode != Mode::Late {
+                        tell(SessionUpdate::ToolCall(ToolCall::new(id.clone(), name.clone())));
+                    }
                     let server = shared.tools.lock().unwrap().clone().unwrap();
-                    calls.spawn(async move { server.call(&name, input.text()).await });
+                    let patience = if shared.mode == Mode::Impatient {
+                        Duration::from_secs(1)
+                    } else {
+                        Duration::from_secs(3_600)
+                    };
+                    calls.spawn(async move {
+                        let result = server.call(&name, input.text(), patience).await;
+                        (id, result)
+                    });
                 }
             }
         }
+        if !late.is_empty() {
+            tokio::time::sleep(MOMENT).await;
+            late.into_iter().for_each(say);
+        }
         while let Some(result) = calls.join_next().await {
-            say(format!("<{}>", result.unwrap()), false);
+            let (id, result) = result.unwrap();
+            let done = ToolCallUpdateFields::new().status(ToolCallStatus::Completed);
+            tell(SessionUpdate::ToolCallUpdate(ToolCallUpdate::new(id, done)));
+            say(format!("<{result}>"));
         }
     }
+}
+
+/// Writes this again and again, past the library, which would take all of it into its memory.
+fn pour(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    while out.write_all(bytes).is_ok() {}
+}
+
+fn chunk(text: String) -> ContentChunk {
+    ContentChunk::new(ContentBlock::Text(TextContent::new(text)))
+}
+
+/// A child that nobody waits for.
+fn child() -> String {
+    let child = tokio::process::Command::new("sleep").arg("3600").spawn().unwrap();
+    child.id().unwrap().to_string()
 }
 
 fn note(what: &str) {
@@ -206,6 +325,11 @@ fn left(record: &str) -> (String, usize) {
 fn filled(text: &str, prompt: &str) -> String {
     let words = text.split(' ').map(|word| match word.strip_prefix('$') {
         Some("PROMPT") => prompt.to_owned(),
+        Some("ENVIRONMENT") => std::env::vars()
+            .map(|(name, value)| format!("{name}={value};"))
+            .collect(),
+        Some("STARTED") => STARTED.clone(),
+        Some("CHILD") => child(),
         Some(name) => std::env::var(name).unwrap_or_default(),
         None => word.to_owned(),
     });

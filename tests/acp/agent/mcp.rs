@@ -1,6 +1,9 @@
 //! As much of an MCP client as it takes to call a tool over HTTP.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// A server of `session/new`.
 #[derive(Clone, Debug)]
@@ -25,8 +28,8 @@ impl Server {
         })
     }
 
-    /// Calls a tool; gives the texts of its result, or the error.
-    pub(crate) async fn call(&self, name: &str, input: &str) -> String {
+    /// Calls a tool and waits so long; gives the texts of its result, or the error.
+    pub(crate) async fn call(&self, name: &str, input: &str, patience: Duration) -> String {
         let hello =
             json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}});
         self.ask("initialize", &hello).await;
@@ -37,9 +40,10 @@ impl Server {
             "{name} is not in {listed}"
         );
         let arguments: Value = serde_json::from_str(input).unwrap();
-        let answer = self
-            .ask("tools/call", &json!({"name": name, "arguments": arguments}))
-            .await;
+        let params = json!({"name": name, "arguments": arguments});
+        let Ok(answer) = timeout(patience, self.ask("tools/call", &params)).await else {
+            return "no result".into();
+        };
         let blocks = answer["result"]["content"].as_array().cloned().unwrap_or_default();
         let texts: Vec<&str> = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
         if texts.is_empty() {

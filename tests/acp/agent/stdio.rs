@@ -6,8 +6,10 @@ use agent_client_protocol::Lines;
 use futures_util::{Sink, Stream, sink, stream};
 use tokio::sync::mpsc;
 
-/// Our side of the conversation with whoever started us.
-pub(crate) fn lines() -> Lines<
+/// Our side of the conversation with whoever started us; an old one says so, which the library would not let it.
+pub(crate) fn lines(
+    is_old: bool,
+) -> Lines<
     impl Sink<String, Error = io::Error> + Send + Unpin + 'static,
     impl Stream<Item = io::Result<String>> + Send + Unpin + 'static,
 > {
@@ -19,7 +21,12 @@ pub(crate) fn lines() -> Lines<
             }
         }
     });
-    let outgoing = sink::unfold((), |(), line: String| async move {
+    let outgoing = sink::unfold((), move |(), line: String| async move {
+        let line = if is_old {
+            line.replace("\"protocolVersion\":1", "\"protocolVersion\":0")
+        } else {
+            line
+        };
         let mut out = io::stdout().lock();
         writeln!(out, "{}", line.trim_end())?;
         out.flush()

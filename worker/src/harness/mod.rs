@@ -5,11 +5,12 @@
 //! a process from the rendered log. A harness holds nothing that the log does not: it may be thrown away at any time.
 
 mod access;
-#[cfg(feature = "acp")]
 pub mod acp;
+mod asked;
 pub mod claude_code;
 pub mod codex;
 mod fault;
+mod held;
 mod minted;
 mod native;
 mod process;
@@ -86,7 +87,7 @@ fn provider(providers: &Providers, agent: &AgentSnapshot) -> String {
         agent::Harness::Native => model::provider(providers, &agent.model.id).to_owned(),
         agent::Harness::ClaudeCode => model::anthropic::PROVIDER.to_owned(),
         agent::Harness::Codex => model::openai::PROVIDER.to_owned(),
-        agent::Harness::Acp(name) => name.clone(),
+        agent::Harness::Acp(_) => agent.harness.to_string(),
     }
 }
 
@@ -103,7 +104,6 @@ pub struct Installed {
     /// How to run Codex.
     pub codex: codex::Settings,
     /// How to run other agents, by the name in `acp:NAME`.
-    #[cfg(feature = "acp")]
     pub acp: Vec<acp::Settings>,
 }
 
@@ -114,13 +114,6 @@ impl Harnesses for Installed {
             agent::Harness::Native => Box::new(Native::within(self.models.clone(), self.windows.clone())),
             agent::Harness::ClaudeCode => Box::new(claude_code::ClaudeCode::new(self.claude_code.clone())),
             agent::Harness::Codex => Box::new(codex::Codex::new(self.codex.clone())),
-            #[cfg(not(feature = "acp"))]
-            agent::Harness::Acp(_) => {
-                return Err(fault::setup(format!(
-                    "this worker was built without the harness {kind} (feature `acp`): give the agent native, claude-code or codex"
-                )));
-            }
-            #[cfg(feature = "acp")]
             agent::Harness::Acp(name) => {
                 let known = self.acp.iter().find(|settings| settings.name == *name);
                 let settings = known.ok_or_else(|| {
@@ -137,6 +130,9 @@ impl Harnesses for Installed {
     async fn close(&self) {
         self.claude_code.close().await;
         self.codex.close().await;
+        for agent in &self.acp {
+            agent.close().await;
+        }
     }
 
     fn provider(&self, agent: &AgentSnapshot) -> String {

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
@@ -9,7 +11,7 @@ use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
     CancelNotification, ClientCapabilities, ContentBlock, HttpHeader, Implementation, InitializeRequest, McpServer,
     McpServerHttp, NewSessionRequest, PromptRequest, RequestPermissionRequest, SessionId, SessionNotification,
-    SessionUpdate,
+    SessionUpdate, ToolCallStatus,
 };
 use agent_client_protocol::{Agent, Client, ErrorCode, Lines};
 use futures_util::{sink, stream};
@@ -17,21 +19,33 @@ use perennial_engine::ports::ModelError;
 use perennial_router::mcp::McpEndpoint;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::step::Heard;
-use super::{SERVER, permission};
+use super::step::{Ear, Heard};
+use super::{Bounds, SERVER, permission};
 use crate::harness::fault;
 use crate::harness::process::Process;
+use crate::limits;
 
-/// Lines in one direction that wait to be taken.
-const QUEUE: usize = 256;
-/// For an agent to start, greet and open a session: some load half of a package registry first.
-const STARTING: Duration = Duration::from_secs(60);
+/// How often the memory of an agent is looked at.
+const WEIGHING: Duration = Duration::from_secs(2);
 /// For a cancelled agent to end its turn, before it is killed.
 const CANCELLING: Duration = Duration::from_millis(500);
+
+/// How an agent is begun with.
+#[derive(Debug)]
+pub(super) struct Starting<'a> {
+    pub(super) name: &'a str,
+    /// Where it sees its working folder.
+    pub(super) work: &'a Path,
+    /// Our tools.
+    pub(super) endpoint: Option<&'a McpEndpoint>,
+    /// For it to start, greet and open a session.
+    pub(super) patience: Duration,
+    pub(super) bounds: Bounds,
+}
 
 /// An agent with an open session.
 #[derive(Debug)]
@@ -40,7 +54,8 @@ pub(super) struct Connection {
     agent: ConnectionTo<Agent>,
     session: SessionId,
     pub(super) takes_images: bool,
-    process_id: Option<u32>,
+    /// Bytes it wrote since its step began.
+    written: Arc<AtomicU64>,
     stop: CancellationToken,
     lines: AbortOnDropHandle<()>,
     _protocol: AbortOnDropHandle<()>,
@@ -49,34 +64,49 @@ pub(super) struct Connection {
 impl Connection {
     /// Greets the agent and opens a session in which it has our tools.
     pub(super) async fn open(
-        name: &str,
+        starting: Starting<'_>,
         process: Process,
-        work: &Path,
-        endpoint: Option<&McpEndpoint>,
         heard: mpsc::Sender<Heard>,
     ) -> Result<Self, ModelError> {
-        let process_id = process.id();
+        let Starting { name, patience, .. } = starting;
         let stop = CancellationToken::new();
-        let (to_process, from_protocol) = mpsc::channel(QUEUE);
-        let (to_protocol, from_process) = mpsc::channel(QUEUE);
+        let (to_process, from_protocol) = mpsc::channel(limits::ACP_LINES);
+        let (to_protocol, from_process) = mpsc::channel(limits::ACP_LINES);
         let (last_words, mut gone) = oneshot::channel();
-        let lines = pump(process, from_protocol, to_protocol, stop.clone(), last_words);
-        let lines = AbortOnDropHandle::new(tokio::spawn(lines));
+        let pump = Pump {
+            process,
+            outgoing: from_protocol,
+            incoming: to_protocol,
+            bounds: starting.bounds,
+            written: Arc::default(),
+        };
+        let written = pump.written.clone();
+        let lines = AbortOnDropHandle::new(tokio::spawn(pump.run(stop.clone(), last_words)));
         let (ready, agent) = oneshot::channel();
         let protocol = speak(to_process, from_process, heard.clone(), ready, stop.clone());
         let protocol = AbortOnDropHandle::new(tokio::spawn(protocol));
         let opening = async {
             let agent = agent.await.map_err(|_| fault::transient("it cannot be spoken to"))?;
-            let (session, takes_images) = greet(name, &agent, work, endpoint).await?;
+            let (session, takes_images) = greet(&agent, &starting).await?;
             Ok((agent, session, takes_images))
         };
+        let opening = timeout(patience, opening);
+        tokio::pin!(opening);
         // Its end tells more than the broken conversation that follows from it.
         let opened = tokio::select! {
             biased;
-            words = &mut gone => Err(ended(name, &words.unwrap_or_default())),
-            opened = timeout(STARTING, opening) => opened.unwrap_or_else(|_| {
-                Err(fault::transient(format!("acp:{name} did not greet within {} s", STARTING.as_secs())))
-            }),
+            why = &mut gone => Err(ended(name, &why.unwrap_or_default())),
+            opened = &mut opening => match opened {
+                Ok(Ok(opened)) => Ok(opened),
+                Ok(Err(error)) => Err(match timeout(CANCELLING, &mut gone).await {
+                    Ok(Ok(why)) => ended(name, &why),
+                    _ => error,
+                }),
+                Err(_) => {
+                    let seconds = patience.as_secs();
+                    Err(fault::transient(format!("acp:{name} did not greet within {seconds} s")))
+                }
+            },
         };
         let (agent, session, takes_images) = match opened {
             Ok(opened) => opened,
@@ -86,12 +116,9 @@ impl Connection {
                 return Err(error);
             }
         };
-        tokio::spawn({
-            let name = name.to_owned();
-            async move {
-                if let Ok(words) = gone.await {
-                    heard.send(Heard::Gone(ended(&name, &words))).await.ok();
-                }
+        tokio::spawn(async move {
+            if let Ok(why) = gone.await {
+                heard.send(Heard::Gone(why)).await.ok();
             }
         });
         Ok(Self {
@@ -99,11 +126,16 @@ impl Connection {
             agent,
             session,
             takes_images,
-            process_id,
+            written,
             stop,
             lines,
             _protocol: protocol,
         })
+    }
+
+    /// What it writes from now on is another step's.
+    pub(super) fn begin_step(&self) {
+        self.written.store(0, Ordering::Relaxed);
     }
 
     /// Begins a turn; its end comes to `heard`, after everything the agent says in it.
@@ -127,13 +159,13 @@ impl Connection {
     }
 
     /// Asks the agent to stop its turn, waits a little for it to do so, and ends the process.
-    pub(super) async fn end(self, mut turn: Option<mpsc::Receiver<Heard>>) {
-        if let Some(heard) = &mut turn {
+    pub(super) async fn end(self, mut turn: Option<Ear>) {
+        if let Some(ear) = &mut turn {
             self.agent
                 .send_notification(CancelNotification::new(self.session.clone()))
                 .ok();
             let ended = async {
-                while let Some(heard) = heard.recv().await {
+                while let Some(heard) = ear.next().await {
                     if matches!(heard, Heard::Ended(_) | Heard::Gone(_)) {
                         break;
                     }
@@ -144,15 +176,22 @@ impl Connection {
         self.stop.cancel();
         self.lines.await.ok();
     }
-
-    pub(super) const fn process_id(&self) -> Option<u32> {
-        self.process_id
-    }
 }
 
-fn ended(name: &str, words: &str) -> ModelError {
-    let words = words.trim();
-    fault::transient(format!("the agent acp:{name} ended: {words}")).with_refusal_found()
+fn ended(name: &str, why: &str) -> ModelError {
+    fault::transient(format!("acp:{name}: {why}")).with_refusal_found()
+}
+
+/// A greeting that was not returned. The library refuses other versions by itself, as an invalid answer.
+fn unmet(name: &str, error: &agent_client_protocol::Error) -> ModelError {
+    if error.code == ErrorCode::INVALID_PARAMS || error.code == ErrorCode::INVALID_REQUEST {
+        let detail = error.data.as_ref().map(Value::to_string).unwrap_or_default();
+        return fault::setup(format!(
+            "acp:{name} does not speak version 1 of the protocol: {} {detail}",
+            error.message
+        ));
+    }
+    refused(name, error)
 }
 
 /// An error of the agent's, in the turn loop's terms.
@@ -169,23 +208,15 @@ fn refused(name: &str, error: &agent_client_protocol::Error) -> ModelError {
 }
 
 /// Version, capabilities, a session. We offer the agent neither files nor terminals: its hands are our tools.
-async fn greet(
-    name: &str,
-    agent: &ConnectionTo<Agent>,
-    work: &Path,
-    endpoint: Option<&McpEndpoint>,
-) -> Result<(SessionId, bool), ModelError> {
+async fn greet(agent: &ConnectionTo<Agent>, starting: &Starting<'_>) -> Result<(SessionId, bool), ModelError> {
+    let Starting {
+        name, work, endpoint, ..
+    } = *starting;
     let hello = InitializeRequest::new(ProtocolVersion::V1)
         .client_capabilities(ClientCapabilities::new())
         .client_info(Implementation::new("perennial", env!("CARGO_PKG_VERSION")));
     let hello = agent.send_request(hello).block_task().await;
-    let hello = hello.map_err(|error| refused(name, &error))?;
-    if hello.protocol_version != ProtocolVersion::V1 {
-        return Err(fault::setup(format!(
-            "acp:{name} speaks version {:?} of the protocol, and version 1 is needed",
-            hello.protocol_version
-        )));
-    }
+    let hello = hello.map_err(|error| unmet(name, &error))?;
     let able = hello.agent_capabilities;
     let mut servers = Vec::new();
     if let Some(endpoint) = endpoint {
@@ -204,35 +235,70 @@ async fn greet(
     Ok((session.session_id, able.prompt_capabilities.image))
 }
 
-/// Carries lines between the process and the protocol until one of them ends; says what became of the process.
-async fn pump(
-    mut process: Process,
-    mut outgoing: mpsc::Receiver<String>,
+/// Carries lines between the process and the protocol until one of them ends.
+struct Pump {
+    process: Process,
+    outgoing: mpsc::Receiver<String>,
     incoming: mpsc::Sender<io::Result<String>>,
-    stop: CancellationToken,
-    last_words: oneshot::Sender<String>,
-) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return process.end().await,
-            line = process.next() => match line {
-                Ok(Some(line)) => {
-                    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                    tokio::select! {
-                        () = stop.cancelled() => return process.end().await,
-                        sent = incoming.send(Ok(line)) => if sent.is_err() { break },
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    last_words.send(error.to_string()).ok();
-                    return process.end().await;
-                }
-            },
-            Some(line) = outgoing.recv() => if process.say(line.trim_end()).await.is_err() { break },
+    bounds: Bounds,
+    written: Arc<AtomicU64>,
+}
+
+impl Pump {
+    /// Says what became of the process, unless it was told to stop.
+    async fn run(mut self, stop: CancellationToken, last_words: oneshot::Sender<String>) {
+        let why = tokio::select! {
+            () = stop.cancelled() => None,
+            why = self.carry() => Some(why),
+        };
+        match why {
+            None => self.process.end().await,
+            Some(Some(why)) => {
+                self.process.end().await;
+                last_words.send(format!("it was ended: {why}")).ok();
+            }
+            Some(None) => {
+                let words = self.process.epitaph().await;
+                last_words.send(format!("it ended: {words}")).ok();
+            }
         }
     }
-    last_words.send(process.epitaph().await).ok();
+
+    /// Gives the reason to end the process, or none when it ended by itself.
+    async fn carry(&mut self) -> Option<String> {
+        let mut weighing = interval(WEIGHING);
+        weighing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        weighing.reset();
+        loop {
+            tokio::select! {
+                line = self.process.next() => match line {
+                    Ok(Some(line)) => {
+                        // The protocol's own queues have no bound: what an agent may say at all is bounded instead.
+                        let length = line.len() as u64;
+                        let written = self.written.fetch_add(length, Ordering::Relaxed) + length;
+                        if written > self.bounds.step_bytes {
+                            return Some(format!("it wrote {} KiB for one step", written / 1024));
+                        }
+                        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                        if self.incoming.send(Ok(line)).await.is_err() {
+                            return None;
+                        }
+                    }
+                    Ok(None) => return None,
+                    Err(error) => return Some(error.to_string()),
+                },
+                Some(line) = self.outgoing.recv() => if self.process.say(line.trim_end()).await.is_err() {
+                    return None;
+                },
+                _ = weighing.tick() => {
+                    let bytes = self.process.resident_bytes();
+                    if bytes > self.bounds.process_bytes {
+                        return Some(format!("it used {} MiB of memory", bytes / 1024 / 1024));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Speaks the protocol over these lines until it is told to stop.
@@ -256,9 +322,7 @@ async fn speak(
         .name("perennial")
         .on_receive_notification(
             async move |told: SessionNotification, _agent| {
-                if let Some(told) = telling(told.update) {
-                    heard.send(told).await.ok();
-                }
+                heard.send(telling(told.update)).await.ok();
                 Ok(())
             },
             agent_client_protocol::on_receive_notification!(),
@@ -280,12 +344,17 @@ async fn speak(
     }
 }
 
-/// What of an update matters to us; its own tools and plans do not.
-fn telling(update: SessionUpdate) -> Option<Heard> {
+/// What of an update matters to us: its plans do not, nor what its own tools do.
+fn telling(update: SessionUpdate) -> Heard {
+    let over = |status| matches!(status, ToolCallStatus::Completed | ToolCallStatus::Failed);
     match update {
-        SessionUpdate::AgentMessageChunk(chunk) => words(chunk.content).map(Heard::Text),
-        SessionUpdate::AgentThoughtChunk(chunk) => words(chunk.content).map(Heard::Thought),
-        _ => None,
+        SessionUpdate::AgentMessageChunk(chunk) => words(chunk.content).map_or(Heard::Stirred, Heard::Text),
+        SessionUpdate::AgentThoughtChunk(chunk) => words(chunk.content).map_or(Heard::Stirred, Heard::Thought),
+        SessionUpdate::ToolCall(call) if !over(call.status) => Heard::Named(call.tool_call_id.to_string()),
+        SessionUpdate::ToolCallUpdate(call) if call.fields.status.is_some_and(over) => {
+            Heard::Settled(call.tool_call_id.to_string())
+        }
+        _ => Heard::Stirred,
     }
 }
 

@@ -1,77 +1,100 @@
 //! Where tool calls of the agent wait for results from the log, under ids of ours.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use perennial_router::mcp::{McpCall, McpCalls};
 use perennial_schema::tool::Outcome;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::step::Heard;
-
-/// Results by our id of the call.
-pub(super) type Answers = HashMap<String, Outcome>;
+use crate::harness::held::Answers;
+use crate::limits;
 
 /// One process's desk.
 #[derive(Debug)]
 pub(super) struct Desk {
-    answers: watch::Sender<Arc<Answers>>,
+    waiting: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
     heard: mpsc::Sender<Heard>,
 }
 
 impl Desk {
     pub(super) fn new(heard: mpsc::Sender<Heard>) -> Arc<Self> {
         Arc::new(Self {
-            answers: watch::Sender::new(Arc::default()),
+            waiting: Mutex::default(),
             heard,
         })
     }
 
-    /// Puts one step's results on the desk, beside those of the steps before: a call may be slow to fetch its own.
-    pub(super) fn post(&self, more: Answers) {
-        self.answers.send_modify(|answers| Arc::make_mut(answers).extend(more));
+    /// Gives each waiting call its result.
+    pub(super) fn post(&self, answers: Answers) {
+        let mut waiting = self.waiting();
+        for (id, outcome) in answers {
+            if let Some(call) = waiting.remove(&id) {
+                // Nobody there: then it was given up, which is heard.
+                call.send(outcome).ok();
+            }
+        }
+    }
+
+    /// A place for one more call; none when too many wait.
+    fn wait(&self, id: &str) -> Option<oneshot::Receiver<Outcome>> {
+        let mut waiting = self.waiting();
+        if waiting.len() >= limits::ACP_CALLS {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        waiting.insert(id.to_owned(), answer);
+        Some(answered)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Outcome>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Says that nobody waits for a call any more, unless it was answered.
-struct Waiting {
-    id: Option<String>,
-    heard: mpsc::Sender<Heard>,
+struct Waiting<'a> {
+    id: String,
+    desk: &'a Desk,
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
+        if self.desk.waiting().remove(&self.id).is_some() {
             // A full queue is one nobody reads; then the process is on its way out.
-            self.heard.try_send(Heard::GaveUp(id)).ok();
+            self.desk.heard.try_send(Heard::GaveUp).ok();
         }
     }
 }
 
 #[async_trait]
 impl McpCalls for Desk {
-    async fn call(&self, call: McpCall) -> Outcome {
-        let id = call.tool_use_id.clone();
-        let mut answers = self.answers.subscribe();
-        let mut waiting = Waiting {
-            id: Some(id.clone()),
-            heard: self.heard.clone(),
+    /// Whatever id the agent gave it: two calls of one id could not be told apart.
+    async fn call(&self, mut call: McpCall) -> Outcome {
+        let id = fresh();
+        call.tool_use_id.clone_from(&id);
+        let Some(answered) = self.wait(&id) else {
+            return Outcome::text("too many calls wait for their results already", true);
         };
+        let _waiting = Waiting { id, desk: self };
         if self.heard.send(Heard::Call(call)).await.is_err() {
             return Outcome::text("the call was abandoned", true);
         }
-        let found = answers.wait_for(|answers| answers.contains_key(&id)).await;
-        let outcome = found.ok().and_then(|answers| answers.get(&id).cloned());
-        waiting.id = None;
-        // The sender lives as long as we do: an answer there is.
-        outcome.unwrap_or_else(|| Outcome::text("the call was abandoned", true))
+        // The sender lives until there is an answer: an error cannot be.
+        let outcome = answered.await;
+        outcome.unwrap_or_else(|_| Outcome::text("the call was abandoned", true))
     }
 
     fn name(&self) -> Option<String> {
-        Some(format!("acp_{}", Uuid::now_v7().simple()))
+        Some(fresh())
     }
+}
+
+fn fresh() -> String {
+    format!("acp_{}", Uuid::now_v7().simple())
 }
 
 #[cfg(test)]
@@ -81,26 +104,39 @@ mod tests {
 
     use super::*;
 
-    fn call(id: &str) -> McpCall {
+    fn call() -> McpCall {
         McpCall {
             tool: "bash".into(),
             arguments: Raw::of(&json!({})),
-            tool_use_id: id.into(),
+            tool_use_id: "theirs".into(),
+        }
+    }
+
+    fn asked(desk: &Arc<Desk>) -> tokio::task::JoinHandle<Outcome> {
+        let desk = desk.clone();
+        tokio::spawn(async move { desk.call(call()).await })
+    }
+
+    async fn named(heard: &mut mpsc::Receiver<Heard>) -> String {
+        match heard.recv().await {
+            Some(Heard::Call(call)) => call.tool_use_id,
+            other => panic!("no call: {other:?}"),
         }
     }
 
     #[tokio::test]
-    async fn a_call_is_heard_and_waits_for_its_result() {
+    async fn calls_of_one_id_are_two_and_each_gets_its_own_result() {
         let (tx, mut heard) = mpsc::channel(8);
         let desk = Desk::new(tx);
-        let asked = tokio::spawn({
-            let desk = desk.clone();
-            async move { desk.call(call("a")).await }
-        });
-        assert!(matches!(heard.recv().await, Some(Heard::Call(call)) if call.tool_use_id == "a"));
-        desk.post([("b".into(), Outcome::text("b", false))].into());
-        desk.post([("a".into(), Outcome::text("a", false))].into());
-        assert_eq!(asked.await.unwrap(), Outcome::text("a", false));
+        let first = asked(&desk);
+        let one = named(&mut heard).await;
+        let second = asked(&desk);
+        let two = named(&mut heard).await;
+        assert!(one != two && one.starts_with("acp_"), "{one} {two}");
+        desk.post([(two, Outcome::text("two", false))].into());
+        assert_eq!(second.await.unwrap(), Outcome::text("two", false));
+        desk.post([(one, Outcome::text("one", false))].into());
+        assert_eq!(first.await.unwrap(), Outcome::text("one", false));
         assert!(heard.try_recv().is_err(), "answered, not given up");
     }
 
@@ -108,12 +144,24 @@ mod tests {
     async fn who_stops_waiting_is_noticed() {
         let (tx, mut heard) = mpsc::channel(8);
         let desk = Desk::new(tx);
-        let asked = tokio::spawn({
-            let desk = desk.clone();
-            async move { desk.call(call("a")).await }
-        });
-        assert!(matches!(heard.recv().await, Some(Heard::Call(_))));
+        let asked = asked(&desk);
+        named(&mut heard).await;
         asked.abort();
-        assert!(matches!(heard.recv().await, Some(Heard::GaveUp(id)) if id == "a"));
+        assert!(matches!(heard.recv().await, Some(Heard::GaveUp)));
+    }
+
+    #[tokio::test]
+    async fn more_calls_than_anybody_makes_are_refused() {
+        let (tx, mut heard) = mpsc::channel(limits::ACP_CALLS);
+        let desk = Desk::new(tx);
+        let waiting: Vec<_> = (0..limits::ACP_CALLS).map(|_| asked(&desk)).collect();
+        for _ in &waiting {
+            named(&mut heard).await;
+        }
+        assert!(desk.call(call()).await.is_error);
+        waiting[0].abort();
+        assert!(matches!(heard.recv().await, Some(Heard::GaveUp)));
+        let _again = asked(&desk);
+        named(&mut heard).await;
     }
 }

@@ -1,6 +1,7 @@
 //! The agent's process: its command, its variables, and the wall around it.
 
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 
 use perennial_engine::ports::ModelError;
 use secrecy::ExposeSecret;
@@ -11,7 +12,7 @@ use crate::harness::process::{Home, Process, sandbox};
 use crate::harness::{Access, fault};
 
 /// Starts the agent in an empty home; tells where it sees its working folder.
-pub(super) async fn spawn(settings: &Settings, access: &Access) -> Result<(Process, std::path::PathBuf), ModelError> {
+pub(super) async fn spawn(settings: &Settings, access: &Access) -> Result<(Process, PathBuf), ModelError> {
     let bubblewrap = match &settings.bubblewrap {
         Some(bubblewrap) if *settings.wall.get_or_init(|| stands(&settings.name, bubblewrap)).await => Some(bubblewrap),
         _ => None,
@@ -22,6 +23,8 @@ pub(super) async fn spawn(settings: &Settings, access: &Access) -> Result<(Proce
             "the agent acp:{name} ({program}) could not be started: {error}"
         ))
     };
+    // Behind the wall, a program that is not there would be told as the wall's own failure.
+    tokio::fs::metadata(&settings.program).await.map_err(failed)?;
     let home = Home::within(bubblewrap.is_some(), "acp-", settings.scratch.as_deref()).map_err(failed)?;
     let mut command = match bubblewrap {
         Some(bubblewrap) => contained(settings, bubblewrap, home.path()),
@@ -31,14 +34,8 @@ pub(super) async fn spawn(settings: &Settings, access: &Access) -> Result<(Proce
             command
         }
     };
-    command
-        .args(&settings.arguments)
-        .env("HOME", home.seen())
-        .env("TMPDIR", home.seen())
-        .env("PATH", sandbox::PATH)
-        .env("TERM", "dumb")
-        .env("TZ", "UTC")
-        .envs(environment(settings, access));
+    home.furnish(&mut command);
+    command.args(&settings.arguments).envs(environment(settings, access));
     let work = home.work();
     let process = Process::spawn(command, home).map_err(failed)?;
     Ok((process, work))
@@ -70,7 +67,11 @@ fn contained(settings: &Settings, bubblewrap: &Path, home: &Path) -> Command {
 async fn stands(name: &str, bubblewrap: &Path) -> bool {
     let mut probe = sandbox::walls(bubblewrap);
     probe.args(["--", "/bin/true"]).env_clear().kill_on_drop(true);
-    let stands = probe.output().await.is_ok_and(|output| output.status.success());
+    // One that was ended from outside says nothing against it.
+    let stands = probe
+        .output()
+        .await
+        .is_ok_and(|output| output.status.success() || output.status.signal().is_some());
     if !stands {
         tracing::warn!(
             harness.name = name,

@@ -4,7 +4,7 @@
 //! results with the next `think`. Here the two meet by the model's id of the call. Tools that change something are asked for
 //! one after the other, so a result may well be here before its question.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -12,8 +12,7 @@ use perennial_router::mcp::{McpCall, McpCalls};
 use perennial_schema::tool::Outcome;
 use tokio::sync::watch;
 
-/// Results by the model's id of the call.
-pub(super) type Answers = HashMap<String, Outcome>;
+use crate::harness::held::Answers;
 
 /// One process's desk.
 #[derive(Debug)]

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use perennial_engine::ports::{ModelError, ToolSpec};
+use perennial_engine::ports::ModelError;
 use perennial_router::mcp::McpEndpoint;
-use perennial_schema::{AgentId, EventId, Timestamp};
+use perennial_schema::{EventId, Timestamp};
 use tokio::time::Instant;
 
-use super::desk::{Answers, Desk};
-use super::held::{Held, answers, is_prompt};
+use super::desk::Desk;
 use super::launch::{self, Start};
+use super::message::{answers, is_prompt};
 use super::{Settings, transcript};
 use crate::harness::access::{Admitted, Wire};
+use crate::harness::asked::Asked;
+use crate::harness::fault::Broken;
+use crate::harness::held::{Answers, Held};
 use crate::harness::process::{Install, Process};
 use crate::harness::warm::{Slot, Waiter, Waits};
 use crate::harness::{Think, fault};
@@ -22,43 +25,6 @@ use crate::model::effort;
 
 /// Before midnight, a process is not used for another turn: it tells its model the date it began with.
 const MIDNIGHT_MILLIS: u64 = 60_000;
-
-/// Why there is no next message.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// The process is of no use any more, and nothing of a message was shown: start again from the log.
-    Void(&'static str),
-    /// The attempt failed.
-    Failed(ModelError),
-}
-
-impl From<ModelError> for Broken {
-    fn from(error: ModelError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// What a process was started for; with anything else it is of no use.
-#[derive(Debug, PartialEq)]
-pub(super) struct Asked {
-    agent: AgentId,
-    model: String,
-    effort: Option<String>,
-    system: Option<String>,
-    pub(super) tools: Vec<ToolSpec>,
-}
-
-impl Asked {
-    fn of(ask: &Think<'_>) -> Self {
-        Self {
-            agent: ask.agent.id,
-            model: ask.agent.model.id.clone(),
-            effort: effort(&ask.agent.model).filter(|level| EFFORTS.contains(&level.as_str())),
-            system: ask.agent.system.clone().filter(|system| !system.trim().is_empty()),
-            tools: ask.tools.to_vec(),
-        }
-    }
-}
 
 /// Where a process is.
 #[derive(Debug)]
@@ -105,7 +71,7 @@ impl Live {
         slot: Slot,
     ) -> Result<Self, ModelError> {
         let (admitted, access) = Admitted::at(settings.gate.clone(), ask.key, ask.agent, Wire::Messages).await?;
-        let asked = Asked::of(ask);
+        let asked = asked(ask);
         let desk = Desk::new();
         let endpoint = McpEndpoint::listen(ask.tools, desk.clone())
             .await
@@ -145,32 +111,32 @@ impl Live {
     /// Hands the process what it waits for, if these messages are what it holds and exactly that.
     pub(super) async fn go_on(&mut self, ask: &Think<'_>, at: Timestamp) -> Result<(), Broken> {
         if self.began.elapsed() >= limits::HARNESS_AGE {
-            return Err(Broken::Void("it has lived long enough"));
+            return Err(Broken::void("it has lived long enough"));
         }
-        if self.asked != Asked::of(ask) {
-            return Err(Broken::Void("agent or tools are others now"));
+        if self.asked != asked(ask) {
+            return Err(Broken::void("agent or tools are others now"));
         }
         let Some((last, next)) = self.held.next(&ask.messages) else {
-            return Err(Broken::Void("the conversation went another way"));
+            return Err(Broken::void("the conversation went another way"));
         };
         if let Phase::Calling(calls) = &self.phase {
             let Some(answers) = answers(calls, last) else {
-                return Err(Broken::Void("it waits for other results"));
+                return Err(Broken::void("it waits for other results"));
             };
             self.desk.post(answers);
         } else {
             if !is_prompt(last) {
-                return Err(Broken::Void("what comes is no prompt"));
+                return Err(Broken::void("what comes is no prompt"));
             }
             if !same_day(self.day, at) {
-                return Err(Broken::Void("it began on another day"));
+                return Err(Broken::void("it began on another day"));
             }
             self.until_rested().await?;
             self.desk.post(Answers::new());
             self.greeted = false;
             self.turns += 1;
             let said = self.process.say(&transcript::prompt(last)).await;
-            said.map_err(|_| Broken::Void("it does not listen"))?;
+            said.map_err(|_| Broken::void("it does not listen"))?;
         }
         self.held = next;
         self.phase = Phase::Asking;
@@ -216,6 +182,11 @@ impl Waiter for Live {
         self.endpoint.close().await;
         self.admitted.withdraw().await;
     }
+}
+
+fn asked(ask: &Think<'_>) -> Asked {
+    let effort = effort(&ask.agent.model).filter(|level| EFFORTS.contains(&level.as_str()));
+    Asked::of(ask, effort)
 }
 
 fn same_day(began: Timestamp, now: Timestamp) -> bool {

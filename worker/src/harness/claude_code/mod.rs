@@ -26,9 +26,9 @@
 mod desk;
 mod events;
 mod fault;
-mod held;
 mod launch;
 mod live;
+mod message;
 mod step;
 mod transcript;
 
@@ -41,13 +41,11 @@ use async_trait::async_trait;
 use perennial_engine::ports::{Clock, DeltaSink, ModelError, ModelStep};
 use tokio::sync::OnceCell;
 
-use perennial_schema::SessionId;
-
-use self::live::{Broken, Live};
+use self::live::Live;
 use self::step::Bounds;
-use super::fault::transient;
+use super::fault::{Broken, transient};
 use super::process::{self, Install, Kind, Version};
-use super::warm::{Limits, Pool, Ticket, Waiter, Waits};
+use super::warm::{Limits, Place, Pool, Waiter, Waits};
 use super::{Gate, Harness, Think};
 use crate::metrics;
 
@@ -148,33 +146,27 @@ impl fmt::Debug for Settings {
 #[derive(Debug)]
 pub struct ClaudeCode {
     settings: Settings,
-    /// Its process in the pool.
-    kept: Option<(SessionId, Ticket)>,
+    place: Place<Live>,
 }
 
 impl ClaudeCode {
     /// A harness without a process.
     #[must_use]
-    pub const fn new(settings: Settings) -> Self {
-        Self { settings, kept: None }
+    pub fn new(settings: Settings) -> Self {
+        let place = Place::new(settings.pool.clone());
+        Self { settings, place }
     }
 
     /// The process that waits for tool results, if there is one.
     #[must_use]
     pub fn process_id(&self) -> Option<u32> {
-        self.waiting(Waits::ForResults)
+        self.place.process_id(Waits::ForResults)
     }
 
     /// The process that waits for the next turn, if there is one.
     #[must_use]
     pub fn resting_process_id(&self) -> Option<u32> {
-        self.waiting(Waits::ForTurn)
-    }
-
-    fn waiting(&self, what: Waits) -> Option<u32> {
-        let (session, _) = self.kept?;
-        let (waits, process) = self.settings.pool.waiting(session)?;
-        process.filter(|_| waits == what)
+        self.place.process_id(Waits::ForTurn)
     }
 
     fn bounds(&self) -> Bounds {
@@ -191,7 +183,7 @@ impl ClaudeCode {
         ask: &Think<'_>,
         sink: &mut dyn DeltaSink,
     ) -> Option<Result<(Live, ModelStep), ModelError>> {
-        let mut live = self.settings.pool.take(ask.key.session).await?;
+        let mut live = self.place.take(ask.key.session).await?;
         let waited = live.waits();
         let broken = match live.go_on(ask, self.settings.clock.now()).await {
             Ok(()) => match live.step(self.bounds(), sink).await {
@@ -210,7 +202,7 @@ impl ClaudeCode {
         live.end().await;
         match broken {
             Broken::Void(why) => {
-                tracing::debug!(session.id = %ask.key.session, why, "claude code is started again from the log");
+                tracing::debug!(session.id = %ask.key.session, %why, "claude code is started again from the log");
                 None
             }
             Broken::Failed(error) => Some(Err(error)),
@@ -240,41 +232,22 @@ impl ClaudeCode {
 #[async_trait]
 impl Harness for ClaudeCode {
     async fn think(&mut self, ask: Think<'_>, sink: &mut dyn DeltaSink) -> Result<ModelStep, ModelError> {
-        self.kept = None;
         let (live, step) = match self.go_on(&ask, sink).await {
             Some(done) => done?,
             None => self.start(&ask, sink).await?,
         };
         match live.waits() {
-            Some(waits) => {
-                let session = ask.key.session;
-                self.kept = Some((session, self.settings.pool.keep(session, live, waits)));
-            }
+            Some(waits) => self.place.keep(ask.key.session, live, waits),
             None => live.end().await,
         }
         Ok(step)
     }
 
     async fn rest(&mut self) {
-        // What still waits for results has no turn any more.
-        if self.waiting(Waits::ForResults).is_some() {
-            self.close().await;
-        }
-        self.kept = None;
+        self.place.rest().await;
     }
 
     async fn close(&mut self) {
-        if let Some((session, ticket)) = self.kept.take() {
-            self.settings.pool.end(session, ticket).await;
-        }
-    }
-}
-
-impl Drop for ClaudeCode {
-    /// Nobody ended it, and nobody will bring its results.
-    fn drop(&mut self) {
-        if let Some((session, ticket)) = self.kept {
-            self.settings.pool.abandon(session, ticket);
-        }
+        self.place.close().await;
     }
 }

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::events::{self, Event, Server};
-use super::live::{Broken, Live, Phase};
+use super::live::{Live, Phase};
 use super::{SERVER, TOOL_PREFIX};
-use crate::harness::fault;
+use crate::harness::fault::{self, Broken};
 use crate::model::anthropic::accumulator::Accumulator;
 
 /// How long a process that has its prompt may take to say that it begins; it does so before it asks its model.
@@ -45,7 +45,7 @@ impl Live {
         loop {
             let event = match self.hear(bounds, incoming.message.is_some()).await? {
                 Some(event) => event,
-                None if incoming.message.is_none() => return Err(Broken::Void("the process ended")),
+                None if incoming.message.is_none() => return Err(Broken::void("the process ended")),
                 None => return Err(fault::transient("Claude Code ended in the middle of a message").into()),
             };
             match event {
@@ -59,7 +59,7 @@ impl Live {
                 // It answers calls of unknown tools itself, and does so while the message still comes.
                 Event::ToolResults(ids) if !ids.iter().all(|id| self.desk.has_served(id)) => match incoming.message {
                     Some(_) => incoming.spoiled = true,
-                    None => return Err(Broken::Void("it made up a tool result")),
+                    None => return Err(Broken::void("it made up a tool result")),
                 },
                 Event::Result(ending) => return Err(super::fault::ended(&ending, &self.model).into()),
                 Event::ToolResults(_) | Event::Other => {}
@@ -88,7 +88,7 @@ impl Live {
                         let seconds = patience.as_secs();
                         return Err(fault::transient(format!("Claude Code was silent for {seconds} s")).into());
                     }
-                    return Err(Broken::Void("it did not take its prompt"));
+                    return Err(Broken::void("it did not take its prompt"));
                 }
                 _ = weighing.tick() => {
                     let bytes = self.process.resident_bytes();
@@ -196,14 +196,14 @@ impl Live {
         let finishing = async {
             while !matches!(self.phase, Phase::Resting) {
                 if let Err(why) = self.overhear().await {
-                    return Err(Broken::Void(why));
+                    return Err(Broken::void(why));
                 }
             }
             Ok(())
         };
         match timeout(HELLO, finishing).await {
             Ok(rested) => rested,
-            Err(_) => Err(Broken::Void("it did not end its turn")),
+            Err(_) => Err(Broken::void("it did not end its turn")),
         }
     }
 

@@ -41,8 +41,8 @@ use async_trait::async_trait;
 use perennial_engine::ports::{Clock, DeltaSink, ModelError, ModelStep};
 
 use self::shared::Shared;
-use self::thread::{Broken, Thread};
-use super::fault::transient;
+use self::thread::Thread;
+use super::fault::{Broken, transient};
 use super::process::{Kind, Version};
 use super::{Gate, Harness, Think};
 
@@ -146,11 +146,11 @@ impl Codex {
                 Ok(step) => return Some(Ok((live, step))),
                 Err(broken) => broken,
             },
-            None => Broken::Void("the conversation went another way".into()),
+            None => Broken::void("the conversation went another way"),
         };
         match broken {
             Broken::Void(why) => {
-                tracing::debug!(session.id = %ask.key.session, why, "codex is started again from the log");
+                tracing::debug!(session.id = %ask.key.session, %why, "codex is started again from the log");
                 None
             }
             Broken::Failed(error) => Some(Err(error)),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
-use perennial_engine::ports::{DeltaSink, ModelError, ModelStep, Part, ToolSpec};
+use perennial_engine::ports::{DeltaSink, ModelError, ModelStep, Part};
 use perennial_schema::EventId;
 use perennial_schema::event::{ErrorKind, Raw};
 use perennial_schema::model::Usage;
@@ -17,46 +17,12 @@ use super::message::{self, Said};
 use super::server::Seat;
 use super::{Settings, config, rollout};
 use crate::harness::access::Admitted;
-use crate::harness::fault::{self, transient};
+use crate::harness::asked::Asked;
+use crate::harness::fault::{self, Broken, transient};
 use crate::harness::{Access, Think, Wire};
 use crate::model::http::Endpoint;
 use crate::model::openai::accumulator::Accumulator;
 use crate::model::openai::body;
-
-/// Why there is no next step.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// The thread is of no use any more, and nothing of a step was shown: start again from the log.
-    Void(String),
-    /// The attempt failed.
-    Failed(ModelError),
-}
-
-impl From<ModelError> for Broken {
-    fn from(error: ModelError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// What a thread was started for; with anything else it is of no use.
-#[derive(Debug, PartialEq)]
-struct Asked {
-    model: String,
-    effort: Option<String>,
-    system: Option<String>,
-    tools: Vec<ToolSpec>,
-}
-
-impl Asked {
-    fn of(ask: &Think<'_>) -> Self {
-        Self {
-            model: ask.agent.model.id.clone(),
-            effort: body::level(&ask.agent.model),
-            system: ask.agent.system.clone().filter(|system| !system.trim().is_empty()),
-            tools: ask.tools.to_vec(),
-        }
-    }
-}
 
 /// A thread and what belongs to it.
 #[derive(Debug)]
@@ -78,7 +44,7 @@ impl Thread {
     /// Starts a thread from the whole conversation.
     pub(super) async fn start(settings: &Settings, ask: &Think<'_>) -> Result<Self, ModelError> {
         let (admitted, access) = Admitted::at(settings.gate.clone(), ask.key, ask.agent, Wire::Responses).await?;
-        let asked = Asked::of(ask);
+        let asked = asked(ask);
         let server = settings.shared.server(settings).await?;
         // The session's own id: Codex makes it the provider's cache key.
         let id = ask.key.session.uuid();
@@ -128,7 +94,7 @@ impl Thread {
         let fits = ask.messages.len() == self.messages + 2
             && said.role == Role::Assistant
             && calls(said).eq(self.calls.iter().map(|(id, _)| *id))
-            && self.asked == Asked::of(ask)
+            && self.asked == asked(ask)
             // It asked again without us: it made something up.
             && !self.lane.has_request();
         if !fits {
@@ -194,16 +160,16 @@ impl Thread {
                 said = self.seat.next() => match said {
                     Some(Said::Call { request, call_id }) => {
                         let Some(text) = self.results.remove(&call_id) else {
-                            return Err(Broken::Void("it asks for a call that the log does not know".into()));
+                            return Err(Broken::void("it asks for a call that the log does not know"));
                         };
                         self.seat.server.say(message::result(&request, &text)).await?;
                     }
-                    Some(Said::Ended(Some(why))) => return Err(Broken::Void(format!("it ended the turn: {why}"))),
-                    Some(Said::Ended(None)) => return Err(Broken::Void("it ended the turn".into())),
+                    Some(Said::Ended(Some(why))) => return Err(Broken::void(format!("it ended the turn: {why}"))),
+                    Some(Said::Ended(None)) => return Err(Broken::void("it ended the turn")),
                     None => return Err(self.seat.server.died().await.into()),
                 },
                 request = self.lane.next() => {
-                    return request.ok_or_else(|| Broken::Void("its line is closed".into()));
+                    return request.ok_or_else(|| Broken::void("its line is closed"));
                 }
             }
         }
@@ -227,7 +193,7 @@ impl Thread {
                 let message = format!("Codex {version} changed the conversation it was given: {what}");
                 Err(fault::error(ErrorKind::ModelRequestFailedError, message, false).into())
             }
-            Err(Wrong::Conversation(what)) => Err(Broken::Void(what)),
+            Err(Wrong::Conversation(what)) => Err(Broken::void(what)),
         }
     }
 
@@ -287,6 +253,10 @@ impl Thread {
             self.calls.push((*id, native_id.clone()));
         }
     }
+}
+
+fn asked(ask: &Think<'_>) -> Asked {
+    Asked::of(ask, body::level(&ask.agent.model))
 }
 
 /// The headers that are about the request, not about the connection.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::{Install, sandbox};
 
@@ -34,6 +35,17 @@ impl Home {
             folder.path().canonicalize()?
         };
         Ok(Self { folder, seen })
+    }
+
+    /// The variables every process gets in it.
+    pub(in crate::harness) fn furnish(&self, command: &mut Command) {
+        command
+            .env("HOME", &self.seen)
+            .env("TMPDIR", &self.seen)
+            .env("PATH", sandbox::PATH)
+            .env("TERM", "dumb")
+            // One clock for all workers: a harness may tell its model the date.
+            .env("TZ", "UTC");
     }
 
     /// Where we write its files.

@@ -125,13 +125,7 @@ impl Install {
                 command
             }
         };
-        command
-            .env("HOME", home.seen())
-            .env("TMPDIR", home.seen())
-            .env("PATH", sandbox::PATH)
-            .env("TERM", "dumb")
-            // One clock for all workers: a harness may tell its model the date.
-            .env("TZ", "UTC");
+        home.furnish(&mut command);
         command
     }
 

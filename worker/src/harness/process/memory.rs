@@ -6,7 +6,7 @@ use std::fs::read_to_string;
 const PROCESSES: usize = 256;
 
 /// Resident bytes of a process and everything below it; what is gone meanwhile counts nothing.
-pub(super) fn resident_bytes(process: u32) -> u64 {
+pub(in crate::harness) fn resident_bytes(process: u32) -> u64 {
     let mut tree = vec![process];
     let mut next = 0;
     while let Some(parent) = tree.get(next).copied()

@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 pub(super) use self::home::Home;
 pub(super) use self::install::{Failed, Install, Kind, Settings, Version, told};
 pub(super) use self::lines::{LineError, Lines};
+pub(super) use self::memory::resident_bytes;
 
 /// What is kept of stderr, for the message of a process that died.
 const STDERR_BYTES: usize = 4 * 1024;
@@ -153,7 +154,7 @@ impl Process {
 
     /// Memory it and everything it started have in use.
     pub(super) fn resident_bytes(&self) -> u64 {
-        self.id().map_or(0, memory::resident_bytes)
+        self.id().map_or(0, resident_bytes)
     }
 }
 

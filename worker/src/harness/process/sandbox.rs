@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// The only search path it gets.
-pub(in crate::harness) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(super) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Where its home is seen inside: the same on every worker, so nothing depends on which one runs a turn.
 pub(super) const INSIDE: &str = "/session";
 /// The working folder below the home.

@@ -6,6 +6,7 @@
 
 mod entries;
 mod keeper;
+mod place;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use tracing::{debug, info};
 
 use self::entries::{Entries, Entry};
 use self::keeper::Keeper;
+pub(super) use self::place::Place;
 use crate::limits;
 
 /// How many processes, and for how long.

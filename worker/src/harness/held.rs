@@ -8,14 +8,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use perennial_engine::kernel::{Message, MessagePart, Role};
 use perennial_engine::ports::{ModelStep, Part};
-use perennial_router::mcp;
 use perennial_schema::EventId;
-use perennial_schema::content::Block;
 use perennial_schema::event::Raw;
 use perennial_schema::tool::Outcome;
 
-use super::desk::Answers;
-use crate::model::anthropic::body::NO_OUTPUT;
+/// Results by the id under which the process waits for them.
+pub(super) type Answers = HashMap<String, Outcome>;
 
 /// A conversation, told from others by length and digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +104,13 @@ fn spoken(step: &ModelStep) -> Message {
     }
 }
 
-/// A message's answers to exactly these calls (our id and the model's), as long as it holds nothing else and MCP can carry
-/// them without a change.
-pub(super) fn answers(calls: &[(EventId, String)], message: &Message) -> Option<Answers> {
+/// A message's answers to exactly these calls (our id and the one the process waits under), as long as it holds nothing else
+/// and `outcome` can tell each of them.
+pub(super) fn answers(
+    calls: &[(EventId, String)],
+    message: &Message,
+    outcome: impl Fn(&Raw, bool) -> Option<Outcome>,
+) -> Option<Answers> {
     let result = |part: &MessagePart| match part {
         MessagePart::ToolResult {
             id, content, is_error, ..
@@ -118,36 +120,18 @@ pub(super) fn answers(calls: &[(EventId, String)], message: &Message) -> Option<
     let mut outcomes: HashMap<EventId, Outcome> = message.parts.iter().map(result).collect::<Option<_>>()?;
     let answers = calls
         .iter()
-        .map(|(id, native_id)| Some((native_id.clone(), outcomes.remove(id)?)))
+        .map(|(id, name)| Some((name.clone(), outcomes.remove(id)?)))
         .collect::<Option<_>>()?;
     outcomes.is_empty().then_some(answers)
 }
 
-fn outcome(content: &Raw, is_error: bool) -> Option<Outcome> {
-    let mut blocks: Vec<Block> = content.parse().ok()?;
-    // A member that our blocks do not know would be lost on the way.
-    if Raw::of(&blocks).parse::<serde_json::Value>().ok()? != content.parse::<serde_json::Value>().ok()? {
-        return None;
-    }
-    // As it would be rendered: blank texts are refused by the provider.
-    blocks.retain(|block| !matches!(block, Block::Text { text } if text.trim().is_empty()));
-    if blocks.is_empty() {
-        blocks.push(Block::text(NO_OUTPUT));
-    }
-    let outcome = Outcome {
-        content: blocks,
-        is_error,
-        whole: None,
-    };
-    mcp::carries(&outcome).then_some(outcome)
-}
-
-/// Whether a message is a prompt and nothing else.
-pub(super) fn is_prompt(message: &Message) -> bool {
-    message
-        .parts
-        .iter()
-        .all(|part| matches!(part, MessagePart::Text(_) | MessagePart::Content(_)))
+/// The calls of a step: our id, and the one the process waits under.
+pub(super) fn calls(step: &ModelStep) -> Vec<(EventId, String)> {
+    let calls = step.parts.iter().filter_map(|part| match part {
+        Part::ToolUse { id, native_id, .. } => Some((*id, native_id.clone())),
+        _ => None,
+    });
+    calls.collect()
 }
 
 #[cfg(test)]
