@@ -9,7 +9,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(super) enum Message {
     /// The answer to a request of ours.
-    Answer { id: u64, result: Result<(), String> },
+    Answer { id: u64, result: Result<Answer, String> },
     /// Something of one thread.
     OfThread { thread: Uuid, said: Said },
     /// A request we have no answer for; it is refused.
@@ -18,13 +18,28 @@ pub(super) enum Message {
     Other,
 }
 
+/// What the answer to a request of ours says, as far as we look at it.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Answer {
+    /// The turn that was started.
+    #[serde(default)]
+    turn: Turn,
+}
+
+impl Answer {
+    /// The turn that was started; empty when none was.
+    pub(super) fn turn(self) -> String {
+        self.turn.id
+    }
+}
+
 /// What a thread says.
 #[derive(Debug)]
 pub(super) enum Said {
     /// It wants a tool; the answer goes to `request`.
     Call { request: Value, call_id: String },
-    /// Its turn is over; why, if it failed.
-    Ended(Option<String>),
+    /// A turn of it is over; why, if it failed.
+    Ended { turn: String, why: Option<String> },
 }
 
 /// Messages that nobody here reads; Codex is asked not to send them.
@@ -55,10 +70,11 @@ struct Line {
     #[serde(default)]
     method: String,
     params: Option<Raw>,
+    result: Option<Raw>,
     error: Option<Failure>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Failure {
     #[serde(default)]
     message: String,
@@ -74,8 +90,10 @@ struct Params {
     turn: Turn,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 struct Turn {
+    #[serde(default)]
+    id: String,
     #[serde(default)]
     error: Option<Failure>,
 }
@@ -86,6 +104,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
         id,
         method,
         params,
+        result,
         error,
     } = serde_json::from_slice(line)?;
     let params = || {
@@ -96,7 +115,11 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
         (Some(id), "") => match id.as_u64() {
             Some(id) => Message::Answer {
                 id,
-                result: error.map_or(Ok(()), |error| Err(error.message)),
+                result: match error {
+                    Some(error) => Err(error.message),
+                    // Most answers say nothing to us, whatever their shape.
+                    None => Ok(result.and_then(|result| result.parse().ok()).unwrap_or_default()),
+                },
             },
             None => Message::Other,
         },
@@ -112,7 +135,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             let Params { thread_id, turn, .. } = params()?;
             Message::OfThread {
                 thread: thread_id,
-                said: Said::Ended(turn.error.map(|error| error.message)),
+                said: Said::Ended {
+                    turn: turn.id,
+                    why: turn.error.map(|error| error.message),
+                },
             }
         }
         _ => Message::Other,
@@ -157,11 +183,21 @@ mod tests {
         let failed = json!({"method": "turn/completed", "params": {"threadId": thread, "turn": {"id": "t", "items": [], "status": "failed", "error": {"message": "no"}}}});
         let parsed = parse(failed.to_string().as_bytes()).unwrap();
         assert!(
-            matches!(&parsed, Message::OfThread { said: Said::Ended(Some(why)), .. } if why == "no"),
+            matches!(&parsed, Message::OfThread { said: Said::Ended { turn, why: Some(why) }, .. } if turn == "t" && why == "no"),
             "{parsed:?}"
         );
         let fine = parse(br#"{"id":3,"result":{"thread":{}}}"#).unwrap();
-        assert!(matches!(fine, Message::Answer { id: 3, result: Ok(()) }), "{fine:?}");
+        assert!(matches!(fine, Message::Answer { id: 3, result: Ok(_) }), "{fine:?}");
+        let started =
+            parse(br#"{"id":5,"result":{"turn":{"id":"t","items":[],"status":"inProgress","error":null}}}"#).unwrap();
+        let Message::Answer {
+            id: 5,
+            result: Ok(started),
+        } = started
+        else {
+            panic!("{started:?}")
+        };
+        assert_eq!(started.turn(), "t");
         let refused = parse(br#"{"id":4,"error":{"code":-1,"message":"bad"}}"#).unwrap();
         assert!(
             matches!(&refused, Message::Answer { id: 4, result: Err(why) } if why == "bad"),

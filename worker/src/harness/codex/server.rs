@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::line::Line;
-use super::message::{self, Message, Said};
+use super::message::{self, Answer, Message, Said};
 use super::{config, rollout};
 use crate::harness::fault::transient;
 use crate::harness::process::{Home, Install, Process, Version};
@@ -25,7 +25,7 @@ use crate::limits;
 /// How long it may take to answer one of our requests; the longest is its start on a cold machine.
 const ANSWER: Duration = Duration::from_secs(30);
 
-type Answered = oneshot::Sender<Result<(), String>>;
+type Answered = oneshot::Sender<Result<Answer, String>>;
 
 /// A running app-server.
 #[derive(Debug)]
@@ -141,14 +141,14 @@ impl Server {
     }
 
     /// Asks for something and waits until it is done.
-    pub(super) async fn request(&self, method: &str, params: &Value) -> Result<(), ModelError> {
+    pub(super) async fn request(&self, method: &str, params: &Value) -> Result<Answer, ModelError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answered, answer) = oneshot::channel();
         self.desk.state().waiting.insert(id, answered);
         let asked = async {
             self.say(message::request(id, method, params)).await?;
             match answer.await {
-                Ok(Ok(())) => Ok(()),
+                Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(why)) => Err(transient(format!("Codex refused {method}: {why}"))),
                 Err(_) => Err(self.dead()),
             }

@@ -29,6 +29,8 @@ use crate::model::openai::body;
 pub(super) struct Thread {
     seat: Seat,
     lane: Lane,
+    /// Its turn. What an earlier thread of the session left behind may still end, and says so under the same id.
+    turn: String,
     access: Access,
     _admitted: Admitted,
     asked: Asked,
@@ -70,12 +72,13 @@ impl Thread {
             base_url: &lane.base_url,
         };
         server.request("thread/resume", &config::resume(&resume)).await?;
-        server
+        let started = server
             .request("turn/start", &config::turn(id, asked.effort.as_deref()))
             .await?;
         Ok(Self {
             seat,
             lane,
+            turn: started.turn(),
             access,
             _admitted: admitted,
             asked,
@@ -164,8 +167,11 @@ impl Thread {
                         };
                         self.seat.server.say(message::result(&request, &text)).await?;
                     }
-                    Some(Said::Ended(Some(why))) => return Err(Broken::void(format!("it ended the turn: {why}"))),
-                    Some(Said::Ended(None)) => return Err(Broken::void("it ended the turn")),
+                    Some(Said::Ended { turn, .. }) if turn != self.turn => {}
+                    Some(Said::Ended { why: Some(why), .. }) => {
+                        return Err(Broken::void(format!("it ended the turn: {why}")));
+                    }
+                    Some(Said::Ended { why: None, .. }) => return Err(Broken::void("it ended the turn")),
                     None => return Err(self.seat.server.died().await.into()),
                 },
                 request = self.lane.next() => {
