@@ -9,3 +9,7 @@ postgres=$(command -v postgres || ls -d /usr/lib/postgresql/*/bin/postgres 2>/de
 for version in "rustc --version" "${postgres:-postgres} --version" "nats-server --version"; do
     echo "versions $($version 2>/dev/null || echo "${version%% *}: none")"
 done
+for binary in claude codex; do
+    program=tests/harnesses/$binary/node_modules/.bin/$binary
+    echo "versions $binary $("$program" --version 2>/dev/null || echo none)"
+done

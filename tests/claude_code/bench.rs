@@ -13,6 +13,7 @@ use perennial_schema::content::text_content;
 use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::{Builtin, Effect};
 use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
+use perennial_tests::harnesses::Pinned;
 use perennial_worker::harness::claude_code::{ClaudeCode, Settings};
 use perennial_worker::harness::{Direct, Harness, Limits, Think};
 use serde_json::{Value, json};
@@ -175,21 +176,9 @@ fn device(request: &Value) -> String {
     user["device_id"].as_str().unwrap().to_owned()
 }
 
-/// The binary of `tests/harnesses/claude`.
+/// The pinned binary.
 pub(crate) fn installed() -> Option<PathBuf> {
-    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("harnesses/claude/node_modules/@anthropic-ai");
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
-    let binary = modules.join(format!("claude-code-linux-{arch}/claude"));
-    if binary.exists() {
-        return Some(binary);
-    }
-    println!(
-        "NOT RUN: {} is missing; scripts/setup.sh --test installs it",
-        binary.display()
-    );
-    let required = std::env::var("PERENNIAL_REQUIRE_HARNESS").is_ok_and(|value| value == "1");
-    assert!(!required, "PERENNIAL_REQUIRE_HARNESS=1, but the binary is missing");
-    None
+    Pinned::ClaudeCode.installed().unwrap()
 }
 
 /// Writes an executable script.

@@ -1,7 +1,7 @@
 //! The claude-code harness with the real binary against a scripted Messages endpoint.
 //!
 //! The harness relies on hidden flags and a measured file format, so these tests compare what the binary really sends
-//! upstream. Without the binary they print `NOT RUN` (and fail if `PERENNIAL_REQUIRE_HARNESS=1`).
+//! upstream. Without the binary they print `NOT RUN` and fail where everything must run.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 #![expect(clippy::needless_pass_by_value, reason = "conversations are built of literals")]

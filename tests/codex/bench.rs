@@ -12,6 +12,7 @@ use perennial_schema::content::text_content;
 use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::Builtin;
 use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
+use perennial_tests::harnesses::Pinned;
 use perennial_worker::harness::codex::{Codex, Settings};
 use perennial_worker::harness::{Direct, Harness, Think};
 use serde_json::{Value, json};
@@ -180,24 +181,9 @@ fn key() -> SessionKey {
     }
 }
 
+/// The pinned binary.
 pub(crate) fn installed() -> Option<PathBuf> {
-    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("harnesses/codex/node_modules/@openai");
-    let (package, target) = if cfg!(target_arch = "aarch64") {
-        ("codex-linux-arm64", "aarch64-unknown-linux-musl")
-    } else {
-        ("codex-linux-x64", "x86_64-unknown-linux-musl")
-    };
-    let binary = modules.join(package).join("vendor").join(target).join("bin/codex");
-    if binary.exists() {
-        return Some(binary);
-    }
-    println!(
-        "NOT RUN: {} is missing; scripts/setup.sh --test installs it",
-        binary.display()
-    );
-    let required = std::env::var("PERENNIAL_REQUIRE_HARNESS").is_ok_and(|value| value == "1");
-    assert!(!required, "PERENNIAL_REQUIRE_HARNESS=1, but the binary is missing");
-    None
+    Pinned::Codex.installed().unwrap()
 }
 
 /// Writes an executable script.

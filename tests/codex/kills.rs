@@ -1,5 +1,5 @@
 //! SIGKILL of the harness process alone, at random moments: nothing is asked twice behind the log's back, no call is lost,
-//! and what is asked next is the log. (The worker's own death: `house`.)
+//! and what is asked next is the log. (The worker's own death: `tests/harness_rig`.)
 
 use std::time::Duration;
 

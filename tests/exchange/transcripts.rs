@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use perennial_tests::harnesses::Pinned;
 use perennial_tests::server::Server;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::house::{House, PATIENCE, claude, codex};
+use crate::house::{House, PATIENCE};
 
 /// The first file below a folder whose name fits.
 fn find(dir: &Path, fits: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
@@ -66,9 +67,9 @@ async fn goes_on(house: &House, server: &Server, file: &Path, format: &str, trac
 
 #[tokio::test]
 async fn a_real_transcript_of_claude_code() -> Result<()> {
-    if !claude().exists() {
-        return perennial_tests::not_run("a real transcript of Claude Code: run scripts/setup.sh --test first");
-    }
+    let Some(binary) = Pinned::ClaudeCode.installed()? else {
+        return Ok(());
+    };
     let house = House::new().await?;
     let server = house.up.start().await?;
     let home = tempfile::tempdir()?;
@@ -80,7 +81,7 @@ async fn a_real_transcript_of_claude_code() -> Result<()> {
         "please:\n/say looking\n/tool Read {}\n/then\n/say read-it",
         json!({"file_path": work.join("note.txt")})
     );
-    let mut command = Command::new(claude());
+    let mut command = Command::new(binary);
     command
         .args([
             "-p",
@@ -125,9 +126,9 @@ async fn a_real_transcript_of_claude_code() -> Result<()> {
 
 #[tokio::test]
 async fn a_real_rollout_of_codex() -> Result<()> {
-    if !codex().exists() {
-        return perennial_tests::not_run("a real rollout of Codex: run scripts/setup.sh --test first");
-    }
+    let Some(binary) = Pinned::Codex.installed()? else {
+        return Ok(());
+    };
     let house = House::new().await?;
     let server = house.up.start().await?;
     let home = tempfile::tempdir()?;
@@ -140,7 +141,7 @@ async fn a_real_rollout_of_codex() -> Result<()> {
         house.openai.base_url()
     );
     std::fs::write(home.path().join("config.toml"), config)?;
-    let mut command = Command::new(codex());
+    let mut command = Command::new(binary);
     command
         .args(["exec", "--skip-git-repo-check", "/say said-in-codex"])
         .current_dir(&work)

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 /// A pinned harness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harness {
+pub enum Pinned {
     /// Claude Code.
     ClaudeCode,
     /// Codex.
     Codex,
 }
 
-impl Harness {
+impl Pinned {
     /// As agents name it.
     #[must_use]
     pub const fn name(self) -> &'static str {

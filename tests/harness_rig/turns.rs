@@ -16,13 +16,12 @@ const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mN
 
 /// A house with a session in it; none where the harness is not installed.
 async fn house<'a>(kind: &'a Kind, policy: &str) -> Result<Option<(House<'a>, Server, String)>> {
-    let Some(binary) = kind.installed() else {
-        perennial_tests::not_run(&format!("turns of {}: run scripts/setup.sh --test first", kind.name))?;
+    let Some(binary) = kind.harness.installed()? else {
         return Ok(None);
     };
     let house = House::new(kind, &binary).await?;
     let server = house.up.start().await?;
-    let agent = json!({"name": "tester", "model": kind.model, "harness": kind.name, "tools": [{"type": "agent_toolset_20260401",
+    let agent = json!({"name": "tester", "model": kind.model, "harness": kind.harness.name(), "tools": [{"type": "agent_toolset_20260401",
         "default_config": {"enabled": true, "permission_policy": {"type": policy}}}]});
     let agent = id(&server.client.post("/v1/agents", &agent).await?.ok()?)?;
     let (_, environment) = server.client.agent_and_environment("rehearsal-1").await?;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use perennial_tests::harnesses::Harness;
+use perennial_tests::harnesses::Pinned;
 use perennial_tests::models::{ModelServer, Vendor};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ const COLD_MILLIS: f64 = 50.0;
 /// A harness and what is promised of it.
 struct Program {
     scenario: &'static str,
-    harness: Harness,
+    harness: Pinned,
     vendor: Vendor,
     model: &'static str,
     /// The setting that names its binary.
@@ -34,7 +34,7 @@ struct Program {
 
 const CLAUDE: Program = Program {
     scenario: "claude-code, message to model request",
-    harness: Harness::ClaudeCode,
+    harness: Pinned::ClaudeCode,
     vendor: Vendor::Anthropic,
     model: "claude-bench",
     setting: "PERENNIAL_CLAUDE_BIN",
@@ -44,7 +44,7 @@ const CLAUDE: Program = Program {
 
 const CODEX: Program = Program {
     scenario: "codex, message to model request",
-    harness: Harness::Codex,
+    harness: Pinned::Codex,
     vendor: Vendor::OpenAi,
     model: "openai/gpt-6-sol",
     setting: "PERENNIAL_CODEX_BIN",
@@ -146,8 +146,8 @@ async fn bare_run(program: &Program, binary: &Path, model: &ModelServer) -> Resu
         .kill_on_drop(true);
     let sent = Instant::now();
     match program.harness {
-        Harness::ClaudeCode => bare_claude(&mut command, program.model, model).await?,
-        Harness::Codex => bare_codex(&mut command, home.path(), model).await?,
+        Pinned::ClaudeCode => bare_claude(&mut command, program.model, model).await?,
+        Pinned::Codex => bare_codex(&mut command, home.path(), model).await?,
     }
     let arrived = model.last_arrival().context("no model request")?;
     if arrived < sent {

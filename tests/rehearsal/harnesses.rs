@@ -1,21 +1,17 @@
 //! The vendors' own harnesses as they are installed, with their own tools, pointed at the rehearsal.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use perennial_tests::child::bind_to_us;
-use perennial_tests::not_run;
+use perennial_tests::harnesses::Pinned;
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::served::{Served, recorded};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn installed(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("harnesses").join(path)
-}
 
 /// Runs it to its end; gives what it printed.
 async fn run(mut command: Command, folder: &Path) -> Result<String> {
@@ -46,10 +42,9 @@ fn clean(requests: &[Value]) {
 
 #[tokio::test]
 async fn claude_code_plays_a_script_with_its_own_tools() -> Result<()> {
-    let binary = installed("claude/node_modules/@anthropic-ai/claude-code-linux-x64/claude");
-    if !binary.exists() {
-        return not_run("Claude Code is not installed (scripts/setup.sh --test)");
-    }
+    let Some(binary) = Pinned::ClaudeCode.installed()? else {
+        return Ok(());
+    };
     let folder = tempfile::tempdir()?;
     let record = folder.path().join("record");
     let served = Served::start(&["--record", record.to_str().context("a path")?]).await?;
@@ -85,10 +80,9 @@ async fn claude_code_plays_a_script_with_its_own_tools() -> Result<()> {
 
 #[tokio::test]
 async fn codex_plays_a_script_with_its_own_tools() -> Result<()> {
-    let binary = installed("codex/node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex");
-    if !binary.exists() {
-        return not_run("Codex is not installed (scripts/setup.sh --test)");
-    }
+    let Some(binary) = Pinned::Codex.installed()? else {
+        return Ok(());
+    };
     let folder = tempfile::tempdir()?;
     let record = folder.path().join("record");
     let served = Served::start(&["--record", record.to_str().context("a path")?]).await?;
