@@ -38,7 +38,7 @@ torture: setup-test
 	cargo build --workspace --locked $(failpoints)
 	mkdir -p tests/results
 	set -o pipefail; { scripts/versions.sh; \
-	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test cluster --test harness_rig -- --nocapture --test-threads=1 2>&1; } \
+	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test hands --test cluster --test harness_rig -- --nocapture --test-threads=1 2>&1; } \
 	| grep --line-buffered -E '^(commit|versions|seed|ring |failpoints:|random moments:|claude-code |codex |NOT RUN|test )' | tee tests/results/torture.txt
 
 # Fold, render and codec; then the install as a whole against the least that could do the same, in one run.

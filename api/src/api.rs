@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Ids, Leases, Log, Metering, Router as ToolRouter, SessionKey, SessionRow, Sessions,
+    Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Router as ToolRouter, SessionKey, SessionRow, Sessions,
 };
 use perennial_gateway::Gateway;
+use perennial_router::Tunnels;
 use perennial_schema::SessionId;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::auth::{KeyCache, Principal};
+use crate::bucket::Bucket;
 use crate::error::ApiError;
 use crate::feed::Hub;
 use crate::host::Hosts;
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 
 /// Everything the API reaches the outside through.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub struct Ports {
     pub accounts: Arc<dyn Accounts>,
     /// Budgets, virtual keys, what was used.
     pub metering: Arc<dyn Metering>,
+    /// Machines that dial in.
+    pub executors: Arc<dyn Executors>,
 }
 
 /// How the API behaves.
@@ -53,6 +57,8 @@ pub struct Config {
     pub default_model: String,
     /// Models for whoever has a key, under `/llm`; none serves nothing there.
     pub gateway: Option<Arc<Gateway>>,
+    /// Where machines dial in; none refuses them.
+    pub tunnels: Option<Arc<Tunnels>>,
     /// What `/metrics` prints; none means it prints nothing. See [`crate::prometheus`].
     pub metrics: Option<PrometheusHandle>,
 }
@@ -72,6 +78,8 @@ pub(crate) struct Inner {
     pub config: Config,
     pub hub: Hub,
     pub keys: KeyCache,
+    /// Bounds what may be asked without a key.
+    pub registrations: Bucket,
     /// Every task of this crate.
     pub tracker: TaskTracker,
 }
@@ -93,6 +101,7 @@ impl Api {
             config,
             hub,
             keys: KeyCache::default(),
+            registrations: Bucket::new(limits::REGISTRATIONS, limits::REGISTRATION_EVERY),
             tracker,
         };
         Self { app: Arc::new(app) }

@@ -64,8 +64,9 @@ pub(crate) async fn require_key(
     Ok(next.run(request).await)
 }
 
-fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
-    let bearer = headers.get(AUTHORIZATION).map(|value| {
+/// What `Authorization: Bearer` presents; empty for other schemes.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION).map(|value| {
         let text = value.to_str().unwrap_or_default();
         let (scheme, token) = text.split_once(' ').unwrap_or_default();
         if scheme.eq_ignore_ascii_case("bearer") {
@@ -73,7 +74,11 @@ fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
         } else {
             ""
         }
-    });
+    })
+}
+
+fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
+    let bearer = bearer(headers);
     let plain = headers
         .get("x-api-key")
         .map(|value| value.to_str().unwrap_or_default().trim());

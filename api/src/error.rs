@@ -12,6 +12,7 @@
 //! | conflicts with the resource's state | 409 | `invalid_request_error` | `x-should-retry: false` |
 //! | body too large | 413 | `invalid_request_error` | |
 //! | idempotency key with another body | 422 | `invalid_request_error` | `x-should-retry: false` |
+//! | asked too often without a key | 429 | `rate_limit_error` | `retry-after` |
 //! | a handler panicked (a bug) | 500 | `api_error` | |
 //! | a store cannot answer now | 503 | `overloaded_error` | `retry-after` |
 //! | a stored row does not parse | 503 | `api_error`, code `row_inconsistent` | `x-should-retry: false` |
@@ -99,6 +100,13 @@ impl ApiError {
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         let mut error = Self::new(StatusCode::CONFLICT, ErrorType::InvalidRequestError, message);
         error.retry = Some(false);
+        error
+    }
+
+    /// Asked too often, without a key that would say by whom.
+    pub(crate) fn too_many(message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, message);
+        error.retry_after = Some(1);
         error
     }
 

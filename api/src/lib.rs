@@ -15,6 +15,7 @@ pub mod accounts;
 mod api;
 mod auth;
 mod body;
+mod bucket;
 mod endpoints;
 mod error;
 mod feed;

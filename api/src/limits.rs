@@ -36,6 +36,10 @@ pub const EXPORTS_AT_ONCE: usize = 4;
 pub const TAPE_PIECE_BYTES: usize = 64 * 1024;
 /// Such pieces that wait for a slow reader, and parts of an imported file that wait for the stores.
 pub const TAPE_PIECES: usize = 8;
+/// Registrations of machines at once, without a key; beyond it one each [`REGISTRATION_EVERY`].
+pub const REGISTRATIONS: u32 = 64;
+/// See [`REGISTRATIONS`].
+pub const REGISTRATION_EVERY: Duration = Duration::from_millis(250);
 /// Sessions imported at once; each holds a log in memory and its file on disk.
 pub const IMPORTS_AT_ONCE: usize = 2;
 /// Largest file that is imported.

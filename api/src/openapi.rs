@@ -49,6 +49,10 @@ macro_rules! object {
     )*};
 }
 
+/// There is nothing to choose yet.
+#[derive(ToSchema)]
+pub struct ExecutorCodeCreate {}
+
 object! {
     /// A refused or failed request.
     Error {
@@ -122,6 +126,62 @@ object! {
         harness: Option<String>,
     }
     AgentPage { data: Vec<Agent>, next_page: Option<String>, }
+    /// A code for one machine to register with.
+    ExecutorCode {
+        r#type: String,
+        expires_at: chrono::DateTime<chrono::Utc>,
+        /// The code; shown once, by the answer that made it.
+        secret: Option<String>,
+    }
+    ExecutorRegister {
+        code: String,
+        name: String,
+        /// 64 lowercase hexadecimal digits that the machine chose at random; part of its token.
+        secret: String,
+    }
+    /// A machine that has just registered.
+    ExecutorRegistered {
+        id: String,
+        r#type: String,
+        name: String,
+        workspace_id: String,
+        /// Opens its tunnel, and nothing else.
+        token: String,
+    }
+    /// A machine that dials in.
+    Executor {
+        id: String,
+        r#type: String,
+        name: String,
+        /// `device`.
+        kind: String,
+        /// `online` or `offline`.
+        status: String,
+        /// What it said of itself when it connected last.
+        card: Option<Value>,
+        last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
+        created_at: chrono::DateTime<chrono::Utc>,
+    }
+    ExecutorPage { data: Vec<Executor>, next_page: Option<String>, }
+    ExecutorRename { name: String, }
+    ExecutorCallCreate {
+        /// `bash`, `read`, `write`, `edit`, `glob` or `grep`.
+        tool: String,
+        input: Value,
+        /// Absolute path there; none means the folder that the executor offers.
+        dir: Option<String>,
+    }
+    /// What came of a call.
+    ExecutorCall {
+        id: String,
+        r#type: String,
+        executor_id: String,
+        tool: String,
+        is_error: bool,
+        /// What a command exited with.
+        exit_code: Option<i32>,
+        content: Vec<Value>,
+    }
     /// Where a session's hands are.
     Environment {
         id: String,

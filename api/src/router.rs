@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::endpoints::{
-    agents, budgets, environments, events, feed, gateway_keys, health, metrics, openapi, sessions, usage,
+    agents, budgets, environments, events, executors, feed, gateway_keys, health, metrics, openapi, sessions, usage,
 };
 use crate::llm::Llm;
 use crate::{auth, host, respond, telemetry};
@@ -61,17 +61,27 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
             gateway_keys::retrieve_gateway_key,
             gateway_keys::revoke_gateway_key
         ))
+        .routes(routes!(executors::create_executor_code))
+        .routes(routes!(executors::list_executors))
+        .routes(routes!(
+            executors::retrieve_executor,
+            executors::rename_executor,
+            executors::remove_executor
+        ))
+        .routes(routes!(executors::call_executor))
         .routes(routes!(usage::usage))
         .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))
 }
 
-/// Routes anybody may ask.
+/// Routes anybody may ask; those of executors ask for a code or a token of theirs.
 pub(crate) fn open() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(openapi::openapi))
+        .routes(routes!(executors::register_executor))
+        .routes(routes!(executors::executor_tunnel))
 }
 
 /// The whole API. Layers run from the last to the first.

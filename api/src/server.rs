@@ -95,7 +95,7 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, shutdown:
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES);
     let io = TokioIo::new(Patient::new(stream, limits.write_stall));
-    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = shutdown.cancelled() => None,

@@ -4,6 +4,7 @@
 //! * [`bus::local`] carries hints and previews within one process, [`bus::silent`] loses everything.
 //! * [`blobs::files`] and [`blobs::memory`] keep bytes too large for an event.
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
+//! * [`executors`] is the registry of machines that dial in.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
 //! **Architecture invariant:** the only crate that writes sessions and events. It never changes a byte of a payload and looks
@@ -12,9 +13,11 @@
 pub mod blobs;
 pub mod bus;
 pub mod clock;
+pub mod executors;
 mod hinted;
 pub mod limits;
 pub mod log;
 pub mod meter;
+mod sql;
 
 pub use hinted::Hinted;

@@ -132,3 +132,7 @@ pub(crate) const TRACE_PRUNE_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) const METER_SWEEP: u32 = 500;
 /// Connections of the meter to Postgres.
 pub(crate) const METER_CONNECTIONS: u32 = 4;
+/// The largest amount that is counted with: what is larger is taken for it, so that sums stay numbers of the databases.
+pub(crate) const MOST: u64 = 1_000_000_000_000_000;
+/// How long an expired or used code of the registry is still known, so that a repeated request finds it.
+pub(crate) const CODE_KEEP_MILLIS: u64 = 24 * 3600 * 1000;

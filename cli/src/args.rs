@@ -7,13 +7,15 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::exit;
+use crate::servers::connect::ConnectArgs;
 use crate::servers::executor::ExecutorArgs;
 use crate::servers::rehearsal::RehearsalArgs;
 use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
 use crate::verbs::{
-    agent, approve, attach, budget, completions, deny, doctor, env, key, migrate, prove, run, send, session, usage,
+    agent, approve, attach, budget, call, completions, deny, doctor, env, key, migrate, prove, run, send, session,
+    usage,
 };
 
 /// Durable agent sessions: a session survives the process that runs it.
@@ -130,6 +132,8 @@ pub enum Verb {
     Serve(ServeArgs),
     Worker(WorkerArgs),
     Executor(ExecutorArgs),
+    Connect(ConnectArgs),
+    Call(call::CallArgs),
     Run(run::RunArgs),
     Attach(attach::AttachArgs),
     Send(send::SendArgs),

@@ -17,6 +17,8 @@ pub enum Exit {
     EndedBadly,
     /// Interrupted with Ctrl-C.
     Interrupted,
+    /// What a command that `call` ran exited with.
+    Command(u8),
 }
 
 /// Printed below `--help`.
@@ -27,7 +29,8 @@ Exit codes:
   2    wrong usage or configuration
   4    the session needs somebody's action (perennial approve, deny, or a custom tool's result)
   8    the turn ended without an answer (retries exhausted, refusal, budget reached, session archived or deleted)
-  130  interrupted with Ctrl-C";
+  130  interrupted with Ctrl-C
+call ends with what the command there exited with";
 
 impl Exit {
     /// The process's exit code.
@@ -39,6 +42,7 @@ impl Exit {
             Self::NeedsAction => 4,
             Self::EndedBadly => 8,
             Self::Interrupted => 130,
+            Self::Command(code) => code,
         }
     }
 

@@ -15,6 +15,11 @@ pub fn default_config_file(environment: &Environment) -> Option<PathBuf> {
     Some(xdg(environment, "XDG_CONFIG_HOME", ".config")?.join("perennial.toml"))
 }
 
+/// `$XDG_STATE_HOME/perennial`, by default `~/.local/state/perennial`: what this machine is connected to.
+pub fn default_state_dir(environment: &Environment) -> Option<PathBuf> {
+    xdg(environment, "XDG_STATE_HOME", ".local/state")
+}
+
 fn xdg(environment: &Environment, variable: &str, below_home: &str) -> Option<PathBuf> {
     // The XDG specification: a relative path there is invalid and to be ignored.
     let base = environment

@@ -14,6 +14,7 @@ mod journal;
 pub mod limits;
 mod outputs;
 mod pack;
+pub mod probe;
 mod process;
 pub mod sandbox;
 mod serve;
@@ -22,15 +23,16 @@ mod shell;
 mod shells;
 pub mod socket;
 mod tools;
+pub mod tunnel;
 mod walk;
 mod workspace;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
+use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor};
 use perennial_schema::tool::Builtin;
 use perennial_schema::{ExecutorId, JournalId};
 use tokio::runtime::Handle;
@@ -68,6 +70,10 @@ pub struct Config {
     pub home: Option<PathBuf>,
     /// Where programs are found, also by uncontained shells.
     pub path: OsString,
+    /// The folder it offers: no other folder of this host may be named as a workspace, whoever asks. None offers all.
+    pub root: Option<PathBuf>,
+    /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
+    pub executor_id: Option<ExecutorId>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -85,6 +91,8 @@ impl Config {
             sandbox: Sandbox::Auto,
             home: std::env::home_dir(),
             path: std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into()),
+            root: None,
+            executor_id: None,
             limits: Limits::default(),
         }
     }
@@ -111,6 +119,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Executor {
     house: Arc<House>,
+    /// What was found out about this machine.
+    found: Mutex<Card>,
 }
 
 impl Executor {
@@ -119,8 +129,8 @@ impl Executor {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let data_dir = config.data_dir.clone();
-        let opened = tokio::task::spawn_blocking(move || open_store(&data_dir)).await;
+        let (data_dir, id, root) = (config.data_dir.clone(), config.executor_id, config.root.clone());
+        let opened = tokio::task::spawn_blocking(move || open_store(&data_dir, id, root.as_deref())).await;
         let store = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
         let (contained, uncontained_reason) = match config.sandbox {
             Sandbox::Off => (None, Some("the sandbox is switched off".to_owned())),
@@ -142,7 +152,13 @@ impl Executor {
                 spawner,
                 shells,
             )),
+            found: Mutex::default(),
         })
+    }
+
+    /// Tells what was found out about this machine ([`probe`]); the next hello says it.
+    pub fn describe(&self, found: Card) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
     /// Whether shells run under bubblewrap.
@@ -173,6 +189,7 @@ impl Executor {
     #[must_use]
     pub fn hello(&self) -> Hello {
         Hello {
+            version: PROTOCOL_VERSION,
             executor_id: self.executor_id(),
             journal_id: self.journal_id(),
             card: Card {
@@ -181,6 +198,7 @@ impl Executor {
                 arch: std::env::consts::ARCH.into(),
                 tools: Builtin::ALL.iter().map(|tool| tool.name().to_owned()).collect(),
                 contained: self.contained(),
+                ..self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
             },
         }
     }
@@ -217,9 +235,9 @@ impl Drop for Executor {
     }
 }
 
-fn open_store(data_dir: &std::path::Path) -> Result<Store, OpenError> {
+fn open_store(data_dir: &Path, id: Option<ExecutorId>, root: Option<&Path>) -> Result<Store, OpenError> {
     private_dir(data_dir).map_err(OpenError::Journal)?;
-    let journal = Journal::open(data_dir).map_err(OpenError::Journal)?;
+    let journal = Journal::open(data_dir, id).map_err(OpenError::Journal)?;
     let killed =
         process::kill_tree(None, JOURNAL_MARKER, &journal.journal_id.to_string()).map_err(OpenError::Leftover)?;
     if killed > 0 {
@@ -228,7 +246,7 @@ fn open_store(data_dir: &std::path::Path) -> Result<Store, OpenError> {
             "ended processes that an earlier server left running"
         );
     }
-    let workspaces = Workspaces::open(data_dir).map_err(OpenError::Workspaces)?;
+    let workspaces = Workspaces::open(data_dir, root).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);
     let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
     let packs = Packs::open(data_dir).map_err(OpenError::Journal)?;

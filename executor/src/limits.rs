@@ -106,3 +106,15 @@ pub(crate) const IDLE_LOOKS: u32 = 8;
 pub(crate) const LAST_FRAMES: Duration = Duration::from_secs(1);
 /// Without links and running calls for this long, an executor process ends.
 pub const PROCESS_IDLE: Duration = Duration::from_secs(10 * 60);
+/// How long a program may take to say its version.
+pub(crate) const VERSION_TIME: Duration = Duration::from_secs(3);
+/// Longest word on a card, in characters.
+pub(crate) const PROBE_CHARS: usize = 200;
+/// How long dialling home may take.
+pub(crate) const DIAL_TIME: Duration = Duration::from_secs(10);
+/// Pause after the first attempt to dial home; it doubles with each, and up to as much again is added by chance.
+pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(50);
+/// Longest such pause.
+pub(crate) const DIAL_PAUSE_MAX: Duration = Duration::from_millis(800);
+/// Pause while dialling is no use but may be some day: the server has to be upgraded first.
+pub(crate) const DIAL_PAUSE_LONG: Duration = Duration::from_secs(30);

@@ -252,6 +252,8 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
         }
         ToExecutor::Pack { pack, ask } => return packed(house, link, pack, ask),
         ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
+        // Whoever carries the link acts on it.
+        ToExecutor::Dismissed { .. } => return,
     };
     if house.post(session, request).is_err() {
         tracing::warn!(session.id = %session, "a session has too many requests waiting");

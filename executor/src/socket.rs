@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_schema::frame::ToExecutor;
-use perennial_schema::packet;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::unix::OwnedReadHalf;
+use perennial_tunnel::frames;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -139,7 +136,7 @@ async fn link(executor: Arc<Executor>, stream: UnixStream, cut: CancellationToke
     let (tx, mut from) = mpsc::channel(LINK_FRAMES);
     let reading = async move {
         loop {
-            let frame = match read(&mut reader).await {
+            let frame = match frames::read(&mut reader).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
                 Err(error) => return tracing::warn!(%error, "a link ends"),
@@ -151,11 +148,7 @@ async fn link(executor: Arc<Executor>, stream: UnixStream, cut: CancellationToke
     };
     let writing = async move {
         while let Some(frame) = from.recv().await {
-            let written = match packet::encode(&frame) {
-                Ok(packet) => writer.write_all(&packet).await,
-                Err(error) => Err(io::Error::other(error)),
-            };
-            if let Err(error) = written {
+            if let Err(error) = frames::write(&mut writer, &frame).await {
                 return tracing::info!(%error, "a link ends");
             }
         }
@@ -169,22 +162,4 @@ async fn link(executor: Arc<Executor>, stream: UnixStream, cut: CancellationToke
         () = reading => {}
         () = &mut writing => {}
     }
-}
-
-/// The next frame; `None` when the peer hung up.
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Option<ToExecutor>> {
-    let mut head = [0; packet::HEAD_BYTES];
-    match from.read_exact(&mut head).await {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let length = packet::length(head).map_err(io::Error::other)?;
-    // Grows with what really comes.
-    let mut body = Vec::new();
-    from.take(length as u64).read_to_end(&mut body).await?;
-    if body.len() < length {
-        return Ok(None);
-    }
-    packet::decode(&body).map(Some).map_err(io::Error::other)
 }

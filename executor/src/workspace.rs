@@ -18,15 +18,18 @@ pub(crate) struct Workspaces {
     pub(crate) data_dir: PathBuf,
     /// Parent of the sessions' own folders, canonical.
     pub(crate) root: PathBuf,
+    /// The one folder of this host that may be worked in, canonical; none allows all.
+    offered: Option<PathBuf>,
 }
 
 impl Workspaces {
-    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(data_dir: &Path, offered: Option<&Path>) -> io::Result<Self> {
         let root = data_dir.join("workspaces");
         private_dir(&root)?;
         Ok(Self {
             data_dir: data_dir.canonicalize()?,
             root: root.canonicalize()?,
+            offered: offered.map(Path::canonicalize).transpose()?,
         })
     }
 
@@ -72,7 +75,10 @@ impl Workspaces {
                 self.data_dir.display()
             ));
         }
-        Folder::open(path, given.to_owned())
+        match &self.offered {
+            None => Folder::open(path, given.to_owned()),
+            Some(offered) => Folder::within(offered, path, given),
+        }
     }
 }
 
@@ -96,6 +102,29 @@ impl Folder {
         let dir = Dir::open_ambient_dir(&path, ambient_authority())
             .map_err(|error| format!("the workspace folder cannot be opened: {error}"))?;
         Ok(Self { dir, path, given })
+    }
+
+    /// The same, of a folder within another one: opened from there, so that nothing swapped meanwhile leads out of it.
+    fn within(offered: &Path, path: PathBuf, given: &Path) -> Result<Self, String> {
+        let shown = given.display();
+        let inside = path.strip_prefix(offered).map_err(|_| {
+            format!(
+                "this executor offers {} only, and {shown} is outside of it",
+                offered.display()
+            )
+        })?;
+        let opened = Dir::open_ambient_dir(offered, ambient_authority()).and_then(|offered| {
+            if inside.as_os_str().is_empty() {
+                Ok(offered)
+            } else {
+                offered.open_dir(inside)
+            }
+        });
+        Ok(Self {
+            dir: opened.map_err(|error| format!("the workspace folder {shown} cannot be opened: {error}"))?,
+            given: given.to_owned(),
+            path,
+        })
     }
 
     /// The path relative to the folder; absolute ones must begin with the folder's.

@@ -161,7 +161,10 @@ mod tests {
     }
 
     fn local() -> EnvironmentConfig {
-        EnvironmentConfig::Local { dir: None }
+        EnvironmentConfig::Local {
+            executor_id: None,
+            dir: None,
+        }
     }
 
     fn names(tools: &[ToolSpec]) -> Vec<&str> {

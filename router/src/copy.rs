@@ -1,17 +1,18 @@
 //! Workspace folders of forks, and frames that go to everyone.
 
 use perennial_schema::frame::ToExecutor;
-use perennial_schema::{ExecutorId, SessionId};
+use perennial_schema::{ExecutorId, SessionId, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::exchange::Exchange;
 use crate::limits;
+use crate::link::Link;
 
 impl Exchange {
     /// Copies a workspace folder where it is; a session that was placed nowhere may have one where new calls go.
     pub(crate) async fn copy(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
         let link = match at {
-            Some(at) => self.line_of(at).await,
+            Some(at) => self.home_line_of(at).await,
             None => self.hands().await,
         };
         let link = link.ok_or("the executor that has the workspace is not attached")?;
@@ -36,13 +37,14 @@ impl Exchange {
             Some(Some(link)) => drop(link.send(frame).await),
             // Away: its shell ends with its idle time.
             Some(None) => {}
-            None => self.tell_all(&frame).await,
+            None => self.tell_all(&frame, None).await,
         }
     }
 
-    /// Sends a frame that needs no answer on every link.
-    pub(crate) async fn tell_all(&self, frame: &ToExecutor) {
-        for link in self.all_links() {
+    /// Sends a frame that needs no answer on every link that may work for a workspace; without one, on those of this host.
+    pub(crate) async fn tell_all(&self, frame: &ToExecutor, workspace: Option<WorkspaceId>) {
+        let concerned = |link: &Link| workspace.map_or(link.guest.is_none(), |workspace| link.serves(workspace));
+        for link in self.all_links().into_iter().filter(|link| concerned(link)) {
             // A link that is gone needs no telling: its executor learns from the next lease's epoch or the next forget.
             let _ = link.send(frame.clone()).await;
         }

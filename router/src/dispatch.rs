@@ -3,21 +3,30 @@
 //! **Invariant:** only the journal named at dispatch may say that a call never started. Every other kind of not knowing is
 //! doubt, and nothing here turns doubt into a second run.
 
-use perennial_engine::ports::{CallError, Order, Placement, Settled};
+use perennial_engine::ports::{CallError, Order, Placement, SessionKey, Settled};
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{Call, CallState, Refusal, Settle, ToExecutor, Workspace};
+use perennial_schema::frame::{Call, CallState, Card, Refusal, Settle, ToExecutor, Workspace};
 use perennial_schema::tool::{Outcome, args_hash};
 
 use crate::exchange::Exchange;
 use crate::pending::{NoPlace, Reply};
 
 impl Exchange {
-    /// The attached executor, for environments whose hands are ours.
-    pub(crate) async fn place_call(&self, environment: &EnvironmentConfig) -> Result<Placement, String> {
+    /// The attached executor: the machine that dialled in and that the environment names, else the one of this host.
+    pub(crate) async fn place_call(
+        &self,
+        key: SessionKey,
+        environment: &EnvironmentConfig,
+    ) -> Result<Placement, String> {
         if matches!(environment, EnvironmentConfig::SelfHosted) {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
-        let link = self.hands().await.ok_or("no executor is attached to run this tool")?;
+        let link = match environment.executor() {
+            Some(executor) => self.line_of(executor, key.workspace).await.ok_or_else(|| {
+                format!("executor {executor} is not connected: run `perennial connect` on its machine")
+            })?,
+            None => self.hands().await.ok_or("no executor is attached to run this tool")?,
+        };
         Ok(Placement {
             executor_id: link.hello.executor_id,
             journal_id: link.hello.journal_id,
@@ -27,7 +36,7 @@ impl Exchange {
     /// Sends a call and waits for its end.
     pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
         let hash = args_hash(&order.tool, order.input.text());
-        let Some(link) = self.line_of(order.placement.executor_id).await else {
+        let Some(link) = self.line_of(order.placement.executor_id, order.key.workspace).await else {
             return Err(CallError::Unknown(
                 "the executor named at dispatch is not attached".into(),
             ));
@@ -41,7 +50,11 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        if link.send(ToExecutor::Call(call(order, hash))).await.is_err() {
+        if link
+            .send(ToExecutor::Call(call(order, hash, &link.hello.card)))
+            .await
+            .is_err()
+        {
             return Err(gone());
         }
         match heard.await {
@@ -59,7 +72,7 @@ impl Exchange {
     pub(crate) async fn ask(&self, order: Order) -> Result<Settled, CallError> {
         let hash = args_hash(&order.tool, order.input.text());
         loop {
-            let Some(link) = self.line_of(order.placement.executor_id).await else {
+            let Some(link) = self.line_back(&order).await else {
                 return Ok(in_doubt("the executor that was given this call is gone"));
             };
             if link.hello.journal_id != order.placement.journal_id {
@@ -99,9 +112,17 @@ fn not_sent(why: NoPlace) -> CallError {
     }
 }
 
-fn call(order: Order, args_hash: String) -> Call {
+fn call(order: Order, args_hash: String, card: &Card) -> Call {
     let workspace = match order.environment {
-        EnvironmentConfig::Local { dir: Some(path) } => Workspace::Dir { path },
+        // A machine that dialled in has no folders of sessions, but one that it offers.
+        EnvironmentConfig::Local {
+            executor_id: Some(_),
+            dir,
+        } => match dir.or_else(|| card.cwd.clone()) {
+            Some(path) => Workspace::Dir { path },
+            None => Workspace::Session,
+        },
+        EnvironmentConfig::Local { dir: Some(path), .. } => Workspace::Dir { path },
         _ => Workspace::Session,
     };
     Call {

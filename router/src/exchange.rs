@@ -9,15 +9,15 @@ use bytes::Bytes;
 use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::frame::{FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
+use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::link::Link;
+use crate::link::{Guest, Link};
 use crate::policy::Reach;
 use crate::{catalogue, limits};
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub allow_local: bool,
     /// How long a call, or a question about one, waits for an executor that is away.
     pub attach_wait: Duration,
+    /// The same for what became of a call on a machine that dialled in: its network may be away for a while.
+    pub guest_wait: Duration,
     /// How long a new link may take to say hello.
     pub hello_wait: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for Settings {
         Self {
             allow_local: false,
             attach_wait: limits::ATTACH_WAIT,
+            guest_wait: limits::GUEST_WAIT,
             hello_wait: limits::HELLO_WAIT,
         }
     }
@@ -54,6 +57,17 @@ pub enum AttachError {
     /// Something else came first.
     #[error("the first frame of an executor must be its hello")]
     NotHello,
+    /// It speaks a newer protocol than we do.
+    #[error(
+        "the executor speaks version {theirs} of the protocol and this router {PROTOCOL_VERSION}: upgrade the router"
+    )]
+    TooNew {
+        /// What it said.
+        theirs: u32,
+    },
+    /// A newer connection of the same executor is there already.
+    #[error("a newer connection of this executor has its place")]
+    Replaced,
     /// Too many executors.
     #[error("too many executors are attached")]
     Full,
@@ -66,7 +80,7 @@ pub enum AttachError {
 #[derive(Debug, Default)]
 struct Board {
     links: HashMap<ExecutorId, Arc<Link>>,
-    /// The executor that takes new calls: the one attached last.
+    /// The executor of this host that takes new calls: the one attached last.
     hands: Option<ExecutorId>,
     generation: u64,
 }
@@ -105,15 +119,26 @@ impl Exchange {
         mut rx: mpsc::Receiver<FromExecutor>,
     ) -> Result<ExecutorId, AttachError> {
         let hello = self.hello(&mut rx).await?;
-        let executor = hello.executor_id;
-        let link = self.enter(hello, tx)?;
+        self.admit(hello, tx, rx, None).map(|link| link.hello.executor_id)
+    }
+
+    /// Takes the link of an executor that has introduced itself into use.
+    pub(crate) fn admit(
+        &self,
+        hello: Hello,
+        tx: mpsc::Sender<ToExecutor>,
+        rx: mpsc::Receiver<FromExecutor>,
+        guest: Option<Guest>,
+    ) -> Result<Arc<Link>, AttachError> {
+        let link = self.enter(hello, tx, guest)?;
+        let reading = Arc::clone(&link);
         let board = Arc::clone(&self.board);
         self.readers.spawn(async move {
-            link.read(rx).await;
-            leave(&board, &link);
+            reading.read(rx).await;
+            leave(&board, &reading);
         });
         self.attached.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
-        Ok(executor)
+        Ok(link)
     }
 
     /// Cuts every link and waits for their readers.
@@ -123,16 +148,30 @@ impl Exchange {
         self.readers.wait().await;
     }
 
-    async fn hello(&self, rx: &mut mpsc::Receiver<FromExecutor>) -> Result<Hello, AttachError> {
+    /// Whether links end because everything does.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// What an executor says first.
+    pub(crate) async fn hello(&self, rx: &mut mpsc::Receiver<FromExecutor>) -> Result<Hello, AttachError> {
         match timeout(self.settings.hello_wait, rx.recv()).await {
             Err(_) => Err(AttachError::Silent),
             Ok(None) => Err(AttachError::HungUp),
+            Ok(Some(FromExecutor::Hello(hello))) if hello.version > PROTOCOL_VERSION => {
+                Err(AttachError::TooNew { theirs: hello.version })
+            }
             Ok(Some(FromExecutor::Hello(hello))) => Ok(hello),
             Ok(Some(_)) => Err(AttachError::NotHello),
         }
     }
 
-    fn enter(&self, hello: Hello, tx: mpsc::Sender<ToExecutor>) -> Result<Arc<Link>, AttachError> {
+    fn enter(
+        &self,
+        hello: Hello,
+        tx: mpsc::Sender<ToExecutor>,
+        guest: Option<Guest>,
+    ) -> Result<Arc<Link>, AttachError> {
         if self.closing.is_cancelled() {
             return Err(AttachError::Closing);
         }
@@ -141,12 +180,19 @@ impl Exchange {
         if board.links.len() >= limits::LINKS && !board.links.contains_key(&executor) {
             return Err(AttachError::Full);
         }
+        // Two connections of one executor may get here in either order.
+        let newest = board.links.get(&executor).and_then(|link| link.guest);
+        if newest.is_some_and(|newest| guest.is_none_or(|guest| guest.generation < newest.generation)) {
+            return Err(AttachError::Replaced);
+        }
         board.generation += 1;
-        let link = Link::new(hello, board.generation, tx, self.closing.child_token());
+        let link = Link::new(hello, board.generation, guest, tx, self.closing.child_token());
         if let Some(older) = board.links.insert(executor, Arc::clone(&link)) {
             older.cut();
         }
-        board.hands = Some(executor);
+        if guest.is_none() {
+            board.hands = Some(executor);
+        }
         tracing::info!(
             executor.id = %executor,
             journal.id = %link.hello.journal_id,
@@ -161,19 +207,45 @@ impl Exchange {
         lock(&self.board)
     }
 
-    /// The link of an executor, waiting a bounded time for it to come back.
-    pub(crate) async fn line_of(&self, executor: ExecutorId) -> Option<Arc<Link>> {
-        self.line(|board| board.live(executor)).await
+    /// The link of an executor that may work for a workspace, waiting a bounded time for it to come back.
+    pub(crate) async fn line_of(&self, executor: ExecutorId, workspace: WorkspaceId) -> Option<Arc<Link>> {
+        let patience = self.settings.attach_wait;
+        self.line(patience, |board| {
+            board.live(executor).filter(|link| link.serves(workspace))
+        })
+        .await
+    }
+
+    /// The same for a call that may run there, waiting as long as the way to that executor may take to come back.
+    pub(crate) async fn line_back(&self, order: &Order) -> Option<Arc<Link>> {
+        let patience = match order.environment.executor() {
+            Some(_) => self.settings.guest_wait,
+            None => self.settings.attach_wait,
+        };
+        let (executor, workspace) = (order.placement.executor_id, order.key.workspace);
+        self.line(patience, |board| {
+            board.live(executor).filter(|link| link.serves(workspace))
+        })
+        .await
+    }
+
+    /// The same of an executor of this host.
+    pub(crate) async fn home_line_of(&self, executor: ExecutorId) -> Option<Arc<Link>> {
+        let patience = self.settings.attach_wait;
+        self.line(patience, |board| {
+            board.live(executor).filter(|link| link.guest.is_none())
+        })
+        .await
     }
 
     /// The link that takes new calls, waiting a bounded time for one.
     pub(crate) async fn hands(&self) -> Option<Arc<Link>> {
-        self.line(Board::hands).await
+        self.line(self.settings.attach_wait, Board::hands).await
     }
 
-    async fn line(&self, find: impl Fn(&Board) -> Option<Arc<Link>>) -> Option<Arc<Link>> {
+    async fn line(&self, patience: Duration, find: impl Fn(&Board) -> Option<Arc<Link>>) -> Option<Arc<Link>> {
         let mut attached = self.attached.subscribe();
-        let found = timeout(self.settings.attach_wait, async {
+        let found = timeout(patience, async {
             loop {
                 attached.borrow_and_update();
                 if let Some(link) = find(&self.board()) {
@@ -198,8 +270,13 @@ impl Exchange {
     }
 
     /// Nobody on the line counts as uncontained: a tool then asks rather than runs on a host nobody vouched for.
-    fn reach(&self) -> Reach {
-        let contained = self.board().hands().is_some_and(|link| link.hello.card.contained);
+    fn reach(&self, environment: &EnvironmentConfig) -> Reach {
+        let board = self.board();
+        let link = match environment.executor() {
+            Some(executor) => board.live(executor),
+            None => board.hands(),
+        };
+        let contained = link.is_some_and(|link| link.hello.card.contained);
         if contained || self.settings.allow_local {
             Reach::Bounded
         } else {
@@ -247,11 +324,11 @@ fn leave(board: &Mutex<Board>, link: &Link) {
 #[async_trait]
 impl Router for Exchange {
     fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
-        catalogue::build(agent, environment, self.reach())
+        catalogue::build(agent, environment, self.reach(environment))
     }
 
-    async fn place(&self, _key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
-        self.place_call(environment).await
+    async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
+        self.place_call(key, environment).await
     }
 
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
@@ -264,12 +341,12 @@ impl Router for Exchange {
 
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
         // The order is gone with its caller, so its executor is not known here; to all others the call id is unknown.
-        self.tell_all(&ToExecutor::Cancel {
+        let frame = ToExecutor::Cancel {
             session: key.session,
             epoch,
             call_id,
-        })
-        .await;
+        };
+        self.tell_all(&frame, Some(key.workspace)).await;
     }
 
     async fn output(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
@@ -277,11 +354,11 @@ impl Router for Exchange {
     }
 
     async fn drop_output(&self, key: SessionKey, call_id: EventId) {
-        self.tell_all(&ToExecutor::DropOutput {
+        let frame = ToExecutor::DropOutput {
             session: key.session,
             call_id,
-        })
-        .await;
+        };
+        self.tell_all(&frame, Some(key.workspace)).await;
     }
 
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {

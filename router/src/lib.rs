@@ -3,6 +3,7 @@
 //! * [`Exchange`]: the engine's `Router` port over attached executors, like a telephone exchange over its lines. It knows
 //!   links, not transports: an in-memory channel, a socket and a tunnel look the same to it.
 //! * [`socket`]: the line to an executor that is a process of its own, which it starts when there is none.
+//! * [`Tunnels`]: machines that dialled in.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
 //!
@@ -23,7 +24,9 @@ mod policy;
 mod relay;
 mod remote;
 pub mod socket;
+mod tunnel;
 
 pub use exchange::{AttachError, Exchange, Settings};
 pub use relay::relay;
 pub use remote::Remote;
+pub use tunnel::Tunnels;

@@ -10,6 +10,8 @@ pub const LINKS: usize = 1024;
 pub const HELLO_WAIT: Duration = Duration::from_secs(10);
 /// How long a call, or a question about one, waits for an executor that is away.
 pub const ATTACH_WAIT: Duration = Duration::from_secs(5);
+/// The same for a call on a machine that dialled in: its network may be away for a while, and the call goes on there.
+pub const GUEST_WAIT: Duration = Duration::from_secs(60);
 /// How long the copy of a workspace folder may take.
 pub const COPY_WAIT: Duration = Duration::from_secs(300);
 /// How long one piece of a long output may take.
@@ -36,3 +38,9 @@ pub const REMOTE_TRIES: u32 = 2;
 pub const RELAY_PATIENCE: Duration = Duration::from_secs(3);
 /// Questions answered at once, and answers of copies and packs remembered.
 pub const RELAYED: usize = 256;
+/// Largest message on a tunnel.
+pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
+/// How often a process says which tunnels it holds, and hears which of them do not count any more.
+pub const TUNNEL_RENEW: Duration = Duration::from_secs(2);
+/// How long the last word to an executor may take.
+pub const GOODBYE: Duration = Duration::from_secs(1);

@@ -2,11 +2,21 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use perennial_schema::WorkspaceId;
 use perennial_schema::frame::{FromExecutor, Hello, ToExecutor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::pending::Pending;
+
+/// Whose machine is at the other end of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guest {
+    /// Its hands are for sessions of this workspace alone.
+    pub(crate) workspace: WorkspaceId,
+    /// Which of its connections this is, by the registry.
+    pub(crate) generation: u64,
+}
 
 /// A live link. The newest generation of an executor id is the one that is used.
 #[derive(Debug)]
@@ -15,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) hello: Hello,
     /// Grows with every attach.
     pub(crate) generation: u64,
+    /// None: an executor of this host, for everybody.
+    pub(crate) guest: Option<Guest>,
     tx: mpsc::Sender<ToExecutor>,
     cut: CancellationToken,
     pending: Mutex<Pending>,
@@ -28,12 +40,14 @@ impl Link {
     pub(crate) fn new(
         hello: Hello,
         generation: u64,
+        guest: Option<Guest>,
         tx: mpsc::Sender<ToExecutor>,
         cut: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             hello,
             generation,
+            guest,
             tx,
             cut,
             pending: Mutex::default(),
@@ -56,6 +70,16 @@ impl Link {
     /// Whether frames still travel.
     pub(crate) fn is_live(&self) -> bool {
         !self.cut.is_cancelled()
+    }
+
+    /// Whether it may work for a workspace.
+    pub(crate) fn serves(&self, workspace: WorkspaceId) -> bool {
+        self.guest.is_none_or(|guest| guest.workspace == workspace)
+    }
+
+    /// Waits until frames do not travel any more.
+    pub(crate) async fn ended(&self) {
+        self.cut.cancelled().await;
     }
 
     /// The waiters.

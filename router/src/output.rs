@@ -13,7 +13,7 @@ use crate::limits;
 impl Exchange {
     /// A piece from this byte on; empty at the end.
     pub(crate) async fn piece(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
-        let Some(link) = self.line_of(order.placement.executor_id).await else {
+        let Some(link) = self.line_of(order.placement.executor_id, order.key.workspace).await else {
             return Err("the executor that has it is not attached".into());
         };
         let (session, call_id) = (order.key.session, order.call_id);

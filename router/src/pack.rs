@@ -38,7 +38,7 @@ impl Exchange {
         ask: PackAsk,
     ) -> Result<(ExecutorId, PackAnswer), String> {
         let link = match at {
-            Some(at) => self.line_of(at).await,
+            Some(at) => self.home_line_of(at).await,
             None => self.hands().await,
         };
         let link = link.ok_or("the executor that has the workspace is not attached")?;

@@ -22,6 +22,10 @@ use crate::{limits, pack};
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "answers are made one at a time and kept nowhere"
+)]
 pub(crate) enum Answer {
     /// What the executor said.
     Frame(FromExecutor),

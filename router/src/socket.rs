@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use perennial_schema::ExecutorId;
 use perennial_schema::frame::{FromExecutor, ToExecutor};
-use perennial_schema::{ExecutorId, packet};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use perennial_tunnel::frames;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
@@ -211,7 +211,7 @@ async fn carry(
     incoming: mpsc::Sender<FromExecutor>,
 ) {
     let reading = async move {
-        while let Some(frame) = read(&mut reader).await? {
+        while let Some(frame) = frames::read(&mut reader).await? {
             if incoming.send(frame).await.is_err() {
                 break;
             }
@@ -220,8 +220,7 @@ async fn carry(
     };
     let writing = async move {
         while let Some(frame) = outgoing.recv().await {
-            let packet = packet::encode(&frame).map_err(io::Error::other)?;
-            writer.write_all(&packet).await?;
+            frames::write(&mut writer, &frame).await?;
         }
         io::Result::Ok(())
     };
@@ -232,22 +231,4 @@ async fn carry(
     if let Err(error) = ended {
         tracing::info!(%error, "the line to the executor is lost");
     }
-}
-
-/// The next frame; `None` when the executor hung up.
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Option<FromExecutor>> {
-    let mut head = [0; packet::HEAD_BYTES];
-    match from.read_exact(&mut head).await {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let length = packet::length(head).map_err(io::Error::other)?;
-    // Grows with what really comes.
-    let mut body = Vec::new();
-    from.take(length as u64).read_to_end(&mut body).await?;
-    if body.len() < length {
-        return Ok(None);
-    }
-    packet::decode(&body).map(Some).map_err(io::Error::other)
 }

@@ -13,7 +13,9 @@ use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, S
 use perennial_router::{AttachError, Exchange, Settings};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::Raw;
-use perennial_schema::frame::{Call, CallState, Card, FromExecutor, Hello, Refusal, ToExecutor, Workspace};
+use perennial_schema::frame::{
+    Call, CallState, Card, FromExecutor, Hello, PROTOCOL_VERSION, Refusal, ToExecutor, Workspace,
+};
 use perennial_schema::tool::{Effect, Outcome, args_hash};
 use perennial_schema::{EventId, ExecutorId, JournalId, SessionId, WorkspaceId};
 use serde_json::json;
@@ -95,6 +97,7 @@ async fn attach_as(exchange: &Exchange, journal_id: JournalId, contained: bool) 
     let (to, rx) = mpsc::channel(8);
     let (tx, from) = mpsc::channel(8);
     let hello = Hello {
+        version: PROTOCOL_VERSION,
         executor_id: EXECUTOR,
         journal_id,
         card: Card {
@@ -123,7 +126,10 @@ fn order() -> Order {
             executor_id: EXECUTOR,
             journal_id: JOURNAL,
         },
-        environment: EnvironmentConfig::Local { dir: None },
+        environment: EnvironmentConfig::Local {
+            executor_id: None,
+            dir: None,
+        },
     }
 }
 
@@ -155,6 +161,7 @@ async fn a_local_environment_names_its_folder() {
     let mut hands = attach(&exchange).await;
     let order = Order {
         environment: EnvironmentConfig::Local {
+            executor_id: None,
             dir: Some("/srv/app".into()),
         },
         ..order()
@@ -395,6 +402,7 @@ async fn closing_cuts_links_and_ends_their_readers() {
     let (to, _rx) = mpsc::channel(1);
     let (tx, from) = mpsc::channel(1);
     let hello = Hello {
+        version: PROTOCOL_VERSION,
         executor_id: EXECUTOR,
         journal_id: JOURNAL,
         card: Card::default(),

@@ -179,7 +179,10 @@ async fn calls_have_no_place_here() {
         workspace: WorkspaceId::from_uuid(Uuid::nil()),
         session: FROM,
     };
-    let environment = EnvironmentConfig::Local { dir: None };
+    let environment = EnvironmentConfig::Local {
+        executor_id: None,
+        dir: None,
+    };
     let refused = remote.place(key, &environment).await.unwrap_err();
     assert!(refused.contains("a worker does"), "{refused}");
 }

@@ -171,7 +171,10 @@ impl Worker {
 
     /// An order of a command, placed.
     async fn order(&self, command: &str) -> Order {
-        let environment = EnvironmentConfig::Local { dir: None };
+        let environment = EnvironmentConfig::Local {
+            executor_id: None,
+            dir: None,
+        };
         let placement: Placement = self.exchange.place(key(), &environment).await.unwrap();
         Order {
             key: key(),
@@ -415,7 +418,10 @@ async fn a_link_that_talks_nonsense_ends_alone() {
             .unwrap();
         assert!(ended.is_err() || said.len() < 1024, "{nonsense:?}");
     }
-    let environment = EnvironmentConfig::Local { dir: None };
+    let environment = EnvironmentConfig::Local {
+        executor_id: None,
+        dir: None,
+    };
     exchange.place(key(), &environment).await.unwrap();
     stop.cancel();
     assert_eq!(serving.await.unwrap().unwrap(), Ended::Told);

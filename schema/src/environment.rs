@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, Timestamp};
+use crate::{EnvironmentId, ExecutorId, Timestamp};
 
 /// An environment as the API serves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,12 +42,27 @@ pub enum EnvironmentConfig {
     },
     /// Somebody's worker queue.
     SelfHosted,
-    /// Our extension: a folder on this host.
+    /// Our extension: a folder on this host, or on a machine that dialled in.
     Local {
-        /// Absolute path; none means one folder per session under the data directory.
+        /// The executor that dialled in, if it is one of those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        executor_id: Option<ExecutorId>,
+        /// Absolute path there; none means one folder per session under the data directory, or the folder that the executor
+        /// offers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dir: Option<String>,
     },
+}
+
+impl EnvironmentConfig {
+    /// The machine that dialled in, where its tools run on one.
+    #[must_use]
+    pub const fn executor(&self) -> Option<ExecutorId> {
+        match self {
+            Self::Local { executor_id, .. } => *executor_id,
+            Self::Cloud { .. } | Self::SelfHosted => None,
+        }
+    }
 }
 
 /// Egress of a cloud environment.

@@ -13,6 +13,9 @@ use crate::{EventId, ExecutorId, JournalId, PackId, SessionId};
 /// Largest encoded frame, in bytes; a longer one closes the link.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 
+/// What is spoken here. It grows when an older router could not understand a newer executor; a field more does not count.
+pub const PROTOCOL_VERSION: u32 = 1;
+
 /// Router → executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +73,28 @@ pub enum ToExecutor {
         /// Echoed.
         nonce: u64,
     },
+    /// The link ends, and not by accident. Only said over tunnels.
+    Dismissed {
+        /// Why.
+        reason: Dismissal,
+    },
+}
+
+/// Why a router lets go of an executor that dialled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Dismissal {
+    /// A newer connection has its place.
+    Replaced,
+    /// It was removed from its workspace.
+    Removed,
+    /// It introduced itself as another executor than its token says, or not at all.
+    Stranger,
+    /// It speaks a newer protocol than this router.
+    TooNew {
+        /// The newest this router knows.
+        newest: u32,
+    },
 }
 
 /// A call to run.
@@ -122,6 +147,7 @@ pub struct Settle {
 /// Executor → router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "the large one is said once a link")]
 pub enum FromExecutor {
     /// First frame on a link.
     Hello(Hello),
@@ -256,6 +282,9 @@ pub enum PackAnswer {
 /// Who an executor is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
+    /// What it speaks: [`PROTOCOL_VERSION`] of its build. A router takes what is not newer than itself.
+    #[serde(default = "first_version")]
+    pub version: u32,
     /// Stable across restarts of the same installation.
     pub executor_id: ExecutorId,
     /// The journal it answers from.
@@ -264,7 +293,12 @@ pub struct Hello {
     pub card: Card,
 }
 
-/// An executor's self-description.
+/// Before hellos said so.
+const fn first_version() -> u32 {
+    1
+}
+
+/// An executor's self-description. What a probe did not find out in time is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     /// Name for people.
@@ -277,6 +311,39 @@ pub struct Card {
     pub tools: Vec<String>,
     /// Whether tools run contained (bubblewrap, container).
     pub contained: bool,
+    /// What the machine calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Processors that may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Bytes free where the tools work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_free_bytes: Option<u64>,
+    /// Languages and tools, and what they say of their version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
+    /// Command lines of harnesses, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub harnesses: Vec<Program>,
+    /// The folder it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Where that folder was cloned from, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_remote: Option<String>,
+}
+
+/// A program that an executor has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// What it is called: `git`, `python3`.
+    pub name: String,
+    /// The first line of what it says of its version.
+    pub version: String,
 }
 
 /// What a journal knows of a call.
@@ -316,4 +383,25 @@ pub enum Refusal {
     },
     /// Too many calls at once.
     Busy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Executors outlive workers: what one of an earlier release says is read, and what is written without news is what that
+    /// release wrote.
+    #[test]
+    fn a_hello_of_an_earlier_release_is_read() {
+        let old = r#"{"hello":{"executor_id":"exec_00000000000000000000000000000001","journal_id":"jrnl_00000000000000000000000000000002","card":{"name":"local","os":"linux","arch":"x86_64","tools":["bash"],"contained":true}}}"#;
+        let FromExecutor::Hello(hello) = serde_json::from_str(old).unwrap() else {
+            panic!("a hello");
+        };
+        assert_eq!(
+            (hello.version, hello.card.cpus, hello.card.cwd.clone()),
+            (1, None, None)
+        );
+        let card = serde_json::to_string(&hello.card).unwrap();
+        assert!(old.contains(&card), "{card}");
+    }
 }

@@ -10,6 +10,7 @@ pub mod content;
 pub mod environment;
 pub mod error;
 pub mod event;
+pub mod executor_token;
 pub mod frame;
 pub mod id;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod tool;
 pub mod transcript;
 pub mod virtual_key;
 
+pub use executor_token::{ExecutorCode, ExecutorSecretHash, ExecutorToken};
 pub use id::*;
 pub use time::Timestamp;
 pub use virtual_key::{VirtualKey, VirtualKeyHash};

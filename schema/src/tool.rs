@@ -208,6 +208,9 @@ pub struct Outcome {
     /// There is more than `content` shows, and the executor has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Whole>,
+    /// What a command exited with, where there was one and it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 /// An output too long for an event; the executor has its bytes until they are stored elsewhere (I16).
@@ -226,6 +229,7 @@ impl Outcome {
             content: vec![crate::content::Block::text(text)],
             is_error,
             whole: None,
+            exit_code: None,
         }
     }
 }

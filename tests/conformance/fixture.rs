@@ -410,7 +410,10 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         key,
         agent: agent(),
         environment_id: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-        environment: EnvironmentConfig::Local { dir: None },
+        environment: EnvironmentConfig::Local {
+            executor_id: None,
+            dir: None,
+        },
         title: Some("A title".into()),
         metadata,
         resources: vec![Raw::of(&serde_json::json!({ "type": "file" }))],

@@ -8,6 +8,8 @@ mod blobs;
 #[cfg(test)]
 mod bus;
 #[cfg(test)]
+mod executors;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod log;

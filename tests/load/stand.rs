@@ -189,7 +189,10 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         key,
         agent,
         environment_id: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-        environment: EnvironmentConfig::Local { dir: None },
+        environment: EnvironmentConfig::Local {
+            executor_id: None,
+            dir: None,
+        },
         title: None,
         metadata: serde_json::Map::new(),
         resources: Vec::new(),

@@ -72,8 +72,9 @@ fn imports_point_one_way() {
         ("perennial-engine", &["schema"]),
         ("perennial-broker", &["schema", "engine"]),
         ("perennial-mailbox", &["schema", "engine"]),
-        ("perennial-router", &["schema", "engine"]),
-        ("perennial-executor", &["schema"]),
+        ("perennial-tunnel", &["schema"]),
+        ("perennial-router", &["schema", "engine", "tunnel"]),
+        ("perennial-executor", &["schema", "tunnel"]),
         ("perennial-gateway", &["schema", "engine", "rehearsal"]),
         ("perennial-rehearsal", &["schema"]),
         (
@@ -99,7 +100,7 @@ fn imports_point_one_way() {
 
 #[test]
 fn each_library_has_its_rooms() {
-    let rooms: [(&str, &[&str]); 7] = [
+    let rooms: [(&str, &[&str]); 9] = [
         (
             "sqlx",
             &[
@@ -113,6 +114,8 @@ fn each_library_has_its_rooms() {
         ("async-nats", &["perennial-broker"]),
         ("agent-client-protocol", &["perennial-worker", "perennial-tests"]),
         ("rmcp", &["perennial-router"]),
+        ("yamux", &["perennial-tunnel"]),
+        ("tokio-tungstenite", &["perennial-executor", "perennial-tests"]),
         ("bollard", &["perennial-router"]),
         ("kube", &["perennial-router"]),
         (

@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod budgets;
 pub(crate) mod environments;
 pub(crate) mod events;
+pub(crate) mod executors;
 pub(crate) mod feed;
 pub(crate) mod gateway_keys;
 pub(crate) mod health;

@@ -2,7 +2,7 @@
 
 use perennial_schema::environment::{Environment, EnvironmentConfig, Networking, Packages};
 use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS};
-use perennial_schema::{EnvironmentId, Timestamp};
+use perennial_schema::{EnvironmentId, ExecutorId, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -138,6 +138,7 @@ struct BareInput {
 struct LocalInput {
     #[serde(rename = "type")]
     _kind: String,
+    executor_id: Option<ExecutorId>,
     dir: Option<String>,
 }
 
@@ -182,7 +183,10 @@ fn config(given: Option<&Value>) -> Result<EnvironmentConfig, ApiError> {
             if input.dir.as_ref().is_some_and(|dir| !dir.starts_with('/')) {
                 return Err(ApiError::field("config.dir", "must be an absolute path"));
             }
-            Ok(EnvironmentConfig::Local { dir: input.dir })
+            Ok(EnvironmentConfig::Local {
+                executor_id: input.executor_id,
+                dir: input.dir,
+            })
         }
         Some(other) => {
             let other: String = other.chars().take(60).collect();

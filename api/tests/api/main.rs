@@ -16,6 +16,7 @@ mod documents;
 mod environments;
 mod events;
 mod exchange;
+mod executors;
 mod faults;
 mod feed;
 mod fork;

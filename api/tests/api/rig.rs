@@ -15,11 +15,12 @@ use perennial_api::accounts::Accounts as _;
 use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
 use perennial_broker::meter::{Meter, Told};
-use perennial_broker::{Hinted, blobs, bus, clock, log};
+use perennial_broker::{Hinted, blobs, bus, clock, executors, log};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
     Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
+use perennial_router::Tunnels;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Body as EventBody, Draft};
@@ -105,6 +106,7 @@ impl Rig {
         let ensured = accounts.ensure_workspace_and_key(None, clock.now()).await.unwrap();
         let hands = Arc::new(Hands::default());
         let ids = Arc::new(Fresh);
+        let registry = Arc::new(executors::Memory::new(clock.clone()));
         let told = Told::new(meter, Arc::clone(&bus), store.clone(), clock.clone(), ids.clone());
         let metering: Arc<dyn Metering> = Arc::new(told);
         let blobs = Arc::new(blobs::memory::Memory::default());
@@ -119,11 +121,21 @@ impl Rig {
             ids,
             accounts: Arc::new(accounts.clone()),
             metering: metering.clone(),
+            executors: registry.clone(),
         };
+        let exchange = Arc::new(perennial_router::Exchange::new(perennial_router::Settings::default()));
         let owner = OwnerId::from_uuid(Uuid::now_v7());
         store.register(owner, 60_000, None).await.unwrap();
         Self {
-            api: Api::new(change(ports), config),
+            api: Api::new(
+                change(ports),
+                Config {
+                    tunnels: config
+                        .tunnels
+                        .or_else(|| Some(Arc::new(Tunnels::new(exchange, registry, owner)))),
+                    ..config
+                },
+            ),
             store,
             bus,
             key: ensured.fresh.unwrap().expose().to_owned(),
@@ -181,6 +193,23 @@ impl Rig {
             request = request.header(*name, *value);
         }
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(crate) async fn send_json(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.send(self.request(method, path).body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
+    pub(crate) async fn without_key(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(crate) async fn with_bearer(&self, method: &str, path: &str, token: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn agent(&self) -> String {

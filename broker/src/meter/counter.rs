@@ -7,10 +7,10 @@ use perennial_schema::Timestamp;
 use perennial_schema::model::Usage;
 use uuid::Uuid;
 
+use crate::limits::MOST;
+
 /// Microseconds of a day.
 pub(super) const DAY: i64 = 86_400_000_000;
-/// The largest amount that is counted with: what is larger is taken for it, so that sums stay numbers of the databases.
-pub(super) const MOST: u64 = 1_000_000_000_000_000;
 
 /// The UTC day of a time, counted from the epoch.
 pub(super) const fn day_of(at: Timestamp) -> i64 {

@@ -47,6 +47,15 @@ impl Server {
         }
     }
 
+    /// A server that is asked for what needs no key.
+    pub(super) fn without_key(base: &str) -> Self {
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            key: SecretString::default(),
+            hint: String::new(),
+        }
+    }
+
     fn of_data_dir(settings: &Settings) -> Result<Self, Error> {
         let data_dir = &settings.data_dir.value;
         let path = paths::server_file(data_dir);

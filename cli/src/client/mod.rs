@@ -74,27 +74,8 @@ impl Client {
     }
 
     fn with_silence(settings: &Settings, silence: Duration) -> Result<Self, Error> {
-        let server = Server::find(settings)?;
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(limits::CONNECT)
-            .read_timeout(silence)
-            .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")));
-        if server.is_loopback() {
-            // A proxy must not see, let alone fail, what stays on this machine.
-            builder = builder.no_proxy();
-        }
-        if server.base.starts_with("http://") {
-            // Without TLS no authorities are needed, and a small container may have none.
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder.build().map_err(|error| {
-            Error::Failed(format!(
-                "cannot set up the HTTP client: {}",
-                crate::error::chain(&error)
-            ))
-        })?;
         Ok(Self {
-            http,
+            http: http(&Server::find(settings)?, silence)?,
             settings: settings.clone(),
             patience: Duration::ZERO,
         })
@@ -120,6 +101,11 @@ impl Client {
     /// `POST`.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Body, Error> {
         self.request(Method::POST, path, &[], Some(body)).await
+    }
+
+    /// `PATCH`.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Body, Error> {
+        self.request(Method::PATCH, path, &[], Some(body)).await
     }
 
     /// `DELETE`.
@@ -163,14 +149,7 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| server.unreachable(error))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        let text = response.text().await.map_err(|error| server.unreachable(error))?;
-        if status.is_success() {
-            return Ok(Body { what, text });
-        }
-        Err(refusal(status, &headers, &text))
+        answer(server, what, request).await
     }
 
     /// Opens an event stream; the response's body is still to be read.
@@ -194,6 +173,55 @@ impl Client {
         let text = response.text().await.map_err(|error| server.unreachable(error))?;
         Err(refusal(status, &headers, &text))
     }
+}
+
+/// How requests to a server are sent.
+fn http(server: &Server, silence: Duration) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(limits::CONNECT)
+        .read_timeout(silence)
+        .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")));
+    if server.is_loopback() {
+        // A proxy must not see, let alone fail, what stays on this machine.
+        builder = builder.no_proxy();
+    }
+    if server.base.starts_with("http://") {
+        // Without TLS no authorities are needed, and a small container may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| {
+        Error::Failed(format!(
+            "cannot set up the HTTP client: {}",
+            crate::error::chain(&error)
+        ))
+    })
+}
+
+/// Registers this machine as an executor: the code in the body stands for a key. Safe to repeat, and repeated when the answer is
+/// lost.
+pub async fn register(server: &str, body: &Value) -> Result<Body, Error> {
+    let server = Server::without_key(server);
+    let http = http(&server, limits::SILENCE)?;
+    let mut retries = Retries::new(Duration::ZERO);
+    loop {
+        let path = "/v1/executors/register";
+        match answer(&server, format!("POST {path}"), http.post(server.url(path)).json(body)).await {
+            Err(error) if retries.worthwhile(&error) => retries.pause().await,
+            answer => return answer,
+        }
+    }
+}
+
+/// Sends a request and reads its answer.
+async fn answer(server: &Server, what: String, request: reqwest::RequestBuilder) -> Result<Body, Error> {
+    let response = request.send().await.map_err(|error| server.unreachable(error))?;
+    let status = response.status();
+    let headers = response.headers().clone();
+    let text = response.text().await.map_err(|error| server.unreachable(error))?;
+    if status.is_success() {
+        return Ok(Body { what, text });
+    }
+    Err(refusal(status, &headers, &text))
 }
 
 fn authorization(server: &Server) -> Result<HeaderMap, Error> {

@@ -7,6 +7,7 @@ use perennial_api::accounts::Secret;
 use perennial_api::{Api, Config, Hosts, Limits};
 use perennial_engine::ports::Router;
 use perennial_gateway::Gateway;
+use perennial_router::Tunnels;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,7 @@ impl Front {
         store: &Store,
         router: Arc<dyn Router>,
         gateway: Arc<Gateway>,
+        tunnels: Option<Arc<Tunnels>>,
         keys: Keys,
     ) -> Result<Self> {
         let data_dir = settings.data_dir.value.clone();
@@ -70,6 +72,7 @@ impl Front {
             ids: Arc::new(SystemIds),
             accounts: store.accounts.clone(),
             metering: store.metering.clone(),
+            executors: store.executors.clone(),
         };
         let config = Config {
             // Loopback names only where only loopback can reach us; elsewhere names are the operator's business.
@@ -80,6 +83,7 @@ impl Front {
             },
             limits: Limits::default(),
             gateway: Some(gateway),
+            tunnels,
             metrics: perennial_api::prometheus(),
             default_model: settings.model().to_owned(),
         };

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use perennial_engine::ports::{Bus, Router};
+use perennial_engine::ports::{Bus, Executors, Router};
 use perennial_executor::{Executor, socket};
 use perennial_router::socket::{Line, Starter};
-use perennial_router::{Exchange, relay};
-use perennial_schema::ExecutorId;
+use perennial_router::{Exchange, Tunnels, relay};
+use perennial_schema::{ExecutorId, OwnerId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,16 @@ impl Hands {
         let desk = ExecutorId::from_uuid(uuid::Uuid::now_v7());
         let answering = relay(self.router(), bus, self.place, desk, self.stop.clone());
         self.relay = Some(tokio::spawn(answering));
+    }
+
+    /// Where machines dial in; their hands are reached through the same router.
+    pub fn tunnels(&self, registry: Arc<dyn Executors>) -> Arc<Tunnels> {
+        let node = OwnerId::from_uuid(uuid::Uuid::now_v7());
+        let tunnels = Arc::new(Tunnels::new(self.exchange.clone(), registry, node));
+        let tending = tunnels.clone();
+        // Ends when the tunnels are closed.
+        tokio::spawn(async move { tending.tend().await });
+        tunnels
     }
 
     /// The router.

@@ -7,6 +7,7 @@ pub mod files;
 mod front;
 mod hands;
 mod models;
+mod registry;
 mod signals;
 mod store;
 
@@ -17,6 +18,7 @@ pub use bus::BusKind;
 pub use front::{Front, Key, Keys};
 pub use hands::{Hands, router_settings};
 pub use models::{Access, Port, gateway};
+pub use registry::{Connection, Registry};
 pub use signals::Signals;
 pub use store::Store;
 

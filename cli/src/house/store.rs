@@ -11,10 +11,11 @@ use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_broker::Hinted;
 use perennial_broker::blobs::files::Files;
 use perennial_broker::clock::System;
+use perennial_broker::executors;
 use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::meter::{self, Meter, Told};
-use perennial_engine::ports::{Blobs, Bus, Clock, Leases, Log, Metering, Sessions};
+use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Metering, Sessions};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
@@ -43,6 +44,8 @@ pub struct Store {
     pub clock: Arc<dyn Clock>,
     /// Budgets, virtual keys, what model requests used.
     pub metering: Arc<dyn Metering>,
+    /// Machines that dial in.
+    pub executors: Arc<dyn Executors>,
     /// Sweeps what nobody settled.
     tending: JoinHandle<()>,
     base: Base,
@@ -79,6 +82,7 @@ impl Store {
         let kept = (
             Arc::new(blobs) as Arc<dyn Blobs>,
             Arc::new(accounts) as Arc<dyn Accounts>,
+            Arc::new(executors::Sqlite::new(sqlite.clone())) as Arc<dyn Executors>,
         );
         Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
     }
@@ -100,6 +104,7 @@ impl Store {
         let kept = (
             Arc::new(blobs) as Arc<dyn Blobs>,
             Arc::new(accounts) as Arc<dyn Accounts>,
+            Arc::new(executors::Postgres::new(&postgres)) as Arc<dyn Executors>,
         );
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
@@ -109,7 +114,7 @@ impl Store {
         store: L,
         bus: Arc<dyn Bus>,
         meter: Meter,
-        (blobs, accounts): (Arc<dyn Blobs>, Arc<dyn Accounts>),
+        (blobs, accounts, executors): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<dyn Executors>),
         base: Base,
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
@@ -129,6 +134,7 @@ impl Store {
             leases: log,
             blobs,
             accounts,
+            executors,
             bus,
             base,
         }

@@ -10,10 +10,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::house::{Signals, files};
+use crate::verbs::executor::ExecutorVerb;
 
-/// Run tools for the workers of this host; started by `perennial worker` when none serves the data directory.
+/// Machines that dial in; without a verb: run tools for the workers of this host.
+///
+/// Without a verb it serves the data directory; `perennial worker` starts it so when nothing does yet.
 #[derive(Debug, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ExecutorArgs {
+    #[command(subcommand)]
+    pub verb: Option<ExecutorVerb>,
     /// End after so many seconds without a worker and without a running call; 0 never ends
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub idle_exit: u64,

@@ -1,6 +1,7 @@
 //! The verbs that stay: each joins some parts of the house and runs them until it is told to stop.
 
 mod banner;
+pub mod connect;
 pub mod executor;
 pub mod rehearsal;
 pub mod serve;
@@ -13,10 +14,11 @@ use crate::exit::Exit;
 
 /// Whether a verb stays; the others talk to one that does.
 pub const fn stays(verb: &Verb) -> bool {
-    matches!(
-        verb,
-        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) | Verb::Rehearsal(_)
-    )
+    match verb {
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Connect(_) | Verb::Rehearsal(_) => true,
+        Verb::Executor(args) => args.verb.is_none(),
+        _ => false,
+    }
 }
 
 /// Runs a verb that stays; gives the others back. `json` is how data is wanted on stdout.
@@ -25,7 +27,8 @@ pub async fn run(verb: Verb, settings: &Settings, json: bool) -> Result<anyhow::
         Verb::Up(args) => up::run(args, settings).await,
         Verb::Serve(args) => serve::run(args, settings).await,
         Verb::Worker(args) => worker::run(args, settings).await,
-        Verb::Executor(args) => executor::run(args, settings).await,
+        Verb::Executor(args) if args.verb.is_none() => executor::run(args, settings).await,
+        Verb::Connect(args) => connect::run(args).await,
         Verb::Rehearsal(args) => rehearsal::run(args, json).await,
         other => return Err(other),
     })

@@ -35,7 +35,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let router = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
     let keys = if args.new_key { Keys::Always } else { Keys::First };
     let gateway = house::gateway(settings, &store);
-    let front = Front::build(settings, &store, router, gateway.clone(), keys).await?;
+    let front = Front::build(settings, &store, router, gateway.clone(), None, keys).await?;
     front.announce()?;
     banner::serving(&front, settings);
 

@@ -54,7 +54,12 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
         }
     };
     let gateway = house::gateway(settings, &store);
-    let front = Front::build(settings, &store, router, gateway.clone(), keys).await?;
+    // On a cluster other processes drive sessions too, and cannot reach what dialled in here.
+    let tunnels = match &settings.database {
+        None => Some(hands.tunnels(store.executors.clone())),
+        Some(_) => None,
+    };
+    let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;
     let models = Access::new(settings, &store, gateway, &front.models);
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
@@ -69,6 +74,10 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     tracing::info!("stopping");
     serving.retract();
     closing.cancel();
+    // Calls on machines that dialled in go on there, and are asked about by whoever drives their sessions next.
+    if let Some(tunnels) = &tunnels {
+        tunnels.close();
+    }
     thinking.ended().await;
     drop(watch);
     serving.ended().await?;

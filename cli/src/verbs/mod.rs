@@ -4,10 +4,12 @@ pub mod agent;
 pub mod approve;
 pub mod attach;
 pub mod budget;
+pub mod call;
 pub mod completions;
 pub mod deny;
 pub mod doctor;
 pub mod env;
+pub mod executor;
 pub mod key;
 pub mod migrate;
 pub mod prove;
@@ -51,9 +53,14 @@ impl Context {
 /// Runs a client verb.
 pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
     match verb {
-        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Executor(_) | Verb::Rehearsal(_) => {
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Connect(_) | Verb::Rehearsal(_) => {
             Err(Error::Usage("not a client verb".to_owned()))
         }
+        Verb::Executor(args) => match args.verb {
+            Some(verb) => executor::run(context, verb).await,
+            None => Err(Error::Usage("not a client verb".to_owned())),
+        },
+        Verb::Call(args) => call::run(context, args).await,
         Verb::Run(args) => run::run(context, args).await,
         Verb::Attach(args) => attach::run(context, args).await,
         Verb::Send(args) => send::run(context, args).await,

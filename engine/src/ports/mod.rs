@@ -4,6 +4,7 @@
 mod blobs;
 mod bus;
 mod clock;
+mod executors;
 mod leases;
 mod log;
 mod metering;
@@ -14,6 +15,7 @@ mod sessions;
 pub use blobs::*;
 pub use bus::*;
 pub use clock::*;
+pub use executors::*;
 pub use leases::*;
 pub use log::*;
 pub use metering::*;

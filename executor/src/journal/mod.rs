@@ -33,8 +33,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal under `data_dir/executor`. Blocks.
-    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+    /// Opens or creates the journal under `data_dir/executor`. One of another executor than `given` is refused. Blocks.
+    pub(crate) fn open(data_dir: &Path, given: Option<ExecutorId>) -> io::Result<Self> {
         let base = data_dir.join("executor");
         let dir = base.join("journal");
         private_dir(&dir)?;
@@ -44,7 +44,15 @@ impl Journal {
             .write(true)
             .open(base.join("lock"))?;
         take(&lock)?;
-        let executor_id = identity(&base, "executor_id", || ExecutorId::from_uuid(Uuid::now_v7()))?;
+        let executor_id = identity(&base, "executor_id", || {
+            given.unwrap_or_else(|| ExecutorId::from_uuid(Uuid::now_v7()))
+        })?;
+        if given.is_some_and(|given| given != executor_id) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("this journal is {executor_id}'s"),
+            ));
+        }
         // Inside the folder it names: who deletes the memory deletes its name with it, and settles do not mistake the new one
         // for a memory that never saw the call.
         let journal_id = identity(&dir, "journal_id", || JournalId::from_uuid(Uuid::now_v7()))?;
@@ -119,23 +127,33 @@ mod tests {
     #[test]
     fn identities_survive_and_a_second_opener_is_refused() {
         let data = tempfile::tempdir().unwrap();
-        let first = Journal::open(data.path()).unwrap();
+        let first = Journal::open(data.path(), None).unwrap();
         let ids = (first.executor_id, first.journal_id);
-        let second = Journal::open(data.path()).unwrap_err();
+        let second = Journal::open(data.path(), None).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::ResourceBusy);
         drop(first);
-        let again = Journal::open(data.path()).unwrap();
+        let again = Journal::open(data.path(), None).unwrap();
         assert_eq!((again.executor_id, again.journal_id), ids);
+    }
+
+    #[test]
+    fn a_journal_is_one_executors() {
+        let data = tempfile::tempdir().unwrap();
+        let (mine, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let open = |id| Journal::open(data.path(), Some(ExecutorId::from_uuid(id)));
+        assert_eq!(open(mine).unwrap().executor_id.uuid(), mine);
+        assert_eq!(open(other).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(open(mine).unwrap().executor_id.uuid(), mine);
     }
 
     #[test]
     fn a_deleted_journal_is_another_journal_of_the_same_executor() {
         let data = tempfile::tempdir().unwrap();
-        let first = Journal::open(data.path()).unwrap();
+        let first = Journal::open(data.path(), None).unwrap();
         let (executor, journal) = (first.executor_id, first.journal_id);
         drop(first);
         fs::remove_dir_all(data.path().join("executor/journal")).unwrap();
-        let second = Journal::open(data.path()).unwrap();
+        let second = Journal::open(data.path(), None).unwrap();
         assert_eq!(second.executor_id, executor);
         assert_ne!(second.journal_id, journal);
     }
@@ -143,10 +161,10 @@ mod tests {
     #[test]
     fn a_damaged_identity_is_an_error_not_a_new_one() {
         let data = tempfile::tempdir().unwrap();
-        drop(Journal::open(data.path()).unwrap());
+        drop(Journal::open(data.path(), None).unwrap());
         fs::write(data.path().join("executor/journal/journal_id"), "jrnl_").unwrap();
         assert_eq!(
-            Journal::open(data.path()).unwrap_err().kind(),
+            Journal::open(data.path(), None).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
     }

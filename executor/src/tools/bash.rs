@@ -67,6 +67,11 @@ pub(crate) fn outcome(note: Option<&str>, finished: &Finished, timeout: Duration
     }
     Outcome {
         whole: finished.whole,
+        exit_code: match &finished.end {
+            End::Exited(code) => Some(*code),
+            End::ShellExited(status) => status.code(),
+            End::TimedOut | End::Cancelled | End::Broken(_) => None,
+        },
         ..Outcome::text(text, failed(&finished.end))
     }
 }
@@ -139,15 +144,13 @@ mod tests {
             end,
         };
         let text = |finished: Finished| outcome(None, &finished, Duration::from_millis(5), "why");
-        assert_eq!(text(finished("", End::Exited(0))), Outcome::text("[no output]", false));
-        assert_eq!(
-            text(finished("a", End::Exited(3))),
-            Outcome::text("a\n[exit code 3]", true)
-        );
-        assert_eq!(
-            text(finished("a\n", End::Exited(3))),
-            Outcome::text("a\n[exit code 3]", true)
-        );
-        assert_eq!(text(finished("a\n", End::Exited(0))), Outcome::text("a\n", false));
+        let exited = |text: &str, code| Outcome {
+            exit_code: Some(code),
+            ..Outcome::text(text, code != 0)
+        };
+        assert_eq!(text(finished("", End::Exited(0))), exited("[no output]", 0));
+        assert_eq!(text(finished("a", End::Exited(3))), exited("a\n[exit code 3]", 3));
+        assert_eq!(text(finished("a\n", End::Exited(3))), exited("a\n[exit code 3]", 3));
+        assert_eq!(text(finished("a\n", End::Exited(0))), exited("a\n", 0));
     }
 }

@@ -134,6 +134,7 @@ fn image(path: &str, media_type: &str, start: Vec<u8>, file: std::fs::File) -> R
         content: vec![Block::Image { source }],
         is_error: false,
         whole: None,
+        exit_code: None,
     })
 }
 

@@ -87,7 +87,10 @@ async fn a_result_reaches_the_journal_with_no_link_at_all() {
     assert_eq!(
         link.settle(&call).await,
         Ok(CallState::Done {
-            outcome: Outcome::text("end\n", false)
+            outcome: Outcome {
+                exit_code: Some(0),
+                ..Outcome::text("end\n", false)
+            }
         })
     );
     drop(dir);

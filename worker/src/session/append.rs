@@ -44,6 +44,10 @@ impl Session {
             projection.ready = ready;
         }
         projection.hold = terms.hold;
+        // A machine that dialled in is reached from everywhere: no host has this session to itself.
+        if self.row.environment.executor().is_some() {
+            projection.place = None;
+        }
         let progress = projection.progress;
         let authority = Authority::Holder {
             epoch: self.epoch,

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use perennial_schema::EnvironmentId;
 
+use super::known_executor;
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
@@ -26,6 +27,7 @@ pub(crate) async fn create_environment(
     let input: Create = body.parse()?;
     let id = EnvironmentId::from_uuid(app.ports.ids.uuid());
     let environment = input.into_environment(id, app.ports.clock.now())?;
+    known_executor(&app, principal, &environment.config).await?;
     let accounts = &app.ports.accounts;
     let made = accounts
         .create_environment(principal.workspace, environment, repeatable.with(&body))

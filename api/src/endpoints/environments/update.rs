@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::find;
+use super::{find, known_executor};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
@@ -40,7 +40,11 @@ pub(crate) async fn update_environment(
             ApiError::bad_request("the environment is archived and takes no more changes").code("environment_archived"),
         );
     }
+    let before = environment.config.clone();
     let next = input.apply(environment, at)?;
+    if next.config != before {
+        known_executor(&app, principal, &next.config).await?;
+    }
     let put = accounts.put_environment(principal.workspace, next, idempotency).await?;
     put.map(|environment| json(&environment))
         .ok_or_else(|| ApiError::not_found("environment", &id))

@@ -48,7 +48,10 @@ pub(crate) async fn delete_session(
     };
     append(&app, order).await?;
     super::budget::forget(&app, row.key).await;
-    app.ports.router.forget(row.key.session, row.place).await;
+    app.ports
+        .router
+        .forget(row.key.session, row.place.or(row.environment.executor()))
+        .await;
     Ok(json(&Deleted {
         id: row.key.session.to_string(),
         kind: "session_deleted",

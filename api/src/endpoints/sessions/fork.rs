@@ -197,8 +197,11 @@ async fn copy_workspace(app: &App, source: &SessionRow, to: SessionKey) -> &'sta
     match &source.environment {
         EnvironmentConfig::SelfHosted => "empty",
         // A folder of the user's own: both sessions work in it.
-        EnvironmentConfig::Local { dir: Some(_) } => "shared",
-        EnvironmentConfig::Local { dir: None } | EnvironmentConfig::Cloud { .. } => {
+        EnvironmentConfig::Local { dir: Some(_), .. }
+        | EnvironmentConfig::Local {
+            executor_id: Some(_), ..
+        } => "shared",
+        EnvironmentConfig::Local { .. } | EnvironmentConfig::Cloud { .. } => {
             match app
                 .ports
                 .router

@@ -17,9 +17,10 @@ use crate::limits;
 use crate::log::postgres::{self, Desk, Script, Time};
 use crate::meter::books::Books;
 use crate::meter::counter::day_of;
-use crate::meter::sql::{self, Columns, Statement, words};
+use crate::meter::sql::{self, words};
+use crate::sql::{Columns, Statement, script, vanished};
 
-use statements::{TICK, change, expire, free, reserve, script, settle, write};
+use statements::{TICK, change, expire, free, reserve, settle, write};
 
 /// Books in the shared database.
 pub(super) struct Postgres {
@@ -150,7 +151,7 @@ impl Books for Postgres {
     async fn create_budget(&self, budget: NewBudget) -> Result<Budget, StoreError> {
         self.rows(words::add_budget(&budget, self.now())).await?;
         let made = self.budget(budget.workspace, budget.id).await?;
-        made.ok_or_else(sql::vanished)
+        made.ok_or_else(vanished)
     }
 
     async fn budget(&self, workspace: WorkspaceId, id: BudgetId) -> Result<Option<Budget>, StoreError> {
@@ -190,7 +191,7 @@ impl Books for Postgres {
         key: NewGatewayKey,
     ) -> Result<(GatewayKey, bool), StoreError> {
         self.rows(words::add_key(id, hash, &key, self.now())).await?;
-        let made = self.key(id).await?.ok_or_else(sql::vanished)?;
+        let made = self.key(id).await?.ok_or_else(vanished)?;
         // Asked twice over a broken connection, the first may have done it: the hash tells whose it is.
         let fresh = made.hash == hash;
         Ok((made, fresh))

@@ -3,10 +3,11 @@
 use perennial_engine::ports::{Amounts, BudgetChange, BudgetMetric, Payer, Trace};
 use uuid::Uuid;
 
-use crate::limits;
+use crate::limits::{self, MOST};
 use crate::log::postgres::Script;
-use crate::meter::counter::{self, MOST};
-use crate::meter::sql::{self, Statement, Value, words};
+use crate::meter::counter;
+use crate::meter::sql::words;
+use crate::sql::{script, statement};
 
 /// What follows the clock: its microseconds and its day.
 pub(super) const TICK: &str = ", tick AS MATERIALIZED (SELECT t.micros, t.micros / 86400000000 AS day FROM
@@ -16,23 +17,6 @@ pub(super) const TICK: &str = ", tick AS MATERIALIZED (SELECT t.micros, t.micros
 pub(super) const BUDGET: &str =
     "m.workspace_id, m.id, m.scope, m.target, m.metric, m.period, m.ceiling, m.used, m.reserved, m.day,
     m.warn_percent, m.warned, m.created_at";
-
-/// A statement in Postgres' words.
-pub(super) fn script(asked: &Statement) -> Script {
-    let mut pieces = asked.sql.split('?');
-    let mut script = Script::new(pieces.next().unwrap_or_default());
-    for (piece, value) in pieces.zip(&asked.values) {
-        match value {
-            Value::Id(id) => script.bind(*id),
-            Value::Number(number) => script.bind(*number),
-            Value::Text(text) => script.bind(text.clone()),
-            Value::Flag(flag) => script.bind(*flag),
-            Value::Bytes(bytes) => script.bind(bytes.clone()),
-        };
-        script.sql(piece);
-    }
-    script
-}
 
 pub(super) fn integer(amount: u64) -> i64 {
     i64::try_from(amount.min(MOST)).unwrap_or(i64::MAX)
@@ -196,7 +180,7 @@ pub(super) fn change(script: &mut Script, workspace: Uuid, id: Uuid, change: Opt
 pub(super) fn write(traces: &[Trace]) -> Script {
     let places = format!("({})", vec!["?"; words::TRACE.split(',').count()].join(", "));
     let rows = vec![places; traces.len()].join(", ");
-    let mut asked = sql::statement(format!(
+    let mut asked = statement(format!(
         "WITH fresh AS (INSERT INTO traces ({}) VALUES {rows} ON CONFLICT (id) DO NOTHING RETURNING *),
          cells AS (SELECT workspace_id, at / 86400000000 AS day,
             coalesce(session_id, '00000000-0000-0000-0000-000000000000'::uuid) AS session_id,

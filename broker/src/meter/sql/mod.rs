@@ -1,8 +1,6 @@
-//! What both databases are asked in the same words: statements with `?` for values, and rows as values.
+//! What both databases are asked about the meter, in the same words.
 
 mod rows;
-mod statement;
 pub(super) mod words;
 
-pub(super) use rows::{Columns, budget, counter, key, scope, trace, usage, vanished};
-pub(super) use statement::{Statement, Value, statement};
+pub(super) use rows::{budget, counter, key, scope, trace, usage};

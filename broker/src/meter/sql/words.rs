@@ -6,8 +6,8 @@ use perennial_engine::ports::{
 use perennial_schema::{BudgetId, GatewayKeyId, SessionId, Timestamp, VirtualKeyHash, WorkspaceId};
 use uuid::Uuid;
 
-use super::statement::{Statement, statement};
 use crate::meter::counter::{day_of, metric_name, period_name, scope_name, target};
+use crate::sql::{Statement, statement};
 
 /// Before every page.
 const LATEST: i64 = i64::MAX;

@@ -15,9 +15,10 @@ use crate::limits;
 use crate::log::sqlite::{self, before_commit};
 use crate::meter::books::Books;
 use crate::meter::counter::day_of;
-use crate::meter::sql::{self, Statement, statement, words};
+use crate::meter::sql::{self, words};
+use crate::sql::{Statement, run, statement, vanished};
 
-use verbs::{Change, Reserve, Settle, Single, Sweep, Write, fitting, run};
+use verbs::{Change, Reserve, Settle, Single, Sweep, Write, fitting};
 
 /// Books in the embedded database.
 pub(super) struct Sqlite {
@@ -118,7 +119,7 @@ impl Books for Sqlite {
             then: Some(words::budget(budget.workspace, budget.id)),
         };
         let (_, rows) = self.store.ask(verb).await?;
-        let row = rows.first().ok_or_else(sql::vanished)?;
+        let row = rows.first().ok_or_else(vanished)?;
         sql::budget(row, self.today())
     }
 
@@ -159,7 +160,7 @@ impl Books for Sqlite {
             then: Some(words::key(id)),
         };
         let (fresh, rows) = self.store.ask(verb).await?;
-        let row = rows.first().ok_or_else(sql::vanished)?;
+        let row = rows.first().ok_or_else(vanished)?;
         Ok((sql::key(row)?, !fresh.is_empty()))
     }
 

@@ -3,27 +3,15 @@
 use async_trait::async_trait;
 use perennial_engine::ports::{Amounts, Budget, BudgetChange, Payer, ReserveError, Reserved, StoreError, Swept, Trace};
 use perennial_schema::{BudgetId, ReservationId, Timestamp, WorkspaceId};
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqliteConnection, query};
 use uuid::Uuid;
 
 use crate::limits;
 use crate::log::sqlite::{Halt, Verb, refuse};
 use crate::meter::counter::{self, Counter, day_of};
-use crate::meter::sql::{self, Columns, Statement, Value, statement, words};
-
-/// Runs a statement.
-pub(super) async fn run(db: &mut SqliteConnection, asked: Statement) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let query = query(AssertSqlSafe(asked.sql));
-    let filled = asked.values.into_iter().fold(query, |query, value| match value {
-        Value::Id(id) => query.bind(id),
-        Value::Number(number) => query.bind(number),
-        Value::Text(text) => query.bind(text),
-        Value::Flag(flag) => query.bind(flag),
-        Value::Bytes(bytes) => query.bind(bytes),
-    });
-    filled.fetch_all(db).await
-}
+use crate::meter::sql::{self, words};
+use crate::sql::{Columns, Statement, run, statement};
 
 /// Sets aside in every budget of a payer, or in none.
 pub(super) struct Reserve {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::verbs::Context;
+use crate::verbs::{Context, executor};
 
 /// Create an environment
 #[derive(Debug, Args)]
@@ -14,7 +14,11 @@ pub struct CreateArgs {
     /// Where its tools run
     #[arg(long = "type", value_enum, default_value = "local")]
     kind: Kind,
-    /// Absolute path of a folder on the server's machine; without it each session gets a fresh folder (local only)
+    /// A machine that dialled in, by id or name: its tools run there (local only)
+    #[arg(long, value_name = "EXECUTOR")]
+    executor: Option<String>,
+    /// Absolute path of a folder on that machine, or on the server's; without it a session gets the folder that the machine
+    /// offers, or a fresh one on the server's (local only)
     #[arg(long, value_name = "PATH")]
     dir: Option<String>,
     /// For people
@@ -45,10 +49,17 @@ pub async fn run(context: &Context, args: CreateArgs) -> Result<Exit, Error> {
         }
         config["dir"] = json!(dir);
     }
+    let client = context.client()?;
+    if let Some(executor) = args.executor {
+        if args.kind != Kind::Local {
+            return Err(Error::Usage("--executor needs --type local".to_owned()));
+        }
+        config["executor_id"] = json!(executor::id_of(&client, &executor).await?);
+    }
     let mut body = json!({"name": args.name, "config": config});
     if let Some(description) = args.description {
         body["description"] = json!(description);
     }
-    let environment = context.client()?.post("/v1/environments", &body).await?;
+    let environment = client.post("/v1/environments", &body).await?;
     super::print(context, &environment)
 }

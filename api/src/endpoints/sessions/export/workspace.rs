@@ -23,8 +23,12 @@ impl Packed {
     pub(super) async fn make(app: &App, row: &SessionRow) -> Result<Option<Self>, ApiError> {
         let workspace = match &row.environment {
             EnvironmentConfig::SelfHosted => return Ok(None),
-            EnvironmentConfig::Local { dir: Some(path) } => Workspace::Dir { path: path.clone() },
-            EnvironmentConfig::Local { dir: None } | EnvironmentConfig::Cloud { .. } => Workspace::Session,
+            // Somebody's machine: its folder stays there.
+            EnvironmentConfig::Local {
+                executor_id: Some(_), ..
+            } => return Ok(None),
+            EnvironmentConfig::Local { dir: Some(path), .. } => Workspace::Dir { path: path.clone() },
+            EnvironmentConfig::Local { dir: None, .. } | EnvironmentConfig::Cloud { .. } => Workspace::Session,
         };
         let pack = PackId::from_uuid(app.ports.ids.uuid());
         let ask = PackAsk::Make {

@@ -96,7 +96,14 @@ impl Landing<'_> {
             limit: PAGE_MAX,
         };
         let known = app.ports.accounts.environments(principal.workspace, listing).await?;
-        let bound = matches!(head.environment, EnvironmentConfig::Local { dir: Some(_) });
+        let bound = matches!(
+            head.environment,
+            EnvironmentConfig::Local { dir: Some(_), .. }
+                | EnvironmentConfig::Local {
+                    executor_id: Some(_),
+                    ..
+                }
+        );
         let alike = known
             .into_iter()
             .find(|known| !bound && known.config == head.environment);

@@ -23,7 +23,11 @@ impl Unpacking {
     pub(super) fn new(pack: PackId, environment: &EnvironmentConfig) -> Self {
         let wanted = matches!(
             environment,
-            EnvironmentConfig::Cloud { .. } | EnvironmentConfig::Local { dir: None }
+            EnvironmentConfig::Cloud { .. }
+                | EnvironmentConfig::Local {
+                    executor_id: None,
+                    dir: None
+                }
         );
         Self {
             pack,

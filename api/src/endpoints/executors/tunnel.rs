@@ -1,0 +1,64 @@
+//! `GET /v1/executors/tunnel`: the WebSocket an executor dials home with, opened by its own token.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use perennial_schema::ExecutorToken;
+
+use super::tunnels;
+use crate::api::App;
+use crate::auth::bearer;
+use crate::error::ApiError;
+use crate::openapi as doc;
+
+/// Largest message of an executor: what is written at a time is smaller.
+const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
+
+#[utoipa::path(get, path = "/v1/executors/tunnel", tag = "executors",
+    responses((status = 101, description = "A WebSocket of an executor's tunnel"),
+    (status = 401, description = "No such executor, or not its token", body = doc::Error),
+    (status = "4XX", description = "Refused", body = doc::Error)), security(("bearer" = [])))]
+pub(crate) async fn executor_tunnel(
+    State(app): State<App>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let refuse = || ApiError::unauthenticated("this executor is not known here (any more): register it again");
+    let token: ExecutorToken = bearer(&headers).and_then(|text| text.parse().ok()).ok_or_else(refuse)?;
+    let who = app.ports.executors.holder(token.id).await?.ok_or_else(refuse)?;
+    if !who.hash.matches(&token) {
+        return Err(refuse());
+    }
+    let tunnels = Arc::clone(tunnels(&app)?);
+    let upgrade = upgrade.map_err(|error| ApiError::bad_request(format!("expected a WebSocket: {error}")))?;
+    let tracker = app.tracker.clone();
+    Ok(upgrade
+        .max_message_size(MESSAGE_BYTES)
+        .max_frame_size(MESSAGE_BYTES)
+        .on_upgrade(async move |socket| {
+            tracker
+                .track_future(async move { tunnels.serve(&who, messages(socket)).await })
+                .await;
+        }))
+}
+
+/// Binary messages as bytes; what else a WebSocket carries is its own business.
+fn messages(
+    socket: WebSocket,
+) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
+    socket
+        .with(async |bytes: Bytes| Ok::<_, axum::Error>(Message::Binary(bytes)))
+        .sink_map_err(io::Error::other)
+        .filter_map(async |message| match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+            Ok(_) => None,
+            Err(error) => Some(Err(io::Error::other(error))),
+        })
+}

@@ -1,0 +1,139 @@
+//! Machines: codes, registration without a key, the registry's routes, and who may open a tunnel.
+
+use perennial_schema::ExecutorCode;
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, id};
+
+fn secret(digit: &str) -> String {
+    digit.repeat(64)
+}
+
+async fn code(rig: &Rig) -> String {
+    let made = rig.post("/v1/executors/codes", &json!({})).await.ok();
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+async fn register(rig: &Rig, code: &str, digit: &str) -> crate::rig::Answer {
+    let body = json!({"code": code, "name": "laptop", "secret": secret(digit)});
+    rig.without_key("POST", "/v1/executors/register", &body).await
+}
+
+#[tokio::test]
+async fn a_machine_registers_renames_and_goes() {
+    let rig = Rig::new().await;
+    let registered = register(&rig, &code(&rig).await, "a").await.ok();
+    let executor = id(&registered);
+    let token = registered["token"].as_str().unwrap();
+    assert!(
+        token.starts_with("xt_") && token.ends_with(&secret("a")),
+        "{registered}"
+    );
+    assert_eq!(registered["workspace_id"], rig.workspace.to_string());
+    let path = format!("/v1/executors/{executor}");
+    let shown = rig.get(&path).await.ok();
+    assert_eq!(
+        (&shown["name"], &shown["kind"], &shown["status"], &shown["card"]),
+        (&json!("laptop"), &json!("device"), &json!("offline"), &Value::Null)
+    );
+    assert!(shown.get("token").is_none() && !shown.to_string().contains(&secret("a")));
+    assert_eq!(rig.get("/v1/executors").await.ok()["data"], json!([shown]));
+    let renamed = rig.send_json("PATCH", &path, &json!({"name": "desk"})).await.ok();
+    assert_eq!(renamed["name"], "desk");
+    let call = json!({"tool": "bash", "input": {"command": "true"}});
+    let offline = rig.post(&format!("{path}/calls"), &call).await;
+    offline.refused(409, "invalid_request_error");
+    assert_eq!(offline.json["error"]["details"]["error_code"], "executor_offline");
+    assert_eq!(rig.delete(&path).await.ok()["type"], "executor_deleted");
+    rig.get(&path).await.refused(404, "not_found_error");
+    rig.delete(&path).await.refused(404, "not_found_error");
+}
+
+/// An answer that was lost is asked for again; nobody else gets in with the same code.
+#[tokio::test]
+async fn a_code_is_one_machines() {
+    let rig = Rig::new().await;
+    let code = code(&rig).await;
+    let first = register(&rig, &code, "a").await.ok();
+    assert_eq!(register(&rig, &code, "a").await.ok(), first);
+    register(&rig, &code, "b").await.refused(401, "authentication_error");
+    let unknown = ExecutorCode::new([7; 16]);
+    register(&rig, unknown.expose(), "a")
+        .await
+        .refused(401, "authentication_error");
+    for (body, field) in [
+        (json!({"code": "guess", "name": "a", "secret": secret("a")}), "code"),
+        (json!({"code": code, "name": "", "secret": secret("a")}), "name"),
+        (json!({"code": code, "name": "a", "secret": "short"}), "secret"),
+        (json!({"code": code, "name": "a", "secret": secret("A")}), "secret"),
+        (json!({"code": code, "name": "a", "secret": secret("é")}), "secret"),
+    ] {
+        let refused = rig.without_key("POST", "/v1/executors/register", &body).await;
+        assert!(
+            refused.refused(400, "invalid_request_error").contains(field),
+            "{}",
+            refused.json
+        );
+    }
+}
+
+#[tokio::test]
+async fn guessing_codes_is_slow() {
+    let rig = Rig::new().await;
+    let mut refused = None;
+    for n in 0..100 {
+        let answer = register(&rig, ExecutorCode::new([n; 16]).expose(), "a").await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        answer.refused(401, "authentication_error");
+    }
+    let refused = refused.expect("a bound");
+    refused.refused(429, "rate_limit_error");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+/// A tunnel is opened by an executor's own token, and by nothing else.
+#[tokio::test]
+async fn a_tunnel_asks_for_its_token() {
+    let rig = Rig::new().await;
+    let registered = register(&rig, &code(&rig).await, "a").await.ok();
+    let token = registered["token"].as_str().unwrap();
+    let forged = token.replace(&secret("a"), &secret("b"));
+    for refused in ["", "xt_", forged.as_str(), rig.key.as_str()] {
+        let answer = rig.with_bearer("GET", "/v1/executors/tunnel", refused).await;
+        answer.refused(401, "authentication_error");
+    }
+    // The token opens nothing else.
+    rig.with_bearer("GET", "/v1/executors", token)
+        .await
+        .refused(401, "authentication_error");
+    // A good token, and no WebSocket.
+    let plain = rig.with_bearer("GET", "/v1/executors/tunnel", token).await;
+    assert!(plain.refused(400, "invalid_request_error").contains("WebSocket"));
+    rig.delete(&format!("/v1/executors/{}", id(&registered))).await.ok();
+    let gone = rig.with_bearer("GET", "/v1/executors/tunnel", token).await;
+    gone.refused(401, "authentication_error");
+}
+
+#[tokio::test]
+async fn environments_name_machines_of_their_workspace() {
+    let rig = Rig::new().await;
+    let executor = id(&register(&rig, &code(&rig).await, "a").await.ok());
+    let config = json!({"type": "local", "executor_id": executor, "dir": "/work"});
+    let made = rig
+        .post("/v1/environments", &json!({"name": "laptop", "config": config}))
+        .await
+        .ok();
+    assert_eq!(made["config"], config);
+    let foreign = json!({"type": "local", "executor_id": "exec_00000000000000000000000000000001"});
+    let refused = rig
+        .post("/v1/environments", &json!({"name": "other", "config": foreign}))
+        .await;
+    assert!(
+        refused
+            .refused(400, "invalid_request_error")
+            .contains("config.executor_id")
+    );
+}

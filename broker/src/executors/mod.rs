@@ -1,0 +1,24 @@
+//! The registry of executors, behind the engine's `Executors` port: in memory, in the embedded database, in the shared one.
+
+mod memory;
+mod postgres;
+mod sqlite;
+mod words;
+
+pub use memory::Memory;
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+
+use perennial_engine::ports::StoreError;
+use perennial_schema::ExecutorCode;
+use rand::TryRngCore as _;
+
+fn fresh_code() -> Result<ExecutorCode, StoreError> {
+    let mut bytes = [0; 16];
+    let filled = rand::rngs::OsRng.try_fill_bytes(&mut bytes);
+    filled.map_err(|error| StoreError::Unavailable {
+        store: "randomness",
+        message: error.to_string(),
+    })?;
+    Ok(ExecutorCode::new(bytes))
+}

@@ -1,0 +1,47 @@
+//! `perennial executor show EXECUTOR`
+
+use super::{Executor, ExecutorArg, Program, id_of};
+use crate::client::Body;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output;
+use crate::verbs::Context;
+
+/// Prints it.
+pub async fn run(context: &Context, args: ExecutorArg) -> Result<Exit, Error> {
+    let client = context.client()?;
+    let id = id_of(&client, &args.executor).await?;
+    print(context, &client.get(&format!("/v1/executors/{id}"), &[]).await?)
+}
+
+/// An executor as facts, or as the server's JSON.
+pub(super) fn print(context: &Context, body: &Body) -> Result<Exit, Error> {
+    if context.json {
+        output::line(body.text())?;
+        return Ok(Exit::Done);
+    }
+    let executor: Executor = body.parse()?;
+    let mut rows = vec![
+        ("id", executor.id),
+        ("name", executor.name),
+        ("status", executor.status),
+        ("last seen", executor.last_seen_at.unwrap_or_else(|| "never".to_owned())),
+        ("registered", executor.created_at),
+    ];
+    if let Some(card) = executor.card {
+        let gibibytes = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+        rows.push(("machine", format!("{} {}", card.os, card.arch)));
+        rows.push(("contained", if card.contained { "yes" } else { "no" }.to_owned()));
+        rows.extend(card.hostname.map(|name| ("hostname", name)));
+        rows.extend(card.cpus.map(|cpus| ("cpus", cpus.to_string())));
+        rows.extend(card.memory_bytes.map(|bytes| ("memory", gibibytes(bytes))));
+        rows.extend(card.disk_free_bytes.map(|bytes| ("disk free", gibibytes(bytes))));
+        rows.extend(card.cwd.map(|cwd| ("folder", cwd)));
+        rows.extend(card.git_remote.map(|remote| ("git remote", remote)));
+        let program = |program: Program| format!("{}: {}", program.name, program.version);
+        rows.extend(card.programs.into_iter().map(|tool| ("has", program(tool))));
+        rows.extend(card.harnesses.into_iter().map(|harness| ("harness", program(harness))));
+    }
+    output::facts(&rows)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,259 @@
+//! An executor on another machine: it dials home, over one WebSocket, again and again for as long as it lives. The transport is
+//! the only difference; calls, journal and epochs are those of any other link.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use perennial_schema::frame::{Dismissal, FromExecutor, ToExecutor};
+use perennial_schema::packet::Unfit;
+use perennial_tunnel::{End, Ends, Lost, carry};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, Uri, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::Executor;
+use crate::limits::{DIAL_PAUSE, DIAL_PAUSE_LONG, DIAL_PAUSE_MAX, DIAL_TIME, LINK_FRAMES};
+
+/// Where home is, and what opens it.
+#[derive(Clone, Debug)]
+pub struct Home {
+    uri: Uri,
+    token: HeaderValue,
+    beat: Duration,
+}
+
+/// A server's address or a token that cannot be one.
+#[derive(Debug, thiserror::Error)]
+pub enum BadHome {
+    /// Not `http://…` or `https://…`.
+    #[error("{0:?} is not the address of a server: it begins with http:// or https://")]
+    Server(String),
+    /// Not a token.
+    #[error("the token cannot be sent")]
+    Token,
+}
+
+impl Home {
+    /// A server by its address, and this executor's token there.
+    ///
+    /// # Errors
+    /// See [`BadHome`].
+    pub fn new(server: &str, token: &str) -> Result<Self, BadHome> {
+        let bad = || BadHome::Server(server.to_owned());
+        let socket = match server.split_once("://") {
+            Some(("http", rest)) => format!("ws://{rest}"),
+            Some(("https", rest)) => format!("wss://{rest}"),
+            _ => return Err(bad()),
+        };
+        let uri = format!("{}/v1/executors/tunnel", socket.trim_end_matches('/'));
+        let mut token = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| BadHome::Token)?;
+        token.set_sensitive(true);
+        Ok(Self {
+            uri: uri.parse().map_err(|_| bad())?,
+            token,
+            beat: perennial_tunnel::limits::BEAT,
+        })
+    }
+
+    /// With another time between heartbeats than the usual.
+    #[must_use]
+    pub const fn beat(mut self, beat: Duration) -> Self {
+        self.beat = beat;
+        self
+    }
+
+    fn request(&self) -> Result<Request, Error> {
+        let mut request = self.uri.clone().into_client_request()?;
+        request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
+        Ok(request)
+    }
+}
+
+/// What happens on the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The server is there.
+    Connected,
+    /// It is not there any more.
+    Lost(String),
+    /// It is not reached; said once until it is.
+    Unreached(String),
+}
+
+/// Why nobody dials any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// The server does not know this executor (any more).
+    Unknown,
+    /// Another process connected as this executor.
+    Replaced,
+}
+
+/// What became of one line.
+enum Line {
+    Lost(String),
+    Dismissed(Dismissal),
+}
+
+/// Dials home and serves what comes, until `stop` or until dialling again is no use. Calls go on while the line is down.
+pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToken, tell: impl Fn(Told)) -> Ended {
+    let mut told_unreached = false;
+    loop {
+        // A line that stood starts the pauses anew.
+        for pause in pauses() {
+            let dialled = stop.run_until_cancelled(Box::pin(dial(home))).await;
+            let socket = match dialled {
+                None => return Ended::Stopped,
+                Some(Ok(socket)) => socket,
+                Some(Err(Error::Http(answer))) if refuses(answer.status()) => return Ended::Unknown,
+                Some(Err(error)) => {
+                    if !told_unreached {
+                        tell(Told::Unreached(error.to_string()));
+                    }
+                    told_unreached = true;
+                    if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                        return Ended::Stopped;
+                    }
+                    continue;
+                }
+            };
+            told_unreached = false;
+            tell(Told::Connected);
+            match serve(executor, home, socket, stop).await {
+                _ if stop.is_cancelled() => return Ended::Stopped,
+                Line::Dismissed(Dismissal::Replaced) => return Ended::Replaced,
+                Line::Dismissed(Dismissal::Removed | Dismissal::Stranger) => return Ended::Unknown,
+                Line::Dismissed(Dismissal::TooNew { newest }) => {
+                    tell(Told::Lost(format!(
+                        "the server knows version {newest} of the protocol and has to be upgraded"
+                    )));
+                    if stop.run_until_cancelled(sleep(DIAL_PAUSE_LONG)).await.is_none() {
+                        return Ended::Stopped;
+                    }
+                }
+                Line::Lost(why) => {
+                    tell(Told::Lost(why));
+                    // A server that takes lines and drops them at once must not be dialled without a breath.
+                    if stop.run_until_cancelled(sleep(DIAL_PAUSE)).await.is_none() {
+                        return Ended::Stopped;
+                    }
+                }
+            }
+            break;
+        }
+    }
+}
+
+/// A removed executor stays removed; whatever else a server or what stands before it says may pass.
+fn refuses(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(DIAL_PAUSE)
+        .with_max_delay(DIAL_PAUSE_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn dial(home: &Home) -> Result<Socket, Error> {
+    let bytes = perennial_tunnel::limits::MESSAGE_BYTES;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(bytes))
+        .max_frame_size(Some(bytes));
+    let dialling = tokio_tungstenite::connect_async_with_config(home.request()?, Some(config), true);
+    match timeout(DIAL_TIME, dialling).await {
+        Ok(dialled) => dialled.map(|(socket, _)| socket),
+        Err(_) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// Binary messages as bytes; what else a WebSocket carries is its own business.
+fn messages(socket: Socket) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
+    socket
+        .with(async |bytes: Bytes| Ok::<_, Error>(Message::Binary(bytes)))
+        .sink_map_err(io::Error::other)
+        .filter_map(async |message| match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+            Ok(_) => None,
+            Err(error) => Some(Err(io::Error::other(error))),
+        })
+}
+
+async fn serve(executor: &Arc<Executor>, home: &Home, socket: Socket, stop: &CancellationToken) -> Line {
+    let (answers, outgoing) = mpsc::channel::<FromExecutor>(LINK_FRAMES);
+    let (incoming, mut heard) = mpsc::channel::<ToExecutor>(LINK_FRAMES);
+    let (calls, served) = mpsc::channel(LINK_FRAMES);
+    let cut = stop.child_token();
+    let ends = Ends {
+        outgoing,
+        incoming,
+        ping: None,
+        beat: home.beat,
+    };
+    let carrying = carry(messages(socket), End::Dialled, ends);
+    let sorting = async {
+        while let Some(frame) = heard.recv().await {
+            match frame {
+                ToExecutor::Dismissed { reason } => return Some(reason),
+                frame => {
+                    if calls.send(frame).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        None
+    };
+    let serving = executor.serve(served, answers, cut.clone());
+    tokio::pin!(serving, carrying, sorting);
+    let line = tokio::select! {
+        Some(reason) = &mut sorting => Line::Dismissed(reason),
+        // What was said last may still have to be heard.
+        ended = &mut carrying => match timeout(crate::limits::LAST_FRAMES, sorting).await {
+            Ok(Some(reason)) => Line::Dismissed(reason),
+            Ok(None) | Err(_) => Line::Lost(why(ended)),
+        },
+        () = &mut serving => {
+            // What was said before we stopped is still heard.
+            let _ = timeout(crate::limits::LAST_FRAMES, &mut carrying).await;
+            Line::Lost("it was closed".into())
+        }
+    };
+    cut.cancel();
+    line
+}
+
+fn is_unfit(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error.is::<Unfit>()
+}
+
+fn why(ended: Result<(), Lost>) -> String {
+    match ended {
+        Ok(()) => "the server hung up".into(),
+        Err(Lost::Broken(error)) if error.get_ref().is_some_and(is_unfit) => {
+            format!("the server sent what cannot be read: {error}")
+        }
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            format!("{error}{}", source.unwrap_or_default())
+        }
+    }
+}

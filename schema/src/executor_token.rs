@@ -1,0 +1,180 @@
+//! What an executor on another machine shows: a one-time code to register with, then a token of its own. Only a SHA-256 of
+//! either is kept, which is enough because both are random and not chosen by a person.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::ExecutorId;
+
+const TOKEN: &str = "xt_";
+const CODE: &str = "xc_";
+/// Hexadecimal digits of a token's secret.
+const TOKEN_DIGITS: usize = 64;
+/// Hexadecimal digits of a code: short enough to be read out, far too many to be guessed within its ten minutes.
+const CODE_DIGITS: usize = 32;
+
+/// An executor's token in plaintext: `xt_<executor id>_<256 random bits>`. The id finds the row, the secret proves the holder.
+/// Never printed by `Debug`.
+#[derive(Clone)]
+pub struct ExecutorToken {
+    /// Whose. It opens nothing but this executor's tunnel.
+    pub id: ExecutorId,
+    text: String,
+}
+
+/// A registration code in plaintext: `xc_<128 random bits>`. Never printed by `Debug`.
+#[derive(Clone)]
+pub struct ExecutorCode(String);
+
+/// SHA-256 of a token's or a code's plaintext.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExecutorSecretHash(pub [u8; 32]);
+
+/// Text that is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an executor's {0}")]
+pub struct NotAnExecutorSecret(&'static str);
+
+impl ExecutorToken {
+    /// Makes a token of an id and fresh random bytes.
+    #[must_use]
+    pub fn new(id: ExecutorId, random: [u8; 32]) -> Self {
+        Self {
+            id,
+            text: format!("{TOKEN}{}_{}", id.uuid().simple(), hexadecimal(&random)),
+        }
+    }
+
+    /// The plaintext, for the one place that may keep it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// What the database keeps.
+    #[must_use]
+    pub fn hash(&self) -> ExecutorSecretHash {
+        hash(&self.text)
+    }
+}
+
+impl ExecutorCode {
+    /// Makes a code of fresh random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(format!("{CODE}{}", hexadecimal(&random)))
+    }
+
+    /// The plaintext, for whoever registers with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the database keeps.
+    #[must_use]
+    pub fn hash(&self) -> ExecutorSecretHash {
+        hash(&self.0)
+    }
+}
+
+impl ExecutorSecretHash {
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, token: &ExecutorToken) -> bool {
+        self.0.ct_eq(&token.hash().0).into()
+    }
+}
+
+impl FromStr for ExecutorToken {
+    type Err = NotAnExecutorSecret;
+
+    fn from_str(text: &str) -> Result<Self, NotAnExecutorSecret> {
+        let refused = NotAnExecutorSecret("token: it begins with xt_");
+        let (id, secret) = text
+            .strip_prefix(TOKEN)
+            .and_then(|rest| rest.split_once('_'))
+            .ok_or(refused)?;
+        let id = format!("{}_{id}", ExecutorId::PREFIX).parse().map_err(|_| refused)?;
+        if !is_hexadecimal(secret, TOKEN_DIGITS) {
+            return Err(refused);
+        }
+        Ok(Self {
+            id,
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl FromStr for ExecutorCode {
+    type Err = NotAnExecutorSecret;
+
+    fn from_str(text: &str) -> Result<Self, NotAnExecutorSecret> {
+        match text.strip_prefix(CODE) {
+            Some(secret) if is_hexadecimal(secret, CODE_DIGITS) => Ok(Self(text.to_owned())),
+            _ => Err(NotAnExecutorSecret("code: it begins with xc_")),
+        }
+    }
+}
+
+fn hash(text: &str) -> ExecutorSecretHash {
+    ExecutorSecretHash(Sha256::digest(text.as_bytes()).into())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_hexadecimal(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl fmt::Debug for ExecutorToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExecutorToken({}, …)", self.id)
+    }
+}
+
+impl fmt::Debug for ExecutorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExecutorCode(…)")
+    }
+}
+
+impl fmt::Debug for ExecutorSecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExecutorSecretHash(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_and_opens_its_own_hash_only() {
+        let token = ExecutorToken::new(ExecutorId::from_uuid(Uuid::from_u128(7)), [3; 32]);
+        let read: ExecutorToken = token.expose().parse().unwrap();
+        assert_eq!(read.id, token.id);
+        assert!(token.hash().matches(&read));
+        let other_id = ExecutorToken::new(ExecutorId::from_uuid(Uuid::from_u128(8)), [3; 32]);
+        assert!(!token.hash().matches(&ExecutorToken::new(token.id, [4; 32])) && !token.hash().matches(&other_id));
+        assert!(!format!("{token:?}").contains("0303"));
+    }
+
+    #[test]
+    fn a_code_reads_back_and_other_texts_are_neither() {
+        let code = ExecutorCode::new([9; 16]);
+        assert_eq!(code.expose().parse::<ExecutorCode>().unwrap().hash(), code.hash());
+        assert!(!format!("{code:?}").contains("0909"));
+        for text in ["", "xt_", "xc_", "xc_09", "xt_00_00", "pk_é", code.expose()] {
+            assert!(text.parse::<ExecutorToken>().is_err(), "{text}");
+            assert!(text == code.expose() || text.parse::<ExecutorCode>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Connections: the newest counts, whoever holds it; an executor nobody speaks for is offline.
+
+use perennial_engine::ports::{EXECUTOR_ONLINE_MILLIS, HeldTunnel};
+use perennial_schema::frame::Card;
+
+use super::fixture::{Desk, process, tenant, token};
+
+const ONLINE: i64 = EXECUTOR_ONLINE_MILLIS.cast_signed();
+
+super::on_every_registry!(
+    each_connection_is_a_generation,
+    who_is_not_renewed_goes_offline,
+    the_newest_connection_takes_over,
+    a_removed_executor_is_not_renewed,
+);
+
+async fn each_connection_is_a_generation(desk: Desk) {
+    let (machine, node) = (desk.machine().await, process());
+    let card = Card {
+        name: "laptop".into(),
+        cpus: Some(4),
+        ..Card::default()
+    };
+    for generation in 1..=2 {
+        let connected = desk.registry.connect(desk.workspace, machine.id, node, &card).await;
+        assert_eq!(connected.unwrap(), Some(generation));
+    }
+    let seen = desk
+        .elsewhere
+        .executor(desk.workspace, machine.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (seen.generation, seen.node, seen.card, seen.online),
+        (2, Some(node), Some(card.clone()), true)
+    );
+    assert!(seen.last_seen_at.is_some());
+    assert_eq!(
+        desk.registry.connect(tenant(), machine.id, node, &card).await.unwrap(),
+        None
+    );
+    let nobody = token(2).id;
+    assert_eq!(
+        desk.registry
+            .connect(desk.workspace, nobody, node, &card)
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+async fn who_is_not_renewed_goes_offline(desk: Desk) {
+    let (machine, node) = (desk.machine().await, process());
+    desk.registry
+        .connect(desk.workspace, machine.id, node, &Card::default())
+        .await
+        .unwrap();
+    let online = async || {
+        desk.elsewhere
+            .executor(desk.workspace, machine.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .online
+    };
+    desk.clock.advance(ONLINE - 1);
+    assert!(online().await);
+    let held = desk.registry.renew(node).await.unwrap();
+    let mine = HeldTunnel {
+        workspace: desk.workspace,
+        executor: machine.id,
+        generation: 1,
+    };
+    assert_eq!(held, [mine]);
+    desk.clock.advance(ONLINE - 1);
+    assert!(online().await);
+    desk.clock.advance(1);
+    assert!(!online().await);
+    // A process that was away for long speaks for it again.
+    assert_eq!(desk.registry.renew(node).await.unwrap(), [mine]);
+    assert!(online().await);
+    desk.registry.disconnect(mine).await.unwrap();
+    assert!(!online().await);
+    assert_eq!(desk.registry.renew(node).await.unwrap(), []);
+}
+
+async fn the_newest_connection_takes_over(desk: Desk) {
+    let (machine, old, new) = (desk.machine().await, process(), process());
+    let card = Card::default();
+    desk.registry
+        .connect(desk.workspace, machine.id, old, &card)
+        .await
+        .unwrap();
+    desk.elsewhere
+        .connect(desk.workspace, machine.id, new, &card)
+        .await
+        .unwrap();
+    assert_eq!(desk.registry.renew(old).await.unwrap(), []);
+    let held = |generation| HeldTunnel {
+        workspace: desk.workspace,
+        executor: machine.id,
+        generation,
+    };
+    // The old one's goodbye says nothing about the new one.
+    desk.registry.disconnect(held(1)).await.unwrap();
+    assert_eq!(desk.elsewhere.renew(new).await.unwrap(), [held(2)]);
+    assert!(
+        desk.registry
+            .executor(desk.workspace, machine.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .online
+    );
+}
+
+async fn a_removed_executor_is_not_renewed(desk: Desk) {
+    let (machine, node) = (desk.machine().await, process());
+    desk.registry
+        .connect(desk.workspace, machine.id, node, &Card::default())
+        .await
+        .unwrap();
+    assert!(!desk.elsewhere.remove(tenant(), machine.id).await.unwrap());
+    assert!(desk.elsewhere.remove(desk.workspace, machine.id).await.unwrap());
+    assert!(!desk.elsewhere.remove(desk.workspace, machine.id).await.unwrap());
+    assert_eq!(desk.registry.renew(node).await.unwrap(), []);
+    assert_eq!(desk.registry.holder(machine.id).await.unwrap(), None);
+}

@@ -1,0 +1,17 @@
+//! Machines that dial in: a real `perennial up`, real `perennial connect` processes, a fault proxy between them, and the ledger
+//! that commands write as the judge of what ran how often.
+
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod drops;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod lives;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod sessions;

@@ -1,0 +1,39 @@
+//! Executor frames on any stream of bytes, as `schema::packet` writes them.
+
+use std::io;
+
+use perennial_schema::packet;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// The next frame; `None` when the other end hung up.
+///
+/// # Errors
+/// When the stream breaks, or what comes is no frame of this direction.
+pub async fn read<F: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<F>> {
+    let mut head = [0; packet::HEAD_BYTES];
+    match from.read_exact(&mut head).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = packet::length(head).map_err(io::Error::other)?;
+    // Grows with what really comes.
+    let mut body = Vec::new();
+    from.take(length as u64).read_to_end(&mut body).await?;
+    if body.len() < length {
+        return Ok(None);
+    }
+    packet::decode(&body).map(Some).map_err(io::Error::other)
+}
+
+/// Writes a frame, and has it leave.
+///
+/// # Errors
+/// When the stream breaks, or the frame is too long.
+pub async fn write<F: Serialize>(to: &mut (impl AsyncWrite + Unpin), frame: &F) -> io::Result<()> {
+    let packet = packet::encode(frame).map_err(io::Error::other)?;
+    to.write_all(&packet).await?;
+    to.flush().await
+}

@@ -1,0 +1,136 @@
+//! Frames both ways over one tunnel, and the watch over its silence.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::frames;
+use crate::limits;
+use crate::streams::Streams;
+
+/// Which end of a tunnel this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The executor's.
+    Dialled,
+    /// The server's.
+    Accepted,
+}
+
+/// What travels.
+#[derive(Debug)]
+pub struct Ends<In, Out> {
+    /// Frames to the other end. The line ends when all senders are gone and everything is written.
+    pub outgoing: mpsc::Receiver<Out>,
+    /// Frames of the other end. The line ends when nobody takes them any more.
+    pub incoming: mpsc::Sender<In>,
+    /// How to ask whether it is still there; the end that is asked sends frames in answer, and needs none of its own.
+    pub ping: Option<fn(u64) -> Out>,
+    /// How often.
+    pub beat: Duration,
+}
+
+/// Why a line ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// Nothing was heard for two beats.
+    #[error("nothing was heard for {0:?}")]
+    Silent(Duration),
+    /// The connection broke, or carried something that is no frame.
+    #[error("the line broke")]
+    Broken(#[from] io::Error),
+}
+
+/// Carries frames over a WebSocket's binary messages until either end hangs up or the line is lost.
+///
+/// # Errors
+/// See [`Lost`].
+pub async fn carry<S, In, Out>(socket: S, end: End, ends: Ends<In, Out>) -> Result<(), Lost>
+where
+    S: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static,
+    In: DeserializeOwned,
+    Out: Serialize,
+{
+    let heard = Arc::new(AtomicU64::new(0));
+    let mut streams = Streams::over(socket, end, Arc::clone(&heard));
+    let silence = silence(&heard, ends.beat);
+    let talking = async {
+        let (mut reader, mut writer) = tokio::io::split(streams.first().await?);
+        let Ends {
+            mut outgoing,
+            incoming,
+            ping,
+            beat,
+        } = ends;
+        let reading = async {
+            while let Some(frame) = frames::read(&mut reader).await? {
+                if incoming.send(frame).await.is_err() {
+                    break;
+                }
+            }
+            io::Result::Ok(())
+        };
+        let writing = async {
+            let mut beats = interval(beat);
+            beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for nonce in 0.. {
+                // A frame that is being written is never given up half way.
+                let frame = loop {
+                    tokio::select! {
+                        frame = outgoing.recv() => break frame,
+                        _ = beats.tick() => {
+                            if let Some(ping) = ping {
+                                break Some(ping(nonce));
+                            }
+                        }
+                    }
+                };
+                let Some(frame) = frame else { break };
+                frames::write(&mut writer, &frame).await?;
+            }
+            io::Result::Ok(())
+        };
+        tokio::pin!(reading);
+        tokio::select! {
+            ended = &mut reading => ended,
+            // What came before the end is still heard.
+            ended = streams.run() => match timeout(limits::GOODBYE, reading).await {
+                Ok(Err(error)) => ended.and(Err(error)),
+                Ok(Ok(())) | Err(_) => ended,
+            },
+            ended = writing => match ended {
+                // The last frame is on its way only by now.
+                Ok(()) => timeout(limits::GOODBYE, streams.close()).await.unwrap_or(Ok(())),
+                Err(error) => Err(error),
+            },
+        }
+    };
+    tokio::select! {
+        ended = talking => ended.map_err(Lost::Broken),
+        beat = silence => Err(Lost::Silent(beat)),
+    }
+}
+
+/// Ends when nothing came for two beats.
+async fn silence(heard: &AtomicU64, beat: Duration) -> Duration {
+    let mut beats = interval(beat);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last, mut quiet) = (heard.load(Ordering::Relaxed), 0);
+    // The first tick comes at once.
+    beats.tick().await;
+    while quiet < 2 {
+        beats.tick().await;
+        let now = heard.load(Ordering::Relaxed);
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+    }
+    beat * 2
+}
