@@ -30,6 +30,7 @@ fn outcome(content: &Raw, is_error: bool) -> Option<Outcome> {
         content: blocks,
         is_error,
         whole: None,
+        exit_code: None,
     };
     mcp::carries(&outcome).then_some(outcome)
 }
