@@ -24,8 +24,8 @@ use crate::sample::RECORD;
 use crate::stand::{Store, new_session};
 
 const EVENTS: usize = 10_000;
-/// Events of one append.
-const APPEND: usize = 100;
+/// Events of one append: no more than the smaller of a step's two.
+const APPEND: usize = 2;
 /// Share of the raw read and typed fold that must be reached.
 const SHARE: f64 = 0.8;
 /// What an event's own members take of its payload.
