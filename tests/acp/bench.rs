@@ -11,6 +11,7 @@ use perennial_schema::content::text_content;
 use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::Builtin;
 use perennial_schema::{AgentId, EventId, SessionId, WorkspaceId};
+pub(crate) use perennial_tests::spoke;
 use perennial_worker::harness::acp::{Acp, Settings};
 use perennial_worker::harness::{Direct, Harness, Think, Wire};
 use serde_json::json;
@@ -167,29 +168,6 @@ pub(crate) fn said(text: &str) -> Message {
     Message {
         role: Role::User,
         parts: vec![MessagePart::Content(Raw::of(&json!({"type": "text", "text": text})))],
-    }
-}
-
-/// A step as the log renders it.
-pub(crate) fn spoke(step: &ModelStep) -> Message {
-    let part = |part: &Part| match part.clone() {
-        Part::Thinking { native, .. } => MessagePart::Native(native),
-        Part::Text { text, .. } => MessagePart::Text(text),
-        Part::ToolUse {
-            id,
-            native_id,
-            name,
-            input,
-        } => MessagePart::ToolUse {
-            id,
-            native_id: Some(native_id),
-            name,
-            input,
-        },
-    };
-    Message {
-        role: Role::Assistant,
-        parts: step.parts.iter().map(part).collect(),
     }
 }
 

@@ -14,6 +14,8 @@ use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::{Builtin, Effect};
 use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
 use perennial_tests::harnesses::Pinned;
+pub(crate) use perennial_tests::processes::{descendants, name};
+pub(crate) use perennial_tests::spoke;
 use perennial_worker::harness::claude_code::{ClaudeCode, Settings};
 use perennial_worker::harness::{Direct, Harness, Limits, Think};
 use serde_json::{Value, json};
@@ -195,28 +197,6 @@ pub(crate) fn is_alive(process: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// The processes below one, nearest first.
-pub(crate) fn descendants(process: u32) -> Vec<u32> {
-    let mut found = vec![process];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        found.extend(
-            children
-                .split_whitespace()
-                .filter_map(|child| child.parse::<u32>().ok()),
-        );
-        next += 1;
-    }
-    found.split_off(1)
-}
-
-/// The short name of a process.
-pub(crate) fn program(process: u32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-    name.trim().to_owned()
-}
-
 fn agent() -> AgentSnapshot {
     AgentSnapshot {
         id: AgentId::from_uuid(Uuid::from_u128(2)),
@@ -269,30 +249,6 @@ pub(crate) fn said(text: &str) -> Message {
     Message {
         role: Role::User,
         parts: vec![MessagePart::Content(Raw::of(&block))],
-    }
-}
-
-/// A step as the log renders it.
-pub(crate) fn spoke(step: &ModelStep) -> Message {
-    let part = |part: &Part| match part.clone() {
-        Part::Thinking { native, .. } => MessagePart::Native(native),
-        Part::Text { text, .. } => MessagePart::Text(text),
-        Part::ToolUse {
-            id,
-            native_id,
-            name,
-            input,
-            ..
-        } => MessagePart::ToolUse {
-            id,
-            native_id: Some(native_id),
-            name,
-            input,
-        },
-    };
-    Message {
-        role: Role::Assistant,
-        parts: step.parts.iter().map(part).collect(),
     }
 }
 

@@ -471,7 +471,7 @@ async fn it_sees_neither_our_environment_nor_our_files() {
     };
     bench.think(vec![said("go")]).await.unwrap();
     let inner = bench::descendants(bench.harness.process_id().unwrap());
-    let Some(claude) = inner.into_iter().find(|process| bench::program(*process) == "claude") else {
+    let Some(claude) = inner.into_iter().find(|process| bench::name(*process) == "claude") else {
         println!("NOT RUN: bubblewrap does not work here");
         return;
     };

@@ -13,6 +13,9 @@ use perennial_schema::event::{Permission, Raw};
 use perennial_schema::tool::Builtin;
 use perennial_schema::{AgentId, EventId, SessionId, Timestamp, WorkspaceId};
 use perennial_tests::harnesses::Pinned;
+use perennial_tests::processes::descendants;
+pub(crate) use perennial_tests::processes::name;
+pub(crate) use perennial_tests::spoke;
 use perennial_worker::harness::codex::{Codex, Settings};
 use perennial_worker::harness::{Direct, Harness, Think};
 use serde_json::{Value, json};
@@ -200,26 +203,9 @@ pub(crate) fn is_alive(process: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// A process and those below it, nearest first.
+/// A process and everything below it.
 pub(crate) fn family(process: u32) -> Vec<u32> {
-    let mut found = vec![process];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        found.extend(
-            children
-                .split_whitespace()
-                .filter_map(|child| child.parse::<u32>().ok()),
-        );
-        next += 1;
-    }
-    found
-}
-
-/// The short name of a process.
-pub(crate) fn program(process: u32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-    name.trim().to_owned()
+    [vec![process], descendants(process)].concat()
 }
 
 fn agent() -> AgentSnapshot {
@@ -269,30 +255,6 @@ pub(crate) fn shown(blocks: &[Value]) -> Message {
             .iter()
             .map(|block| MessagePart::Content(Raw::of(block)))
             .collect(),
-    }
-}
-
-/// A step as the log renders it.
-pub(crate) fn spoke(step: &ModelStep) -> Message {
-    let part = |part: &Part| match part.clone() {
-        Part::Thinking { native, .. } => MessagePart::Native(native),
-        Part::Text { text, .. } => MessagePart::Text(text),
-        Part::ToolUse {
-            id,
-            native_id,
-            name,
-            input,
-            ..
-        } => MessagePart::ToolUse {
-            id,
-            native_id: Some(native_id),
-            name,
-            input,
-        },
-    };
-    Message {
-        role: Role::Assistant,
-        parts: step.parts.iter().map(part).collect(),
     }
 }
 

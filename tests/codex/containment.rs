@@ -23,7 +23,7 @@ async fn it_sees_neither_our_environment_nor_our_files_nor_a_key() {
     let inner = family[1..]
         .iter()
         .copied()
-        .find(|process| bench::program(*process) == "codex");
+        .find(|process| bench::name(*process) == "codex");
     let Some(codex) = inner else {
         println!("NOT RUN: bubblewrap does not work here");
         return;

@@ -4,9 +4,12 @@ pub mod harnesses;
 pub mod models;
 pub mod nats;
 pub mod postgres;
+pub mod processes;
+mod spoke;
 
 pub use perennial_proof::oracle;
 pub use perennial_proof::rig::{child, client, server, sse};
+pub use spoke::spoke;
 
 /// Says that a check cannot run here, and fails where everything must (`CI`, `PERENNIAL_REQUIRE_ALL`).
 ///

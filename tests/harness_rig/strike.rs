@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use perennial_tests::client::Client;
 use perennial_tests::models::ModelServer;
+use perennial_tests::processes::{descendants, name};
 use perennial_tests::server::Server;
 use perennial_tests::sse::Stream;
 use rand::Rng;
@@ -105,27 +106,4 @@ pub(crate) fn harnesses(server: &Server, program: &str) -> usize {
         .into_iter()
         .filter(|process| name(*process) == program)
         .count()
-}
-
-fn descendants(process: u32) -> Vec<u32> {
-    let mut found = vec![process];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
-        for thread in threads.flatten() {
-            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            found.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|child| child.parse::<u32>().ok()),
-            );
-        }
-        next += 1;
-    }
-    found.split_off(1)
-}
-
-fn name(process: u32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-    name.trim().to_owned()
 }

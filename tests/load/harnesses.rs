@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use perennial_tests::harnesses::Pinned;
 use perennial_tests::models::{ModelServer, Vendor};
+use perennial_tests::processes;
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -113,7 +114,7 @@ async fn round(program: &Program, report: &mut Report, quick: bool) -> Result<()
     report.judge(name, "warm", "p50 ms", goal, warm_p50);
     report.add(name, "warm", "p95 ms", percentile(&mut warm, 0.95));
     let resting = below(server.pid, program.process);
-    let bytes: u64 = resting.iter().map(|process| process.bytes).sum();
+    let bytes: u64 = resting.iter().copied().map(resident).sum();
     let count = f64::from(u32::try_from(resting.len())?);
     report.add(name, "processes at rest", "", count);
     let each = f64::from(u32::try_from(bytes / 1024 / 1024)?) / count.max(1.0);
@@ -225,49 +226,30 @@ fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1000.0
 }
 
-/// A harness process.
-struct Process {
-    pid: i32,
-    bytes: u64,
-}
-
 /// Ends them and waits until they are gone: whoever starts next is the first.
 fn end_all(server: u32, name: &str) {
     let ended = below(server, name);
-    for process in &ended {
+    for process in ended.iter().filter_map(|process| i32::try_from(*process).ok()) {
         // One that is gone already is what is wanted.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid), nix::sys::signal::SIGKILL);
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::SIGKILL);
     }
     let since = Instant::now();
-    while ended.iter().any(|process| resident(process.pid, name).is_some()) && since.elapsed() < PATIENCE {
+    while ended.iter().any(|process| resident(*process) > 0) && since.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// The processes of this name below another.
-fn below(process: u32, name: &str) -> Vec<Process> {
-    let mut tree: Vec<i32> = i32::try_from(process).into_iter().collect();
-    let (mut next, mut found) = (0, Vec::new());
-    while let Some(pid) = tree.get(next).copied() {
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-        for thread in threads.flatten() {
-            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            tree.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|child| child.parse::<i32>().ok()),
-            );
-        }
-        found.extend(resident(pid, name).map(|bytes| Process { pid, bytes }));
-        next += 1;
-    }
+fn below(process: u32, name: &str) -> Vec<u32> {
+    let mut found = processes::descendants(process);
+    found.retain(|process| processes::name(*process) == name);
     found
 }
 
-/// The memory of a process, if it is there and has this name.
-fn resident(pid: i32, name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let kib: u64 = field("VmRSS:")?.trim_end_matches(" kB").parse().ok()?;
-    (field("Name:") == Some(name)).then_some(kib * 1024)
+/// The memory of a process, in bytes; 0 when it is gone.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = kib.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
