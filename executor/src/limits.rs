@@ -108,6 +108,8 @@ pub(crate) const LAST_FRAMES: Duration = Duration::from_secs(1);
 pub const PROCESS_IDLE: Duration = Duration::from_secs(10 * 60);
 /// How long a program may take to say its version.
 pub(crate) const VERSION_TIME: Duration = Duration::from_secs(3);
+/// Most of what a program may say to that, in bytes.
+pub(crate) const PROBE_BYTES: u64 = 64 * 1024;
 /// Longest word on a card, in characters.
 pub(crate) const PROBE_CHARS: usize = 200;
 /// How long dialling home may take.

@@ -2,14 +2,15 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use futures_util::future::join_all;
 use perennial_schema::frame::{Card, Program};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::limits::{PROBE_CHARS, VERSION_TIME};
+use crate::limits::{PROBE_BYTES, PROBE_CHARS, VERSION_TIME};
 
 /// Languages and tools, and how each is asked for its version.
 const PROGRAMS: [(&str, &str); 14] = [
@@ -75,17 +76,15 @@ async fn said(path: &OsStr, name: &str, args: &[&OsStr]) -> Option<String> {
         .env("PATH", path)
         .current_dir("/")
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let output = timeout(VERSION_TIME, command.output()).await.ok()?.ok()?;
-    if !output.status.success() {
+    let (status, stdout, stderr) = timeout(VERSION_TIME, heard(command)).await.ok()??;
+    if !status.success() {
         return None;
     }
     // Java says it where nobody looks.
-    let said = if output.stdout.is_empty() {
-        output.stderr
-    } else {
-        output.stdout
-    };
+    let said = if stdout.is_empty() { stderr } else { stdout };
     let text = String::from_utf8_lossy(&said);
     let line = text.lines().find(|line| !line.trim().is_empty())?;
     Some(
@@ -95,6 +94,27 @@ async fn said(path: &OsStr, name: &str, args: &[&OsStr]) -> Option<String> {
             .take(PROBE_CHARS)
             .collect(),
     )
+}
+
+/// How a program ended and the beginning of what it said; one that says more is told that nobody listens.
+async fn heard(mut command: Command) -> Option<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let mut child = command.spawn().ok()?;
+    let mut stdout = child.stdout.take()?.take(PROBE_BYTES);
+    let mut stderr = child.stderr.take()?.take(PROBE_BYTES);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    // Each is closed as soon as it said enough, so that a program which goes on ends.
+    let hear = async {
+        let heard = stdout.read_to_end(&mut out).await;
+        drop(stdout);
+        heard
+    };
+    let hear_too = async {
+        let heard = stderr.read_to_end(&mut err).await;
+        drop(stderr);
+        heard
+    };
+    tokio::try_join!(hear, hear_too).ok()?;
+    Some((child.wait().await.ok()?, out, err))
 }
 
 /// What this machine calls itself.
@@ -153,6 +173,16 @@ mod tests {
         let bash = card.programs.iter().find(|program| program.name == "bash").unwrap();
         assert!(bash.version.contains("bash"), "{bash:?}");
         assert_eq!((card.cwd.as_deref(), card.git_remote), (Some("/"), None));
+        // What says too much is not listened to.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec yes"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let (status, out, _) = heard(command).await.unwrap();
+        assert!(
+            !status.success() && out.len() as u64 == PROBE_BYTES,
+            "{status} {}",
+            out.len()
+        );
         let none = probe(OsStr::new("/nowhere"), Path::new("/")).await;
         assert!(none.programs.is_empty() && none.harnesses.is_empty());
     }
