@@ -87,7 +87,8 @@ where
                     tokio::select! {
                         frame = outgoing.recv() => break frame,
                         _ = beats.tick() => {
-                            if let Some(ping) = ping {
+                            // Nobody is asked anything after the last word.
+                            if let Some(ping) = ping && !outgoing.is_closed() {
                                 break Some(ping(nonce));
                             }
                         }
