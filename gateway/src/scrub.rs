@@ -2,13 +2,14 @@
 //! the answer's headers stay true.
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
 const INSTEAD: &[u8] = b"[the API key]";
 
 /// Looks for a secret in a stream of pieces.
 #[derive(Debug)]
 pub(crate) struct Scrub {
-    secret: Vec<u8>,
+    secret: Finder<'static>,
     /// The end of what came, as far as it may be the secret's beginning.
     held: Vec<u8>,
 }
@@ -16,7 +17,7 @@ pub(crate) struct Scrub {
 impl Scrub {
     pub(crate) fn new(secret: &str) -> Self {
         Self {
-            secret: secret.as_bytes().to_vec(),
+            secret: Finder::new(secret).into_owned(),
             held: Vec::new(),
         }
     }
@@ -31,9 +32,13 @@ impl Scrub {
         let mut whole = std::mem::take(&mut self.held);
         whole.extend_from_slice(&piece);
         while let Some(at) = self.find(&whole) {
-            let end = at + self.secret.len();
-            whole[at..end].fill(if self.secret.len() >= INSTEAD.len() { b' ' } else { b'*' });
-            if self.secret.len() >= INSTEAD.len() {
+            let end = at + self.needle().len();
+            whole[at..end].fill(if self.needle().len() >= INSTEAD.len() {
+                b' '
+            } else {
+                b'*'
+            });
+            if self.needle().len() >= INSTEAD.len() {
                 whole[at..at + INSTEAD.len()].copy_from_slice(INSTEAD);
             }
         }
@@ -48,22 +53,19 @@ impl Scrub {
     }
 
     fn find(&self, within: &[u8]) -> Option<usize> {
-        let (first, length) = (*self.secret.first()?, self.secret.len());
-        let mut from = 0;
-        while let Some(found) = within.get(from..)?.iter().position(|byte| *byte == first) {
-            let at = from + found;
-            if within.get(at..at + length)? == self.secret {
-                return Some(at);
-            }
-            from = at + 1;
-        }
-        None
+        // An empty secret would be found everywhere.
+        let found = self.secret.find(within)?;
+        (!self.needle().is_empty()).then_some(found)
+    }
+
+    fn needle(&self) -> &[u8] {
+        self.secret.needle()
     }
 
     /// Where a beginning of the secret begins at the end of these bytes; their length if none does.
     fn tail(&self, bytes: &[u8]) -> usize {
-        let from = bytes.len().saturating_sub(self.secret.len().saturating_sub(1));
-        let begins = |at: &usize| self.secret.starts_with(&bytes[*at..]);
+        let from = bytes.len().saturating_sub(self.needle().len().saturating_sub(1));
+        let begins = |at: &usize| self.needle().starts_with(&bytes[*at..]);
         (from..bytes.len()).find(begins).unwrap_or(bytes.len())
     }
 }

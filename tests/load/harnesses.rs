@@ -31,6 +31,15 @@ struct Program {
     /// Its process.
     process: &'static str,
     warm_millis: f64,
+    /// It has a mode without tools, which no agent can use.
+    least: bool,
+}
+
+/// How a program runs without us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    AsInstalled,
+    AtLeast,
 }
 
 const CLAUDE: Program = Program {
@@ -41,6 +50,7 @@ const CLAUDE: Program = Program {
     setting: "PERENNIAL_CLAUDE_BIN",
     process: "claude",
     warm_millis: 150.0,
+    least: true,
 };
 
 const CODEX: Program = Program {
@@ -51,6 +61,7 @@ const CODEX: Program = Program {
     setting: "PERENNIAL_CODEX_BIN",
     process: "codex",
     warm_millis: 250.0,
+    least: false,
 };
 
 /// Cold and warm turns of claude-code, and bare runs between them.
@@ -83,9 +94,12 @@ async fn round(program: &Program, report: &mut Report, quick: bool) -> Result<()
     // The first of a worker also finds out which version it is.
     turn(&server, &model, &session().await?, 0).await?;
 
-    let (mut bare, mut cold, mut warm) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut least, mut cold, mut warm) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..if quick { 2 } else { 20 } {
-        bare.push(bare_run(program, &binary, &model).await?);
+        bare.push(bare_run(program, Alone::AsInstalled, &binary, &model).await?);
+        if program.least {
+            least.push(bare_run(program, Alone::AtLeast, &binary, &model).await?);
+        }
         // One process may serve many sessions: what is cold is cold without any.
         end_all(server.pid, program.process);
         let session = session().await?;
@@ -106,6 +120,14 @@ async fn round(program: &Program, report: &mut Report, quick: bool) -> Result<()
     );
     let (bare_p50, cold_p50) = (percentile(&mut bare, 0.5), percentile(&mut cold, 0.5));
     report.add(name, "bare program", "p50 ms", bare_p50);
+    if program.least {
+        report.add(
+            name,
+            "bare program without tools",
+            "p50 ms",
+            percentile(&mut least, 0.5),
+        );
+    }
     report.add(name, "cold", "p50 ms", cold_p50);
     report.add(name, "cold", "p95 ms", percentile(&mut cold, 0.95));
     let beyond = Goal::AtMost(COLD_MILLIS);
@@ -135,7 +157,7 @@ async fn turn(server: &Server, model: &ModelServer, session: &str, head: u64) ->
 }
 
 /// The program without us, in an empty home: its start to the request of its first turn.
-async fn bare_run(program: &Program, binary: &Path, model: &ModelServer) -> Result<f64> {
+async fn bare_run(program: &Program, alone: Alone, binary: &Path, model: &ModelServer) -> Result<f64> {
     let home = tempfile::tempdir()?;
     let mut command = Command::new(binary);
     command
@@ -147,7 +169,7 @@ async fn bare_run(program: &Program, binary: &Path, model: &ModelServer) -> Resu
         .kill_on_drop(true);
     let sent = Instant::now();
     match program.harness {
-        Pinned::ClaudeCode => bare_claude(&mut command, program.model, model).await?,
+        Pinned::ClaudeCode => bare_claude(&mut command, alone, program.model, model).await?,
         Pinned::Codex => bare_codex(&mut command, home.path(), model).await?,
     }
     // What it asks when the first answer is not to its liking is not what is measured.
@@ -156,10 +178,13 @@ async fn bare_run(program: &Program, binary: &Path, model: &ModelServer) -> Resu
     Ok(millis(first.context("the bare program made no model request")? - sent))
 }
 
-/// As somebody at a terminal runs it.
-async fn bare_claude(command: &mut Command, model_name: &str, model: &ModelServer) -> Result<()> {
+/// As somebody at a terminal runs it; or with nothing a session needs: no tools, no memory, no settings.
+async fn bare_claude(command: &mut Command, alone: Alone, model_name: &str, model: &ModelServer) -> Result<()> {
+    if alone == Alone::AtLeast {
+        command.args(["--bare", "--tools", ""]);
+    }
     let mut child = command
-        .args(["-p", "--bare", "--tools", "", "--model", model_name, "hello"])
+        .args(["-p", "--model", model_name, "hello"])
         .env("ANTHROPIC_BASE_URL", model.base_url())
         .env("ANTHROPIC_API_KEY", "sk-bench")
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")

@@ -7,8 +7,11 @@
 mod inflate;
 mod words;
 
+use std::sync::LazyLock;
+
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use memchr::memmem::Finder;
 use perennial_schema::model::Usage;
 
 use self::inflate::Inflate;
@@ -32,6 +35,10 @@ pub(crate) struct Seen {
     /// An error in mid-answer.
     pub(crate) error: Option<String>,
 }
+
+/// An event with none of these words tells nothing. In text they would have a backslash before their quotes.
+static TELLING: LazyLock<[Finder<'static>; 4]> =
+    LazyLock::new(|| ["\"usage\"", "\"message_stop\"", "\"error\"", "\"response.failed\""].map(Finder::new));
 
 /// Reads along.
 #[derive(Debug)]
@@ -137,7 +144,7 @@ impl Reader {
             }
             Form::Stream(kept) => {
                 let mut rest = plain;
-                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                while let Some(end) = memchr::memchr(b'\n', rest) {
                     let (line, after) = (&rest[..end], &rest[end + 1..]);
                     if kept.is_empty() {
                         read_line(self.wire, line, &mut self.seen);
@@ -178,9 +185,7 @@ fn read_line(wire: Wire, line: &[u8], seen: &mut Seen) {
         seen.whole = true;
         return;
     }
-    // In text these words would have a backslash before their quotes.
-    let telling: [&[u8]; 4] = [b"\"usage\"", b"\"message_stop\"", b"\"error\"", b"\"response.failed\""];
-    if !telling.iter().any(|word| contains(data, word)) {
+    if !TELLING.iter().any(|word| word.find(data).is_some()) {
         seen.written += data.len().saturating_sub(EVENT_FRAME).max(4) as u64;
         return;
     }

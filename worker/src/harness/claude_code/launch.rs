@@ -91,11 +91,17 @@ fn environment(command: &mut Command, install: &Install, home: &Home, access: &A
     if let Some(certificates) = install.ca_certs() {
         command.env("NODE_EXTRA_CA_CERTS", certificates);
     }
+    if !access.base_url.starts_with("https:") {
+        // Reading the system's takes tens of milliseconds, and nobody is there to show one.
+        command.env("CLAUDE_CODE_CERT_STORE", "bundled");
+    }
     command.envs(FIXED);
 }
 
 /// Measured with 2.1.197 unless it says otherwise.
-const FIXED: [(&str, &str); 17] = [
+const FIXED: [(&str, &str); 18] = [
+    // At its start it asks git, twice, about a folder that is empty.
+    ("PATH", "/nonexistent"),
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ("DISABLE_AUTOUPDATER", "1"),
     // Goes on by itself when the transcript ends with the user's side …
