@@ -383,6 +383,19 @@ object! {
         streamed: bool,
     }
     TracePage { data: Vec<Trace>, next_page: Option<String>, }
+    /// A tool use that waits for somebody's answer. Ours.
+    Approval {
+        r#type: String,
+        session_id: String,
+        session_title: Option<String>,
+        agent_id: String,
+        agent_name: String,
+        /// The type of event that answers it.
+        answer: String,
+        /// The event, as the session's log has it.
+        tool_use: Value,
+    }
+    ApprovalPage { data: Vec<Approval>, next_page: Option<String>, }
     Deleted { id: String, r#type: String, }
     Health { status: String, default_model: Option<String>, }
 }

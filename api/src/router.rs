@@ -9,7 +9,8 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::endpoints::{
-    agents, budgets, environments, events, executors, feed, gateway_keys, health, metrics, openapi, sessions, usage,
+    agents, approvals, budgets, environments, events, executors, feed, gateway_keys, health, metrics, openapi,
+    sessions, usage,
 };
 use crate::llm::Llm;
 use crate::{auth, host, respond, telemetry};
@@ -47,6 +48,7 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(events::send_events, events::list_events))
         .routes(routes!(events::stream_events))
         .routes(routes!(feed::follow_sessions))
+        .routes(routes!(approvals::list_approvals))
         .routes(routes!(budgets::create_budget, budgets::list_budgets))
         .routes(routes!(
             budgets::retrieve_budget,

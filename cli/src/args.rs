@@ -14,8 +14,8 @@ use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
 use crate::verbs::{
-    agent, approve, attach, budget, call, completions, deny, doctor, env, key, migrate, prove, run, send, session,
-    usage,
+    agent, approvals, approve, attach, budget, call, completions, deny, doctor, env, key, migrate, prove, run, send,
+    session, usage,
 };
 
 /// Durable agent sessions: a session survives the process that runs it.
@@ -139,6 +139,7 @@ pub enum Verb {
     Send(send::SendArgs),
     /// List sessions that are not archived, newest first
     Ps(session::list::ListArgs),
+    Approvals(approvals::ApprovalsArgs),
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     /// Sessions

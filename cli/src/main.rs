@@ -31,6 +31,10 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::exit::Exit;
 
+/// A step makes and drops many small things on several threads: a quarter of its processor time with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {

@@ -17,6 +17,12 @@ async fn what_waits_is_approved() -> Result<()> {
     let listed = bench.run(&["ps"]).await?.with(0)?;
     ensure!(listed.out.contains("waiting"), "{}", listed.out);
     bench.run(&["attach", session]).await?.with(4)?;
+    let inbox = bench.run(&["approvals"]).await?.with(0)?;
+    ensure!(
+        inbox.out.matches(session).count() == 2 && inbox.out.contains("bash echo two"),
+        "{}",
+        inbox.out
+    );
 
     let approved = bench.run(&["approve", session]).await?.with(0)?;
     ensure!(
@@ -31,6 +37,8 @@ async fn what_waits_is_approved() -> Result<()> {
         attached.out
     );
     bench.run(&["approve", session]).await?.with(1)?;
+    let inbox = bench.run(&["approvals", "--json"]).await?.with(0)?;
+    ensure!(inbox.out.is_empty(), "{}", inbox.out);
     Ok(())
 }
 

@@ -312,6 +312,17 @@ async fn an_approval_outlives_the_server() -> Result<()> {
     let answer = |id: &str, result: &str| json!({"events": [{"type": "user.tool_confirmation", "tool_use_id": id, "result": result}]});
     let path = format!("/v1/sessions/{session}/events");
     server.client.post(&path, &answer(&asked[0], "allow")).await?.ok()?;
+    let waiting = server.client.get("/v1/approvals").await?.ok()?;
+    assert_eq!(waiting["data"].as_array().map(Vec::len), Some(1), "{waiting}");
+    let approval = &waiting["data"][0];
+    assert_eq!(
+        (
+            &approval["session_id"],
+            &approval["tool_use"]["id"],
+            &approval["answer"]
+        ),
+        (&json!(session), &json!(asked[1]), &json!("user.tool_confirmation"))
+    );
     // One of two is answered: still idle. The same answer again is a conflict, not a second effect.
     assert_eq!(
         server.client.post(&path, &answer(&asked[0], "allow")).await?.status,
@@ -333,6 +344,7 @@ async fn an_approval_outlives_the_server() -> Result<()> {
     assert_eq!((of(&asked[0]), of(&asked[1])), (Some(json!(false)), Some(json!(true))));
     let folder = dir.path().join("data/workspaces").join(&session);
     assert!(folder.join("one").exists() && !folder.join("two").exists());
+    assert_eq!(server.client.get("/v1/approvals").await?.ok()?["data"], json!([]));
     server.kill().await
 }
 

@@ -31,6 +31,10 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::Database;
 use crate::report::Report;
 
+/// As in the product; the limits get it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Scenarios, in the order in which they run.
 const SCENARIOS: [&str; 10] = [
     "steps-sqlite",

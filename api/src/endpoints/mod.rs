@@ -1,6 +1,7 @@
 //! One file per endpoint: what it takes, what it does through the ports, what it answers.
 
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod budgets;
 pub(crate) mod environments;
 pub(crate) mod events;

@@ -44,6 +44,7 @@ fn every_route_is_documented() {
             "GET /readyz",
             "GET /metrics",
             "GET /v1/feed",
+            "GET /v1/approvals",
             "GET /openapi.json",
             "POST /llm/v1/messages",
             "POST /llm/v1/messages/count_tokens",

@@ -1,6 +1,7 @@
 //! One verb, one file. Each file holds what the verb takes (its clap arguments) and what it does.
 
 pub mod agent;
+pub mod approvals;
 pub mod approve;
 pub mod attach;
 pub mod budget;
@@ -65,6 +66,7 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Attach(args) => attach::run(context, args).await,
         Verb::Send(args) => send::run(context, args).await,
         Verb::Ps(args) => session::list::run(context, args).await,
+        Verb::Approvals(args) => approvals::run(context, args).await,
         Verb::Approve(args) => approve::run(context, args).await,
         Verb::Deny(args) => deny::run(context, args).await,
         Verb::Session(verb) => session::run(context, verb).await,

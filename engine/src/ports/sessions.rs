@@ -145,6 +145,8 @@ pub struct SessionFilter {
     pub agent_version: Option<u64>,
     /// Only these statuses (as served: a ready session counts as running); empty means all.
     pub statuses: Vec<Status>,
+    /// Only those whose last rest was for somebody's answer to a tool use.
+    pub waiting: bool,
     /// Bounds on creation.
     pub created: TimeBounds,
     /// Archived ones too.

@@ -3,10 +3,10 @@
 use perennial_engine::ports::{Projection, Ready, SessionFilter, TimeBounds};
 use perennial_schema::AgentId;
 use perennial_schema::agent::AgentSnapshot;
-use perennial_schema::session::Status;
+use perennial_schema::session::{Status, StopReason};
 use uuid::Uuid;
 
-use crate::fixture::{Rig, agent, client, new_session};
+use crate::fixture::{Rig, agent, client, event_id, holder, new_session};
 use crate::on_every_store;
 
 on_every_store![
@@ -16,6 +16,7 @@ on_every_store![
     pages_with_equal_times_are_complete,
     find_by_agent_and_version,
     find_by_served_status,
+    find_those_that_wait,
     find_within_times,
     archived_ones_only_when_asked,
     deleted_ones_never,
@@ -179,6 +180,22 @@ async fn find_within_times(rig: Rig) {
     assert_eq!(rig.find(created(TimeBounds { gt: Some(at), ..none })).await, [second]);
     assert_eq!(rig.find(created(TimeBounds { gte: Some(at), ..none })).await.len(), 2);
     assert!(rig.find(created(TimeBounds { lt: Some(at), ..none })).await.is_empty());
+}
+
+async fn find_those_that_wait(rig: Rig) {
+    let (done, _, epoch) = rig.held().await;
+    rig.append(holder(done, epoch, vec![rig.idle(StopReason::EndTurn)]))
+        .await
+        .unwrap();
+    let (asks, _, epoch) = rig.held().await;
+    let reason = StopReason::RequiresAction {
+        event_ids: vec![event_id()],
+    };
+    rig.append(holder(asks, epoch, vec![rig.idle(reason)])).await.unwrap();
+    rig.session().await;
+    let waiting = SessionFilter { waiting: true, ..all() };
+    assert_eq!(rig.find(waiting).await, [asks.session]);
+    assert_eq!(rig.find(all()).await.len(), 3);
 }
 
 async fn archived_ones_only_when_asked(rig: Rig) {

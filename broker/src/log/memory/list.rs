@@ -2,6 +2,7 @@
 
 use perennial_engine::ports::{ChangeCursor, EventFilter, SessionFilter, SessionRow};
 use perennial_schema::event::{self, Record};
+use perennial_schema::session::StopReason;
 use perennial_schema::{Timestamp, WorkspaceId};
 
 use super::state::{Event, Session, State};
@@ -102,5 +103,6 @@ fn matches(filter: &SessionFilter, row: &SessionRow) -> bool {
         && filter.agent_id.is_none_or(|agent| agent == row.agent.id)
         && filter.agent_version.is_none_or(|version| version == row.agent.version)
         && (filter.statuses.is_empty() || filter.statuses.contains(&row.served_status()))
+        && (!filter.waiting || matches!(row.stop_reason, Some(StopReason::RequiresAction { .. })))
         && within(Some(row.created_at), filter.created)
 }

@@ -112,6 +112,9 @@ fn conditions(script: &mut Script, filter: &SessionFilter) {
             .bind(statuses)
             .sql(")");
     }
+    if filter.waiting {
+        script.sql(" AND s.stop_reason::json ->> 'type' = 'requires_action'");
+    }
     if !filter.include_archived {
         script.sql(" AND s.archived_at IS NULL");
     }

@@ -103,6 +103,9 @@ fn conditions(sql: &mut QueryBuilder<Sqlite>, filter: &SessionFilter) {
             .push_bind(write::text(&statuses))
             .push("))");
     }
+    if filter.waiting {
+        sql.push(" AND s.stop_reason ->> 'type' = 'requires_action'");
+    }
     if !filter.include_archived {
         sql.push(" AND s.archived_at IS NULL");
     }
