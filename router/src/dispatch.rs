@@ -22,9 +22,10 @@ impl Exchange {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
         let link = match environment.executor() {
-            Some(executor) => self.line_of(executor, key.workspace).await.ok_or_else(|| {
-                format!("executor {executor} is not connected: run `perennial connect` on its machine")
-            })?,
+            Some(executor) => {
+                let line = self.line_of(executor, key.workspace).await;
+                line.ok_or_else(|| self.unreached(executor))?
+            }
             None => self.hands().await.ok_or("no executor is attached to run this tool")?,
         };
         Ok(Placement {

@@ -16,6 +16,29 @@ pub(crate) struct Guest {
     pub(crate) workspace: WorkspaceId,
     /// Which of its connections this is, by the registry.
     pub(crate) generation: u64,
+    /// How it is reached.
+    pub(crate) way: Way,
+}
+
+/// How a machine that dialled in is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Its tunnel ends here.
+    Tunnel,
+    /// Through the process where it does.
+    Trunk,
+}
+
+impl Guest {
+    /// Whether a link of this one stands in the way of a link of that one.
+    pub(crate) fn outranks(self, other: Self) -> bool {
+        match self.generation.cmp(&other.generation) {
+            std::cmp::Ordering::Greater => true,
+            // A trunk never takes the place of the tunnel it would lead to.
+            std::cmp::Ordering::Equal => self.way == Way::Tunnel && other.way == Way::Trunk,
+            std::cmp::Ordering::Less => false,
+        }
+    }
 }
 
 /// A live link. The newest generation of an executor id is the one that is used.

@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::openapi as doc;
 
 /// Largest message of an executor: what is written at a time is smaller.
-const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
+pub(super) const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
 
 #[utoipa::path(get, path = "/v1/executors/tunnel", tag = "executors",
     responses((status = 101, description = "A WebSocket of an executor's tunnel"),
@@ -49,7 +49,7 @@ pub(crate) async fn executor_tunnel(
 }
 
 /// Binary messages as bytes; what else a WebSocket carries is its own business.
-fn messages(
+pub(super) fn messages(
     socket: WebSocket,
 ) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
     socket
