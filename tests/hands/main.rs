@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod cluster_rig;
+#[cfg(test)]
 mod drops;
 #[cfg(test)]
 mod hostile;

@@ -139,7 +139,7 @@ async fn a_line_asks_for_a_pass() {
     // A good pass, and no such tunnel here: it is used up.
     let pass = rig.executors.mint_pass(id(&registered).parse().unwrap()).await.unwrap();
     let elsewhere = rig.with_bearer("GET", &path, pass.expose()).await;
-    elsewhere.refused(409, "conflict_error");
+    elsewhere.refused(409, "invalid_request_error");
     assert_eq!(elsewhere.json["error"]["details"]["error_code"], "executor_elsewhere");
     rig.with_bearer("GET", &path, pass.expose())
         .await
