@@ -117,6 +117,6 @@ pub(crate) const DIAL_TIME: Duration = Duration::from_secs(10);
 /// Pause after the first attempt to dial home; it doubles with each, and up to as much again is added by chance.
 pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// Longest such pause.
-pub(crate) const DIAL_PAUSE_MAX: Duration = Duration::from_millis(800);
+pub(crate) const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Pause while dialling is no use but may be some day: the server has to be upgraded first.
 pub(crate) const DIAL_PAUSE_LONG: Duration = Duration::from_secs(30);

@@ -99,9 +99,22 @@ impl Exchange {
                 continue;
             }
             if let Ok(reply) = heard.await {
+                tracing::debug!(session.id = %order.key.session, call.id = %order.call_id, was = was(&reply), "a call was asked for");
                 return settled(reply);
             }
         }
+    }
+}
+
+/// In a word, what had become of a call.
+const fn was(reply: &Reply) -> &'static str {
+    match reply {
+        // Its end was waited for.
+        Reply::Result(_) => "running",
+        Reply::State(CallState::Done { .. }) => "done",
+        Reply::State(CallState::NeverStarted) => "unknown",
+        Reply::State(CallState::Lost) | Reply::Refused(Refusal::Lost) => "lost",
+        Reply::State(CallState::Running) | Reply::Refused(_) => "refused",
     }
 }
 

@@ -23,9 +23,15 @@ pub(crate) struct Stand {
 
 impl Stand {
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With this in its environment.
+    pub(crate) async fn start_with(env: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let listen = format!("127.0.0.1:{}", free_port()?);
         let up = Up::on(&dir.path().join("data")).arg("--listen").arg(&listen);
+        let up = env.iter().fold(up, |up, (name, value)| up.env(name, value));
         let server = up.start().await?;
         Ok(Self {
             dir,
@@ -155,6 +161,7 @@ impl Device {
         let home = dir.join(name);
         let work = dir.join(format!("{name}-work"));
         std::fs::create_dir_all(&work)?;
+        std::fs::write(work.join("there"), "there\n")?;
         let mut device = Self {
             program: program(&home, &work, &["--server", server, "--code", code, "--name", name]),
             home,
