@@ -31,6 +31,8 @@ impl Default for Limits {
 
 /// Requests waiting for one session.
 pub(crate) const MAILBOX: usize = 256;
+/// Cancelled calls that a session remembers, should the calls themselves come later.
+pub(crate) const STOPPED: usize = 64;
 /// Frames waiting for a slow peer.
 pub(crate) const LINK_FRAMES: usize = 1024;
 /// A session without calls and shell leaves memory after this long.

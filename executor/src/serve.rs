@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
 use perennial_schema::{EventId, PackId, SessionId};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -186,12 +186,13 @@ impl PartialEq for Link {
 /// Answers one link until it ends.
 pub(crate) async fn serve(
     house: &Arc<House>,
-    hello: Hello,
+    mut hello: watch::Receiver<Hello>,
     mut rx: mpsc::Receiver<ToExecutor>,
     tx: mpsc::Sender<FromExecutor>,
     cancel: &CancellationToken,
 ) {
-    if tx.send(FromExecutor::Hello(hello)).await.is_err() {
+    let first = hello.borrow_and_update().clone();
+    if tx.send(FromExecutor::Hello(first)).await.is_err() {
         return;
     }
     let (link, mut outbox) = Link::new();
@@ -202,7 +203,13 @@ pub(crate) async fn serve(
         }
     };
     let writer = async {
-        while let Some(frame) = outbox.recv().await {
+        loop {
+            let frame = tokio::select! {
+                frame = outbox.recv() => frame,
+                // Its own news: said once more, to who takes it as such.
+                Ok(()) = hello.changed() => Some(FromExecutor::Hello(hello.borrow_and_update().clone())),
+            };
+            let Some(frame) = frame else { break };
             if tx.send(frame).await.is_err() {
                 break;
             }
@@ -263,9 +270,15 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
     }
 }
 
+const FOLDERS_REFUSED: &str = "the owner of this machine does not offer its folders as a whole";
+
 fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionId) {
     let (house, link) = (Arc::clone(house), link.clone());
     house.tasks.clone().spawn(async move {
+        if !house.config.policy.offers_folders() {
+            let error = Some(FOLDERS_REFUSED.to_owned());
+            return link.send(FromExecutor::WorkspaceCopied { to, error }).await;
+        }
         let error = match house.copies.acquire().await {
             Err(_) => Some("the executor is closing".to_owned()),
             Ok(_permit) => {
@@ -281,7 +294,13 @@ fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionI
 /// No business of the session's either: a folder is packed as it is at the moment.
 fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
     let (house, link) = (Arc::clone(house), link.clone());
+    let at = house.journal.executor_id;
     house.tasks.clone().spawn(async move {
+        if !house.config.policy.offers_folders() {
+            let message = FOLDERS_REFUSED.to_owned();
+            let answer = PackAnswer::Failed { message };
+            return link.send(FromExecutor::Pack { pack, at, answer }).await;
+        }
         let _permit = match ask {
             PackAsk::Make { .. } | PackAsk::Unpack { .. } => house.copies.acquire().await.ok(),
             PackAsk::Read { .. } | PackAsk::Write { .. } | PackAsk::Drop => None,
@@ -296,7 +315,6 @@ fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
         let answer = done.unwrap_or_else(|error| PackAnswer::Failed {
             message: error.to_string(),
         });
-        let at = house.journal.executor_id;
         link.send(FromExecutor::Pack { pack, at, answer }).await;
     });
 }

@@ -51,11 +51,8 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        if link
-            .send(ToExecutor::Call(call(order, hash, &link.hello.card)))
-            .await
-            .is_err()
-        {
+        let call = ToExecutor::Call(call(order, hash, &link.card()));
+        if link.send(call).await.is_err() {
             return Err(gone());
         }
         match heard.await {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_engine::ports::{CallError, Executors, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_engine::ports::{CallError, Executors, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
 use tokio::sync::{mpsc, watch};
@@ -318,7 +318,7 @@ impl Exchange {
             Some(executor) => board.live(executor),
             None => board.hands(),
         };
-        let contained = link.is_some_and(|link| link.hello.card.contained);
+        let contained = link.is_some_and(|link| link.card().contained);
         if contained || self.settings.allow_local {
             Reach::Bounded
         } else {
@@ -335,6 +335,12 @@ impl Board {
     fn live(&self, executor: ExecutorId) -> Option<Arc<Link>> {
         self.links.get(&executor).filter(|link| link.is_live()).cloned()
     }
+}
+
+/// Of the tools that run on a machine, those that its owner offers: it refuses the others anyway.
+fn offered(mut tools: Vec<ToolSpec>, card: &Card) -> Vec<ToolSpec> {
+    tools.retain(|tool| tool.lane != Lane::Executor || card.tools.contains(&tool.name));
+    tools
 }
 
 fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
@@ -366,7 +372,11 @@ fn leave(board: &Mutex<Board>, link: &Link) {
 #[async_trait]
 impl Router for Exchange {
     fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
-        catalogue::build(agent, environment, self.reach(environment))
+        let tools = catalogue::build(agent, environment, self.reach(environment));
+        match environment.executor().and_then(|executor| self.live(executor)) {
+            Some(link) => offered(tools, &link.card()),
+            None => tools,
+        }
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {

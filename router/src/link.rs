@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use perennial_schema::WorkspaceId;
-use perennial_schema::frame::{FromExecutor, Hello, ToExecutor};
-use tokio::sync::mpsc;
+use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::pending::Pending;
@@ -50,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) generation: u64,
     /// None: an executor of this host, for everybody.
     pub(crate) guest: Option<Guest>,
+    /// What it says of itself now; its hello may be said again.
+    card: watch::Sender<Card>,
     tx: mpsc::Sender<ToExecutor>,
     cut: CancellationToken,
     pending: Mutex<Pending>,
@@ -67,8 +69,10 @@ impl Link {
         tx: mpsc::Sender<ToExecutor>,
         cut: CancellationToken,
     ) -> Arc<Self> {
+        let card = watch::Sender::new(hello.card.clone());
         Arc::new(Self {
             hello,
+            card,
             generation,
             guest,
             tx,
@@ -100,6 +104,23 @@ impl Link {
         self.guest.is_none_or(|guest| guest.workspace == workspace)
     }
 
+    /// What it says of itself.
+    pub(crate) fn card(&self) -> watch::Ref<'_, Card> {
+        self.card.borrow()
+    }
+
+    /// Hears when that changes.
+    pub(crate) fn cards(&self) -> watch::Receiver<Card> {
+        self.card.subscribe()
+    }
+
+    /// News of itself. Who it is does not change on a line.
+    fn describe(&self, again: Hello) {
+        if (again.executor_id, again.journal_id) == (self.hello.executor_id, self.hello.journal_id) {
+            self.card.send_replace(again.card);
+        }
+    }
+
     /// Waits until frames do not travel any more.
     pub(crate) async fn ended(&self) {
         self.cut.cancelled().await;
@@ -125,6 +146,7 @@ impl Link {
                 frame = rx.recv() => frame,
             };
             match frame {
+                Some(FromExecutor::Hello(again)) => self.describe(again),
                 Some(frame) => self.pending().deliver(frame),
                 None => break,
             }

@@ -266,7 +266,10 @@ where
 
 /// Ends with the link or the questions. Who still waits for an answer then asks anew, elsewhere.
 async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answers: mpsc::Sender<FromExecutor>) {
-    if answers.send(FromExecutor::Hello(link.hello.clone())).await.is_err() {
+    let mut cards = link.cards();
+    let mut hello = link.hello.clone();
+    hello.card = cards.borrow_and_update().clone();
+    if answers.send(FromExecutor::Hello(hello.clone())).await.is_err() {
         return;
     }
     let mut waiting = JoinSet::new();
@@ -274,6 +277,11 @@ async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answer
         let frame = tokio::select! {
             () = link.ended() => break,
             Some(_) = waiting.join_next(), if !waiting.is_empty() => continue,
+            Ok(()) = cards.changed() => {
+                hello.card = cards.borrow_and_update().clone();
+                let _ = answers.send(FromExecutor::Hello(hello.clone())).await;
+                continue;
+            }
             frame = asked.recv() => frame,
         };
         let Some(frame) = frame else { break };

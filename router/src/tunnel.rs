@@ -207,9 +207,18 @@ impl Tunnels {
 
     /// Until the link ends, of itself or because it does not count any more.
     async fn attached(&self, held: HeldTunnel, cut: &CancellationToken, link: &Link) -> Option<Dismissal> {
-        tokio::select! {
-            () = cut.cancelled() => link.cut(),
-            () = link.ended() => {}
+        let mut cards = link.cards();
+        loop {
+            tokio::select! {
+                () = cut.cancelled() => break link.cut(),
+                () = link.ended() => break,
+                Ok(()) = cards.changed() => {
+                    let card = cards.borrow_and_update().clone();
+                    if let Err(error) = self.registry.describe(held, &card).await {
+                        tracing::warn!(executor.id = %held.executor, %error, "what an executor says of itself is not noted");
+                    }
+                }
+            }
         }
         if self.closing.is_cancelled() || self.exchange.is_closing() {
             return None;

@@ -19,3 +19,5 @@ mod lives;
 mod rig;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod terms;

@@ -185,6 +185,16 @@ impl Executors for Memory {
         Ok(connected)
     }
 
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let found = state.mine(held.workspace, held.executor);
+        let counts = |executor: &&mut Executor| executor.node.is_some() && executor.generation == held.generation;
+        if let Some(executor) = found.filter(counts) {
+            executor.card = Some(card.clone());
+        }
+        Ok(())
+    }
+
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError> {
         let now = self.clock.now();
         let mut state = self.state();

@@ -117,6 +117,11 @@ impl Executors for Postgres {
         rows.first().map(|row| row.amount("generation")).transpose()
     }
 
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError> {
+        let card = words::card_text(card)?;
+        self.rows(words::describe(held, &card)).await.map(|_| ())
+    }
+
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError> {
         let rows = self.rows(words::renew(node)).await?;
         rows.iter().map(words::held_of).collect()

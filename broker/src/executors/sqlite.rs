@@ -175,6 +175,11 @@ impl Executors for Sqlite {
         rows.first().map(|row| row.amount("generation")).transpose()
     }
 
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError> {
+        let card = words::card_text(card)?;
+        self.change(vec![words::describe(held, &card)]).await.map(|_| ())
+    }
+
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError> {
         let rows = self.note(words::renew(node)).await?;
         rows.iter().map(words::held_of).collect()

@@ -117,6 +117,13 @@ pub(super) fn connect(
     mine(asked, workspace, id).sql(" RETURNING generation")
 }
 
+pub(super) fn describe(held: HeldTunnel, card: &str) -> Statement {
+    let asked = statement("UPDATE executors SET card = ? WHERE ").text(card);
+    mine(asked, held.workspace, held.executor)
+        .sql(" AND node IS NOT NULL AND generation = ?")
+        .number(integer(held.generation))
+}
+
 /// Of whatever tenant: a process answers for all tunnels it holds.
 pub(super) fn renew(node: OwnerId) -> Statement {
     statement("UPDATE executors SET last_seen_at = :now WHERE node = ? RETURNING workspace_id, id, generation")

@@ -18,7 +18,7 @@ pub use bus::BusKind;
 pub use front::{Front, Key, Keys};
 pub use hands::{Hands, exchange, router_settings, tunnels};
 pub use models::{Access, Port, gateway};
-pub use registry::{Connection, Registry};
+pub use registry::{Connection, Registry, Terms};
 pub use signals::Signals;
 pub use store::Store;
 

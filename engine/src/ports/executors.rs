@@ -173,6 +173,9 @@ pub trait Executors: Send + Sync {
         card: &Card,
     ) -> Result<Option<u64>, StoreError>;
 
+    /// What an executor says of itself now. Nothing changes if that connection does not count any more.
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError>;
+
     /// Says that the tunnels of this process are alive. Answers with those that count: what it holds beside them was removed or
     /// connected anew elsewhere.
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError>;

@@ -16,6 +16,7 @@ super::on_every_registry!(
     a_removed_executor_is_not_renewed,
     where_its_process_is_reached_is_told,
     a_pass_opens_one_line_once,
+    only_the_newest_connection_describes,
 );
 
 async fn each_connection_is_a_generation(desk: Desk) {
@@ -181,4 +182,41 @@ async fn a_pass_opens_one_line_once(desk: Desk) {
     assert!(opens(machine.id, late.hash()).await);
     desk.clock.advance(1);
     assert!(!opens(machine.id, later.hash()).await);
+}
+
+async fn only_the_newest_connection_describes(desk: Desk) {
+    let (machine, node) = (desk.machine().await, process());
+    let card = |cpus| Card {
+        cpus: Some(cpus),
+        ..Card::default()
+    };
+    let seen = async || {
+        desk.elsewhere
+            .holder(machine.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .card
+            .unwrap()
+            .cpus
+    };
+    let held = |generation| HeldTunnel {
+        workspace: desk.workspace,
+        executor: machine.id,
+        generation,
+    };
+    for generation in 1..=2 {
+        let connected = desk
+            .registry
+            .connect(desk.workspace, machine.id, node, None, &card(1))
+            .await;
+        assert_eq!(connected.unwrap(), Some(generation));
+    }
+    desk.registry.describe(held(1), &card(2)).await.unwrap();
+    assert_eq!(seen().await, Some(1));
+    desk.registry.describe(held(2), &card(3)).await.unwrap();
+    assert_eq!(seen().await, Some(3));
+    desk.registry.disconnect(held(2)).await.unwrap();
+    desk.registry.describe(held(2), &card(4)).await.unwrap();
+    assert_eq!(seen().await, Some(3));
 }

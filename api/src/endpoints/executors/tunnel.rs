@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use perennial_schema::ExecutorToken;
+use perennial_schema::frame::REMOVED;
 
 use super::tunnels;
 use crate::api::App;
@@ -31,7 +32,8 @@ pub(crate) async fn executor_tunnel(
 ) -> Result<Response, ApiError> {
     let refuse = || ApiError::unauthenticated("this executor is not known here (any more): register it again");
     let token: ExecutorToken = bearer(&headers).and_then(|text| text.parse().ok()).ok_or_else(refuse)?;
-    let who = app.ports.executors.holder(token.id).await?.ok_or_else(refuse)?;
+    let removed = || refuse().code(REMOVED);
+    let who = app.ports.executors.holder(token.id).await?.ok_or_else(removed)?;
     if !who.hash.matches(&token) {
         return Err(refuse());
     }
