@@ -32,6 +32,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor};
 use perennial_schema::tool::Builtin;
@@ -261,6 +262,9 @@ fn open_store(data_dir: &Path, id: Option<ExecutorId>, root: Option<&Path>) -> R
             process.count = killed,
             "ended processes that an earlier server left running"
         );
+    }
+    if let Err(error) = journal.sweep(SystemTime::now(), |_| false) {
+        tracing::warn!(%error, "journals of forgotten sessions stay");
     }
     let workspaces = Workspaces::open(data_dir, root).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);

@@ -31,6 +31,10 @@ impl Default for Limits {
 
 /// Requests waiting for one session.
 pub(crate) const MAILBOX: usize = 256;
+/// How long the journal of a forgotten session stays: longer than any server repeats a request.
+pub(crate) const JOURNAL_AGE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// How often it is looked for such journals, as long as sessions are forgotten.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Cancelled calls that a session remembers, should the calls themselves come later.
 pub(crate) const STOPPED: usize = 64;
 /// Frames waiting for a slow peer.

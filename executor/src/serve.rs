@@ -1,11 +1,12 @@
 //! Links: frames in, frames out. A link's reader hands each frame to the session it is about and never waits for a call; its
 //! writer waits for the peer alone. What outlives links is in [`House`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::journal::Journal;
-use crate::limits::{COPIES, LINK_FRAMES, MAILBOX};
+use crate::limits::{COPIES, LINK_FRAMES, MAILBOX, SWEEP_EVERY};
 use crate::outputs::Outputs;
 use crate::pack::Packs;
 use crate::process::{JOURNAL_MARKER, Spawner};
@@ -55,6 +56,8 @@ pub(crate) struct House {
     /// Everything ends now, as in a crash.
     pub(crate) stop: CancellationToken,
     sessions: Mutex<HashMap<SessionId, mpsc::Sender<Request>>>,
+    /// When journals of forgotten sessions were looked for last.
+    swept: Mutex<Instant>,
 }
 
 impl House {
@@ -82,6 +85,7 @@ impl House {
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             sessions: Mutex::default(),
+            swept: Mutex::new(Instant::now()),
         }
     }
 
@@ -134,6 +138,38 @@ impl House {
         posted.map_err(|error| match error {
             mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back) => back,
         })
+    }
+
+    /// What came of its calls is not asked for any more, or not for long. Now and then those of long ago go. Blocks.
+    pub(crate) fn forget_journal(&self, session: SessionId) {
+        let noted = self.journal.forget(session).and_then(|()| {
+            let due = {
+                let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+                let due = swept.elapsed() >= SWEEP_EVERY;
+                if due {
+                    *swept = Instant::now();
+                }
+                due
+            };
+            if due { self.sweep_journals() } else { Ok(()) }
+        });
+        if let Err(error) = noted {
+            tracing::warn!(session.id = %session, %error, "a forgotten session's journal stays");
+        }
+    }
+
+    fn sweep_journals(&self) -> std::io::Result<()> {
+        let in_memory: HashSet<SessionId> = {
+            let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.keys().copied().collect()
+        };
+        let removed = self
+            .journal
+            .sweep(SystemTime::now(), |session| in_memory.contains(&session))?;
+        if removed > 0 {
+            tracing::info!(journal.count = removed, "removed journals of forgotten sessions");
+        }
+        Ok(())
     }
 
     /// Lets an idle session leave memory; `false` when something has come for it.

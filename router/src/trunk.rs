@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -91,8 +93,8 @@ impl Trunks {
         exchange: &Exchange,
         executor: ExecutorId,
         workspace: WorkspaceId,
-    ) -> std::ops::ControlFlow<()> {
-        use std::ops::ControlFlow::{Break, Continue};
+    ) -> ControlFlow<()> {
+        use ControlFlow::{Break, Continue};
         let dialling = self.desk(executor);
         let _alone = dialling.lock().await;
         if exchange.live(executor).is_some() {
@@ -288,11 +290,7 @@ async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answer
         let Some(answer) = ask(link, frame).await else { continue };
         let answers = answers.clone();
         waiting.spawn(async move {
-            let answer = match answer {
-                Answer::Now(frame) => Some(frame),
-                Answer::Later(later) => later.await,
-            };
-            if let Some(answer) = answer {
+            if let Some(answer) = answer.await {
                 // Who asked may have gone.
                 let _ = answers.send(answer).await;
             }
@@ -300,9 +298,11 @@ async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answer
     }
 }
 
-enum Answer {
-    Now(FromExecutor),
-    Later(std::pin::Pin<Box<dyn Future<Output = Option<FromExecutor>> + Send>>),
+/// What will be answered; none when the link ends first.
+type Answer = Pin<Box<dyn Future<Output = Option<FromExecutor>> + Send>>;
+
+fn now(answer: FromExecutor) -> Answer {
+    Box::pin(std::future::ready(Some(answer)))
 }
 
 /// Sends a question on; how its answer will be told, if it has one.
@@ -325,7 +325,7 @@ async fn ask(link: &Arc<Link>, frame: ToExecutor) -> Option<Answer> {
             let told = link.pending().wait_piece((session, call_id), offset);
             let told = told.ok()?;
             link.send(frame).await.ok()?;
-            Some(Answer::Later(Box::pin(async move {
+            Some(Box::pin(async move {
                 let piece = timeout(limits::PIECE_WAIT, told).await.ok()?.ok()?;
                 Some(FromExecutor::OutputPiece {
                     session,
@@ -333,14 +333,14 @@ async fn ask(link: &Arc<Link>, frame: ToExecutor) -> Option<Answer> {
                     offset,
                     piece,
                 })
-            })))
+            }))
         }
         ToExecutor::Cancel { .. } | ToExecutor::Forget { .. } | ToExecutor::DropOutput { .. } => {
             // A link that is gone needs no telling.
             let _ = link.send(frame).await;
             None
         }
-        ToExecutor::Ping { nonce } => Some(Answer::Now(FromExecutor::Pong { nonce: *nonce })),
+        ToExecutor::Ping { nonce } => Some(now(FromExecutor::Pong { nonce: *nonce })),
         // A machine that dialled in has no folders of sessions, and it is dismissed by its own server alone.
         ToExecutor::CopyWorkspace { .. } | ToExecutor::Pack { .. } | ToExecutor::Dismissed { .. } => None,
     }
@@ -356,7 +356,7 @@ async fn ask_of_call(
     let waiting = link.pending().wait_call(key, epoch, args_hash);
     let refused = |reason| {
         let (session, call_id) = key;
-        Some(Answer::Now(FromExecutor::Refused {
+        Some(now(FromExecutor::Refused {
             session,
             call_id,
             reason,
@@ -369,7 +369,7 @@ async fn ask_of_call(
         Err(NoPlace::Gone) => return None,
     };
     link.send(frame).await.ok()?;
-    Some(Answer::Later(Box::pin(async move {
+    Some(Box::pin(async move {
         let (session, call_id) = key;
         Some(match told.await.ok()? {
             Reply::Result(outcome) => FromExecutor::Result {
@@ -388,5 +388,5 @@ async fn ask_of_call(
                 reason,
             },
         })
-    })))
+    }))
 }

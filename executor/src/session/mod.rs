@@ -162,7 +162,11 @@ impl Session {
             Request::Forget => {
                 self.cancel_all("the session was deleted");
                 let (house, session) = (Arc::clone(&self.house), self.id);
-                let _ = tokio::task::spawn_blocking(move || house.outputs.forget(session)).await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    house.outputs.forget(session);
+                    house.forget_journal(session);
+                })
+                .await;
                 // A running command ends the shell with it.
                 if self.in_shell.is_none() {
                     self.end_shell().await;
