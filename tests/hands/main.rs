@@ -8,6 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_rig;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod drops;
 #[cfg(test)]
 mod hostile;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use perennial_schema::frame::{Call, CallState, FromExecutor, Refusal, Settle};
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, SessionId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,10 @@ pub(crate) struct Session {
     /// `bash` calls that wait for the shell, in order of arrival.
     queue: VecDeque<EventId>,
     in_shell: Option<EventId>,
+    /// Tells when it is this session's turn to have a shell, while all are busy.
+    seat: Option<oneshot::Receiver<()>>,
+    /// It is.
+    turn: bool,
     shell: Option<Shell>,
     /// A shell of this session existed in this process: a new one is a surprise that the model is told of.
     had_shell: bool,
@@ -75,6 +79,8 @@ impl Session {
             running: HashMap::new(),
             queue: VecDeque::new(),
             in_shell: None,
+            seat: None,
+            turn: false,
             shell: None,
             had_shell: false,
             // As many as there are slots for calls, so bounded.
@@ -94,6 +100,7 @@ impl Session {
                 () = stop.cancelled() => return,
                 Some(ended) = self.ended.1.recv() => self.end(ended).await,
                 Some(call_id) = self.allowed.1.recv() => self.begin(call_id).await,
+                () = seated(&mut self.seat) => self.take_turn().await,
                 () = closing.cancelled() => return self.close().await,
                 Some(request) = self.rx.recv() => self.answer(request).await,
                 () = tokio::time::sleep_until(rest), if self.running.is_empty() => if self.idle().await { return },
@@ -434,6 +441,15 @@ impl Session {
 fn unavailable(error: std::io::Error) -> Refusal {
     Refusal::JournalUnavailable {
         message: error.to_string(),
+    }
+}
+
+/// Waits for the turn at a shell, if it is waited for.
+async fn seated(seat: &mut Option<oneshot::Receiver<()>>) {
+    match seat {
+        // The table of shells lives as long as we do.
+        Some(turn) => drop(turn.await),
+        None => std::future::pending().await,
     }
 }
 
