@@ -76,7 +76,7 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(metrics::metrics))
 }
 
-/// Routes anybody may ask; those of executors ask for a code or a token of theirs.
+/// Routes anybody may ask; those of executors ask for a code, a token or a pass of theirs.
 pub(crate) fn open() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::healthz))
@@ -84,6 +84,7 @@ pub(crate) fn open() -> OpenApiRouter<App> {
         .routes(routes!(openapi::openapi))
         .routes(routes!(executors::register_executor))
         .routes(routes!(executors::executor_tunnel))
+        .routes(routes!(executors::executor_line))
 }
 
 /// The whole API. Layers run from the last to the first.

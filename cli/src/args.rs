@@ -52,6 +52,10 @@ pub struct FrontArgs {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:7340] [env: PERENNIAL_LISTEN]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
+    /// On a cluster: where its other processes reach this one, for machines that dial in here [default: where it listens]
+    /// [env: PERENNIAL_ADVERTISE]
+    #[arg(long, value_name = "URL")]
+    pub advertise: Option<String>,
 }
 
 /// How sessions are worked on.
@@ -101,6 +105,7 @@ pub struct ClusterArgs {
 impl FrontArgs {
     fn set(&self, flags: &mut Flags) {
         flags.listen.clone_from(&self.listen);
+        flags.advertise.clone_from(&self.advertise);
     }
 }
 

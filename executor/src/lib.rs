@@ -14,6 +14,7 @@ mod journal;
 pub mod limits;
 mod outputs;
 mod pack;
+mod policy;
 pub mod probe;
 mod process;
 pub mod sandbox;
@@ -30,19 +31,21 @@ mod workspace;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor};
 use perennial_schema::tool::Builtin;
 use perennial_schema::{ExecutorId, JournalId};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::Journal;
 pub use crate::limits::Limits;
 use crate::outputs::Outputs;
 use crate::pack::Packs;
+pub use crate::policy::{Ask, Policy};
 use crate::process::{JOURNAL_MARKER, Spawner, StillAlive};
 use crate::serve::{House, Store};
 use crate::shells::Shells;
@@ -72,6 +75,8 @@ pub struct Config {
     pub path: OsString,
     /// The folder it offers: no other folder of this host may be named as a workspace, whoever asks. None offers all.
     pub root: Option<PathBuf>,
+    /// What its owner allows.
+    pub policy: Policy,
     /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
     pub executor_id: Option<ExecutorId>,
     /// Bounds.
@@ -92,6 +97,7 @@ impl Config {
             home: std::env::home_dir(),
             path: std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into()),
             root: None,
+            policy: Policy::default(),
             executor_id: None,
             limits: Limits::default(),
         }
@@ -119,8 +125,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Executor {
     house: Arc<House>,
-    /// What was found out about this machine.
-    found: Mutex<Card>,
+    /// What it says of itself; whoever is on the line hears of changes.
+    hello: watch::Sender<Hello>,
 }
 
 impl Executor {
@@ -143,22 +149,26 @@ impl Executor {
         };
         let spawner = Spawner::start(Handle::current()).map_err(OpenError::Spawner)?;
         let shells = Shells::new(config.limits.shells);
-        Ok(Self {
-            house: Arc::new(House::new(
-                config,
-                store,
-                contained,
-                uncontained_reason,
-                spawner,
-                shells,
-            )),
-            found: Mutex::default(),
-        })
+        let house = Arc::new(House::new(
+            config,
+            store,
+            contained,
+            uncontained_reason,
+            spawner,
+            shells,
+        ));
+        let hello = watch::Sender::new(hello(&house, Card::default()));
+        Ok(Self { house, hello })
     }
 
-    /// Tells what was found out about this machine ([`probe`]); the next hello says it.
+    /// Tells what was found out about this machine ([`probe`]). Whoever is on the line hears of it, and every later one.
     pub fn describe(&self, found: Card) {
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        let hello = hello(&self.house, found);
+        self.hello.send_if_modified(|known| {
+            let news = *known != hello;
+            *known = hello;
+            news
+        });
     }
 
     /// Whether shells run under bubblewrap.
@@ -188,19 +198,7 @@ impl Executor {
     /// What it says first on every link.
     #[must_use]
     pub fn hello(&self) -> Hello {
-        Hello {
-            version: PROTOCOL_VERSION,
-            executor_id: self.executor_id(),
-            journal_id: self.journal_id(),
-            card: Card {
-                name: self.house.config.name.clone(),
-                os: std::env::consts::OS.into(),
-                arch: std::env::consts::ARCH.into(),
-                tools: Builtin::ALL.iter().map(|tool| tool.name().to_owned()).collect(),
-                contained: self.contained(),
-                ..self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
-            },
-        }
+        self.hello.borrow().clone()
     }
 
     /// Whether no call runs or waits.
@@ -216,7 +214,7 @@ impl Executor {
         tx: mpsc::Sender<FromExecutor>,
         cancel: CancellationToken,
     ) {
-        serve::serve(&self.house, self.hello(), rx, tx, &cancel).await;
+        serve::serve(&self.house, self.hello.subscribe(), rx, tx, &cancel).await;
     }
 
     /// Takes no more calls, stops the running ones (each ends with an outcome that says so, journalled) and ends every shell.
@@ -235,6 +233,25 @@ impl Drop for Executor {
     }
 }
 
+fn hello(house: &House, found: Card) -> Hello {
+    let offered = Builtin::ALL
+        .into_iter()
+        .filter(|tool| house.config.policy.offers(*tool));
+    Hello {
+        version: PROTOCOL_VERSION,
+        executor_id: house.journal.executor_id,
+        journal_id: house.journal.journal_id,
+        card: Card {
+            name: house.config.name.clone(),
+            os: std::env::consts::OS.into(),
+            arch: std::env::consts::ARCH.into(),
+            tools: offered.map(|tool| tool.name().to_owned()).collect(),
+            contained: house.sandbox.is_some(),
+            ..found
+        },
+    }
+}
+
 fn open_store(data_dir: &Path, id: Option<ExecutorId>, root: Option<&Path>) -> Result<Store, OpenError> {
     private_dir(data_dir).map_err(OpenError::Journal)?;
     let journal = Journal::open(data_dir, id).map_err(OpenError::Journal)?;
@@ -245,6 +262,9 @@ fn open_store(data_dir: &Path, id: Option<ExecutorId>, root: Option<&Path>) -> R
             process.count = killed,
             "ended processes that an earlier server left running"
         );
+    }
+    if let Err(error) = journal.sweep(SystemTime::now(), |_| false) {
+        tracing::warn!(%error, "journals of forgotten sessions stay");
     }
     let workspaces = Workspaces::open(data_dir, root).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);

@@ -31,6 +31,12 @@ impl Default for Limits {
 
 /// Requests waiting for one session.
 pub(crate) const MAILBOX: usize = 256;
+/// How long the journal of a forgotten session stays: longer than any server repeats a request.
+pub(crate) const JOURNAL_AGE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// How often it is looked for such journals, as long as sessions are forgotten.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Cancelled calls that a session remembers, should the calls themselves come later.
+pub(crate) const STOPPED: usize = 64;
 /// Frames waiting for a slow peer.
 pub(crate) const LINK_FRAMES: usize = 1024;
 /// A session without calls and shell leaves memory after this long.
@@ -117,6 +123,6 @@ pub(crate) const DIAL_TIME: Duration = Duration::from_secs(10);
 /// Pause after the first attempt to dial home; it doubles with each, and up to as much again is added by chance.
 pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// Longest such pause.
-pub(crate) const DIAL_PAUSE_MAX: Duration = Duration::from_millis(800);
+pub(crate) const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Pause while dialling is no use but may be some day: the server has to be upgraded first.
 pub(crate) const DIAL_PAUSE_LONG: Duration = Duration::from_secs(30);

@@ -1,22 +1,23 @@
 //! Links: frames in, frames out. A link's reader hands each frame to the session it is about and never waits for a call; its
 //! writer waits for the peer alone. What outlives links is in [`House`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
 use perennial_schema::{EventId, PackId, SessionId};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::journal::Journal;
-use crate::limits::{COPIES, LINK_FRAMES, MAILBOX};
+use crate::limits::{COPIES, LINK_FRAMES, MAILBOX, SWEEP_EVERY};
 use crate::outputs::Outputs;
 use crate::pack::Packs;
 use crate::process::{JOURNAL_MARKER, Spawner};
@@ -55,6 +56,8 @@ pub(crate) struct House {
     /// Everything ends now, as in a crash.
     pub(crate) stop: CancellationToken,
     sessions: Mutex<HashMap<SessionId, mpsc::Sender<Request>>>,
+    /// When journals of forgotten sessions were looked for last.
+    swept: Mutex<Instant>,
 }
 
 impl House {
@@ -82,6 +85,7 @@ impl House {
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             sessions: Mutex::default(),
+            swept: Mutex::new(Instant::now()),
         }
     }
 
@@ -136,6 +140,38 @@ impl House {
         })
     }
 
+    /// What came of its calls is not asked for any more, or not for long. Now and then those of long ago go. Blocks.
+    pub(crate) fn forget_journal(&self, session: SessionId) {
+        let noted = self.journal.forget(session).and_then(|()| {
+            let due = {
+                let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+                let due = swept.elapsed() >= SWEEP_EVERY;
+                if due {
+                    *swept = Instant::now();
+                }
+                due
+            };
+            if due { self.sweep_journals() } else { Ok(()) }
+        });
+        if let Err(error) = noted {
+            tracing::warn!(session.id = %session, %error, "a forgotten session's journal stays");
+        }
+    }
+
+    fn sweep_journals(&self) -> std::io::Result<()> {
+        let in_memory: HashSet<SessionId> = {
+            let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.keys().copied().collect()
+        };
+        let removed = self
+            .journal
+            .sweep(SystemTime::now(), |session| in_memory.contains(&session))?;
+        if removed > 0 {
+            tracing::info!(journal.count = removed, "removed journals of forgotten sessions");
+        }
+        Ok(())
+    }
+
     /// Lets an idle session leave memory; `false` when something has come for it.
     pub(crate) fn leave(&self, session: SessionId, rx: &mpsc::Receiver<Request>) -> bool {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,12 +222,13 @@ impl PartialEq for Link {
 /// Answers one link until it ends.
 pub(crate) async fn serve(
     house: &Arc<House>,
-    hello: Hello,
+    mut hello: watch::Receiver<Hello>,
     mut rx: mpsc::Receiver<ToExecutor>,
     tx: mpsc::Sender<FromExecutor>,
     cancel: &CancellationToken,
 ) {
-    if tx.send(FromExecutor::Hello(hello)).await.is_err() {
+    let first = hello.borrow_and_update().clone();
+    if tx.send(FromExecutor::Hello(first)).await.is_err() {
         return;
     }
     let (link, mut outbox) = Link::new();
@@ -202,7 +239,13 @@ pub(crate) async fn serve(
         }
     };
     let writer = async {
-        while let Some(frame) = outbox.recv().await {
+        loop {
+            let frame = tokio::select! {
+                frame = outbox.recv() => frame,
+                // Its own news: said once more, to who takes it as such.
+                Ok(()) = hello.changed() => Some(FromExecutor::Hello(hello.borrow_and_update().clone())),
+            };
+            let Some(frame) = frame else { break };
             if tx.send(frame).await.is_err() {
                 break;
             }
@@ -263,9 +306,15 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
     }
 }
 
+const FOLDERS_REFUSED: &str = "the owner of this machine does not offer its folders as a whole";
+
 fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionId) {
     let (house, link) = (Arc::clone(house), link.clone());
     house.tasks.clone().spawn(async move {
+        if !house.config.policy.offers_folders() {
+            let error = Some(FOLDERS_REFUSED.to_owned());
+            return link.send(FromExecutor::WorkspaceCopied { to, error }).await;
+        }
         let error = match house.copies.acquire().await {
             Err(_) => Some("the executor is closing".to_owned()),
             Ok(_permit) => {
@@ -281,7 +330,13 @@ fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionI
 /// No business of the session's either: a folder is packed as it is at the moment.
 fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
     let (house, link) = (Arc::clone(house), link.clone());
+    let at = house.journal.executor_id;
     house.tasks.clone().spawn(async move {
+        if !house.config.policy.offers_folders() {
+            let message = FOLDERS_REFUSED.to_owned();
+            let answer = PackAnswer::Failed { message };
+            return link.send(FromExecutor::Pack { pack, at, answer }).await;
+        }
         let _permit = match ask {
             PackAsk::Make { .. } | PackAsk::Unpack { .. } => house.copies.acquire().await.ok(),
             PackAsk::Read { .. } | PackAsk::Write { .. } | PackAsk::Drop => None,
@@ -296,7 +351,6 @@ fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
         let answer = done.unwrap_or_else(|error| PackAnswer::Failed {
             message: error.to_string(),
         });
-        let at = house.journal.executor_id;
         link.send(FromExecutor::Pack { pack, at, answer }).await;
     });
 }

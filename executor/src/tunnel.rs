@@ -8,14 +8,14 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
-use perennial_schema::frame::{Dismissal, FromExecutor, ToExecutor};
+use perennial_schema::frame::{Dismissal, FromExecutor, REMOVED, ToExecutor};
 use perennial_schema::packet::Unfit;
 use perennial_tunnel::{End, Ends, Lost, carry};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, Uri, header};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -97,6 +97,8 @@ pub enum Ended {
     Stopped,
     /// The server does not know this executor (any more).
     Unknown,
+    /// The server said that this executor was removed: its token opens nothing any more.
+    Removed,
     /// Another process connected as this executor.
     Replaced,
 }
@@ -117,7 +119,7 @@ pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToke
             let socket = match dialled {
                 None => return Ended::Stopped,
                 Some(Ok(socket)) => socket,
-                Some(Err(Error::Http(answer))) if refuses(answer.status()) => return Ended::Unknown,
+                Some(Err(Error::Http(answer))) if refuses(answer.status()) => return refused(&answer),
                 Some(Err(error)) => {
                     if !told_unreached {
                         tell(Told::Unreached(error.to_string()));
@@ -134,7 +136,8 @@ pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToke
             match serve(executor, home, socket, stop).await {
                 _ if stop.is_cancelled() => return Ended::Stopped,
                 Line::Dismissed(Dismissal::Replaced) => return Ended::Replaced,
-                Line::Dismissed(Dismissal::Removed | Dismissal::Stranger) => return Ended::Unknown,
+                Line::Dismissed(Dismissal::Removed) => return Ended::Removed,
+                Line::Dismissed(Dismissal::Stranger) => return Ended::Unknown,
                 Line::Dismissed(Dismissal::TooNew { newest }) => {
                     tell(Told::Lost(format!(
                         "the server knows version {newest} of the protocol and has to be upgraded"
@@ -153,6 +156,17 @@ pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToke
             }
             break;
         }
+    }
+}
+
+/// What stands before a server may refuse too, and knows nothing of executors: only the server's own word makes one forget its token.
+fn refused(answer: &Response<Option<Vec<u8>>>) -> Ended {
+    let said = answer.body().as_deref().unwrap_or_default();
+    let word = REMOVED.as_bytes();
+    if said.windows(word.len()).any(|window| window == word) {
+        Ended::Removed
+    } else {
+        Ended::Unknown
     }
 }
 

@@ -22,9 +22,10 @@ impl Exchange {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
         let link = match environment.executor() {
-            Some(executor) => self.line_of(executor, key.workspace).await.ok_or_else(|| {
-                format!("executor {executor} is not connected: run `perennial connect` on its machine")
-            })?,
+            Some(executor) => {
+                let line = self.line_of(executor, key.workspace).await;
+                line.ok_or_else(|| self.unreached(executor))?
+            }
             None => self.hands().await.ok_or("no executor is attached to run this tool")?,
         };
         Ok(Placement {
@@ -50,11 +51,8 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        if link
-            .send(ToExecutor::Call(call(order, hash, &link.hello.card)))
-            .await
-            .is_err()
-        {
+        let call = ToExecutor::Call(call(order, hash, &link.card()));
+        if link.send(call).await.is_err() {
             return Err(gone());
         }
         match heard.await {
@@ -98,9 +96,22 @@ impl Exchange {
                 continue;
             }
             if let Ok(reply) = heard.await {
+                tracing::debug!(session.id = %order.key.session, call.id = %order.call_id, was = was(&reply), "a call was asked for");
                 return settled(reply);
             }
         }
+    }
+}
+
+/// In a word, what had become of a call.
+const fn was(reply: &Reply) -> &'static str {
+    match reply {
+        // Its end was waited for.
+        Reply::Result(_) => "running",
+        Reply::State(CallState::Done { .. }) => "done",
+        Reply::State(CallState::NeverStarted) => "unknown",
+        Reply::State(CallState::Lost) | Reply::Refused(Refusal::Lost) => "lost",
+        Reply::State(CallState::Running) | Reply::Refused(_) => "refused",
     }
 }
 

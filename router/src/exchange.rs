@@ -1,15 +1,15 @@
 //! The exchange: which executors are on the line, and the `Router` port over them. How calls travel is in `dispatch`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_engine::ports::{CallError, Executors, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::link::{Guest, Link};
 use crate::policy::Reach;
+use crate::trunk::Trunks;
 use crate::{catalogue, limits};
 
 /// What whoever starts the server decides.
@@ -93,6 +94,8 @@ pub struct Exchange {
     /// Ticks whenever an executor attaches.
     attached: watch::Sender<u64>,
     readers: TaskTracker,
+    /// Where machines are that dialled in elsewhere; unset where nobody can.
+    trunks: OnceLock<Trunks>,
     closing: CancellationToken,
 }
 
@@ -105,8 +108,15 @@ impl Exchange {
             board: Arc::default(),
             attached: watch::Sender::new(0),
             readers: TaskTracker::new(),
+            trunks: OnceLock::new(),
             closing: CancellationToken::new(),
         }
+    }
+
+    /// From now on, machines that dialled another process of the cluster are reached through it.
+    pub fn join(&self, registry: Arc<dyn Executors>) {
+        // Said once, by whoever starts this process.
+        let _ = self.trunks.set(Trunks::new(registry));
     }
 
     /// Takes a link into use once its executor said hello. An older link of the same executor is cut.
@@ -148,6 +158,11 @@ impl Exchange {
         self.readers.wait().await;
     }
 
+    /// A task that ends with its link, and is waited for.
+    pub(crate) fn watch_over(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.readers.spawn(task);
+    }
+
     /// Whether links end because everything does.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
@@ -182,7 +197,7 @@ impl Exchange {
         }
         // Two connections of one executor may get here in either order.
         let newest = board.links.get(&executor).and_then(|link| link.guest);
-        if newest.is_some_and(|newest| guest.is_none_or(|guest| guest.generation < newest.generation)) {
+        if newest.is_some_and(|newest| guest.is_none_or(|guest| newest.outranks(guest))) {
             return Err(AttachError::Replaced);
         }
         board.generation += 1;
@@ -209,11 +224,7 @@ impl Exchange {
 
     /// The link of an executor that may work for a workspace, waiting a bounded time for it to come back.
     pub(crate) async fn line_of(&self, executor: ExecutorId, workspace: WorkspaceId) -> Option<Arc<Link>> {
-        let patience = self.settings.attach_wait;
-        self.line(patience, |board| {
-            board.live(executor).filter(|link| link.serves(workspace))
-        })
-        .await
+        self.line_to(self.settings.attach_wait, executor, workspace).await
     }
 
     /// The same for a call that may run there, waiting as long as the way to that executor may take to come back.
@@ -223,10 +234,41 @@ impl Exchange {
             None => self.settings.attach_wait,
         };
         let (executor, workspace) = (order.placement.executor_id, order.key.workspace);
-        self.line(patience, |board| {
+        self.line_to(patience, executor, workspace).await
+    }
+
+    /// Wherever it is attached: what is not attached here is sought elsewhere meanwhile.
+    async fn line_to(&self, patience: Duration, executor: ExecutorId, workspace: WorkspaceId) -> Option<Arc<Link>> {
+        let attached = self.line(patience, |board| {
             board.live(executor).filter(|link| link.serves(workspace))
-        })
-        .await
+        });
+        let Some(trunks) = self.trunks.get() else {
+            return attached.await;
+        };
+        tokio::pin!(attached);
+        tokio::select! {
+            // One that is attached needs no look at the registry.
+            biased;
+            link = &mut attached => return link,
+            () = trunks.seek(self, executor, workspace) => {}
+        }
+        attached.await
+    }
+
+    /// Why a machine that dialled in is not reached.
+    pub(crate) fn unreached(&self, executor: ExecutorId) -> String {
+        match self.trunks.get().and_then(|trunks| trunks.why(executor)) {
+            Some(why) => format!("executor {executor} is not reached from here: {why}"),
+            None => format!("executor {executor} is not connected: run `perennial connect` on its machine"),
+        }
+    }
+
+    /// The workspace of a machine in the registry, wherever it dialled in.
+    pub(crate) async fn guest_of(&self, executor: ExecutorId) -> Option<WorkspaceId> {
+        if let Some(guest) = self.live(executor).and_then(|link| link.guest) {
+            return Some(guest.workspace);
+        }
+        self.trunks.get()?.knows(executor).await
     }
 
     /// The same of an executor of this host.
@@ -276,7 +318,7 @@ impl Exchange {
             Some(executor) => board.live(executor),
             None => board.hands(),
         };
-        let contained = link.is_some_and(|link| link.hello.card.contained);
+        let contained = link.is_some_and(|link| link.card().contained);
         if contained || self.settings.allow_local {
             Reach::Bounded
         } else {
@@ -293,6 +335,12 @@ impl Board {
     fn live(&self, executor: ExecutorId) -> Option<Arc<Link>> {
         self.links.get(&executor).filter(|link| link.is_live()).cloned()
     }
+}
+
+/// Of the tools that run on a machine, those that its owner offers: it refuses the others anyway.
+fn offered(mut tools: Vec<ToolSpec>, card: &Card) -> Vec<ToolSpec> {
+    tools.retain(|tool| tool.lane != Lane::Executor || card.tools.contains(&tool.name));
+    tools
 }
 
 fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
@@ -324,11 +372,25 @@ fn leave(board: &Mutex<Board>, link: &Link) {
 #[async_trait]
 impl Router for Exchange {
     fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
-        catalogue::build(agent, environment, self.reach(environment))
+        let tools = catalogue::build(agent, environment, self.reach(environment));
+        match environment.executor().and_then(|executor| self.live(executor)) {
+            Some(link) => offered(tools, &link.card()),
+            None => tools,
+        }
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
         self.place_call(key, environment).await
+    }
+
+    async fn prepare(&self, key: SessionKey, environment: &EnvironmentConfig) {
+        let (Some(executor), Some(trunks)) = (environment.executor(), self.trunks.get()) else {
+            return;
+        };
+        if self.live(executor).is_none() {
+            let attempt = trunks.try_once(self, executor, key.workspace);
+            let _ = timeout(limits::PREPARE_WAIT, attempt).await;
+        }
     }
 
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {

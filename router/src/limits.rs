@@ -38,6 +38,14 @@ pub const REMOTE_TRIES: u32 = 2;
 pub const RELAY_PATIENCE: Duration = Duration::from_secs(3);
 /// Questions answered at once, and answers of copies and packs remembered.
 pub const RELAYED: usize = 256;
+/// How long dialling another process may take.
+pub const TRUNK_DIAL: Duration = Duration::from_secs(2);
+/// Pause after the first look for a machine that dialled in elsewhere; it doubles with each.
+pub const TRUNK_PAUSE: Duration = Duration::from_millis(20);
+/// Longest such pause.
+pub const TRUNK_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// How long a session waits, before its next step, for a machine that it may need.
+pub const PREPARE_WAIT: Duration = Duration::from_secs(2);
 /// Largest message on a tunnel.
 pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
 /// How often a process says which tunnels it holds, and hears which of them do not count any more.

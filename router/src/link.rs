@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use perennial_schema::WorkspaceId;
-use perennial_schema::frame::{FromExecutor, Hello, ToExecutor};
-use tokio::sync::mpsc;
+use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::pending::Pending;
@@ -16,6 +16,29 @@ pub(crate) struct Guest {
     pub(crate) workspace: WorkspaceId,
     /// Which of its connections this is, by the registry.
     pub(crate) generation: u64,
+    /// How it is reached.
+    pub(crate) way: Way,
+}
+
+/// How a machine that dialled in is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Its tunnel ends here.
+    Tunnel,
+    /// Through the process where it does.
+    Trunk,
+}
+
+impl Guest {
+    /// Whether a link of this one stands in the way of a link of that one.
+    pub(crate) fn outranks(self, other: Self) -> bool {
+        match self.generation.cmp(&other.generation) {
+            std::cmp::Ordering::Greater => true,
+            // A trunk never takes the place of the tunnel it would lead to.
+            std::cmp::Ordering::Equal => self.way == Way::Tunnel && other.way == Way::Trunk,
+            std::cmp::Ordering::Less => false,
+        }
+    }
 }
 
 /// A live link. The newest generation of an executor id is the one that is used.
@@ -27,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) generation: u64,
     /// None: an executor of this host, for everybody.
     pub(crate) guest: Option<Guest>,
+    /// What it says of itself now; its hello may be said again.
+    card: watch::Sender<Card>,
     tx: mpsc::Sender<ToExecutor>,
     cut: CancellationToken,
     pending: Mutex<Pending>,
@@ -44,8 +69,10 @@ impl Link {
         tx: mpsc::Sender<ToExecutor>,
         cut: CancellationToken,
     ) -> Arc<Self> {
+        let card = watch::Sender::new(hello.card.clone());
         Arc::new(Self {
             hello,
+            card,
             generation,
             guest,
             tx,
@@ -77,6 +104,23 @@ impl Link {
         self.guest.is_none_or(|guest| guest.workspace == workspace)
     }
 
+    /// What it says of itself.
+    pub(crate) fn card(&self) -> watch::Ref<'_, Card> {
+        self.card.borrow()
+    }
+
+    /// Hears when that changes.
+    pub(crate) fn cards(&self) -> watch::Receiver<Card> {
+        self.card.subscribe()
+    }
+
+    /// News of itself. Who it is does not change on a line.
+    fn describe(&self, again: Hello) {
+        if (again.executor_id, again.journal_id) == (self.hello.executor_id, self.hello.journal_id) {
+            self.card.send_replace(again.card);
+        }
+    }
+
     /// Waits until frames do not travel any more.
     pub(crate) async fn ended(&self) {
         self.cut.cancelled().await;
@@ -102,6 +146,7 @@ impl Link {
                 frame = rx.recv() => frame,
             };
             match frame {
+                Some(FromExecutor::Hello(again)) => self.describe(again),
                 Some(frame) => self.pending().deliver(frame),
                 None => break,
             }

@@ -1,5 +1,6 @@
 //! The router of a process without hands (`perennial serve`): it knows what tools an agent has and what policy says of them,
-//! and what the workspaces of other hosts need is asked over the bus of whoever reaches them.
+//! and what the workspaces of other hosts need is asked over the bus of whoever reaches them. Machines that dialled in are
+//! reached from every process, so calls to them leave from here too.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
 use tokio::time::timeout;
 
-use crate::exchange::Settings;
+use crate::exchange::{Exchange, Settings};
 use crate::pack::ANYBODY;
 use crate::policy::Reach;
 use crate::relay::Answer;
@@ -23,15 +24,16 @@ use crate::{catalogue, limits, pack};
 pub struct Remote {
     bus: Arc<dyn Bus>,
     settings: Settings,
+    guests: Arc<Exchange>,
 }
 
 const NO_HANDS: &str = "this process runs no tools: a worker does";
 
 impl Remote {
-    /// A router over this bus.
+    /// A router over this bus, and over the exchange that machines dial in to or are reached through.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, settings: Settings) -> Self {
-        Self { bus, settings }
+    pub fn new(bus: Arc<dyn Bus>, settings: Settings, guests: Arc<Exchange>) -> Self {
+        Self { bus, settings, guests }
     }
 
     /// One question, asked until it is answered or it is clear that nobody does.
@@ -69,6 +71,9 @@ impl Remote {
 #[async_trait]
 impl Router for Remote {
     fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
+        if environment.executor().is_some() {
+            return self.guests.catalogue(agent, environment);
+        }
         // Nobody here knows whether anything contains them.
         let reach = if self.settings.allow_local {
             Reach::Bounded
@@ -78,25 +83,45 @@ impl Router for Remote {
         catalogue::build(agent, environment, reach)
     }
 
-    async fn place(&self, _key: SessionKey, _environment: &EnvironmentConfig) -> Result<Placement, String> {
-        Err(NO_HANDS.into())
+    async fn prepare(&self, key: SessionKey, environment: &EnvironmentConfig) {
+        self.guests.prepare(key, environment).await;
     }
 
-    async fn call(&self, _order: Order) -> Result<Outcome, CallError> {
-        Err(CallError::NotStarted(NO_HANDS.into()))
+    async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
+        match environment.executor() {
+            Some(_) => self.guests.place(key, environment).await,
+            None => Err(NO_HANDS.into()),
+        }
     }
 
-    async fn settle(&self, _order: Order) -> Result<Settled, CallError> {
-        Err(CallError::Unknown(NO_HANDS.into()))
+    async fn call(&self, order: Order) -> Result<Outcome, CallError> {
+        match order.environment.executor() {
+            Some(_) => self.guests.call(order).await,
+            None => Err(CallError::NotStarted(NO_HANDS.into())),
+        }
     }
 
-    async fn cancel(&self, _key: SessionKey, _epoch: u64, _call_id: EventId) {}
-
-    async fn output(&self, _order: &Order, _offset: u64) -> Result<Bytes, String> {
-        Err(NO_HANDS.into())
+    async fn settle(&self, order: Order) -> Result<Settled, CallError> {
+        match order.environment.executor() {
+            Some(_) => self.guests.settle(order).await,
+            None => Err(CallError::Unknown(NO_HANDS.into())),
+        }
     }
 
-    async fn drop_output(&self, _key: SessionKey, _call_id: EventId) {}
+    async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
+        self.guests.cancel(key, epoch, call_id).await;
+    }
+
+    async fn output(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
+        match order.environment.executor() {
+            Some(_) => self.guests.output(order, offset).await,
+            None => Err(NO_HANDS.into()),
+        }
+    }
+
+    async fn drop_output(&self, key: SessionKey, call_id: EventId) {
+        self.guests.drop_output(key, call_id).await;
+    }
 
     /// Without a place there is no folder yet, so there is nothing to copy.
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
@@ -122,6 +147,15 @@ impl Router for Remote {
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
         let Some(at) = at else { return };
+        if let Some(workspace) = self.guests.guest_of(at).await {
+            let key = SessionKey { workspace, session };
+            let environment = EnvironmentConfig::Local {
+                executor_id: Some(at),
+                dir: None,
+            };
+            self.guests.prepare(key, &environment).await;
+            return self.guests.forget(session, Some(at)).await;
+        }
         if let Err(error) = self.ask(at, &ToExecutor::Forget { session }).await {
             // Its shell ends with its idle time.
             tracing::info!(session.id = %session, %error, "a deleted session's executor was not told");

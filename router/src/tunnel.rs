@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exchange::{AttachError, Exchange};
 use crate::limits;
-use crate::link::{Guest, Link};
+use crate::link::{Guest, Link, Way};
+use crate::trunk;
 
 /// The tunnels of this process.
 pub struct Tunnels {
@@ -29,6 +30,8 @@ pub struct Tunnels {
     registry: Arc<dyn Executors>,
     /// This process, by an id that nobody else has.
     node: OwnerId,
+    /// Where other processes reach it; unset where there are none.
+    url: OnceLock<String>,
     beat: Duration,
     state: Mutex<State>,
     closing: CancellationToken,
@@ -60,9 +63,36 @@ impl Tunnels {
             exchange,
             registry,
             node,
+            url: OnceLock::new(),
             beat: perennial_tunnel::limits::BEAT,
             state: Mutex::default(),
             closing: CancellationToken::new(),
+        }
+    }
+
+    /// Other processes reach this one there. To be said before anybody dials in.
+    pub fn reached_at(&self, url: String) {
+        let _ = self.url.set(url);
+    }
+
+    /// Whether this connection of a machine is held here.
+    #[must_use]
+    pub fn holds(&self, executor: ExecutorId, generation: u64) -> bool {
+        self.held_link(executor, generation).is_some()
+    }
+
+    fn held_link(&self, executor: ExecutorId, generation: u64) -> Option<Arc<Link>> {
+        let held = |guest: Guest| guest.way == Way::Tunnel && guest.generation == generation;
+        self.exchange.live(executor).filter(|link| link.guest.is_some_and(held))
+    }
+
+    /// Has another process, whose pass was found good, speak to a machine that is held here, until either hangs up.
+    pub async fn lend<S>(&self, executor: ExecutorId, generation: u64, socket: S)
+    where
+        S: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static,
+    {
+        if let Some(link) = self.held_link(executor, generation) {
+            trunk::lend(&link, socket).await;
         }
     }
 
@@ -144,6 +174,7 @@ impl Tunnels {
         let guest = Guest {
             workspace: held.workspace,
             generation: held.generation,
+            way: Way::Tunnel,
         };
         match self.exchange.admit(hello, to, from, Some(guest)) {
             Ok(link) => Ok((held, cut, link)),
@@ -158,7 +189,13 @@ impl Tunnels {
     async fn connect(&self, who: &Executor, hello: &Hello) -> Result<HeldTunnel, Refused> {
         let connected = self
             .registry
-            .connect(who.workspace, who.id, self.node, &hello.card)
+            .connect(
+                who.workspace,
+                who.id,
+                self.node,
+                self.url.get().map(String::as_str),
+                &hello.card,
+            )
             .await?;
         let generation = connected.ok_or(Refused::Dismissed(Dismissal::Removed))?;
         Ok(HeldTunnel {
@@ -170,9 +207,18 @@ impl Tunnels {
 
     /// Until the link ends, of itself or because it does not count any more.
     async fn attached(&self, held: HeldTunnel, cut: &CancellationToken, link: &Link) -> Option<Dismissal> {
-        tokio::select! {
-            () = cut.cancelled() => link.cut(),
-            () = link.ended() => {}
+        let mut cards = link.cards();
+        loop {
+            tokio::select! {
+                () = cut.cancelled() => break link.cut(),
+                () = link.ended() => break,
+                Ok(()) = cards.changed() => {
+                    let card = cards.borrow_and_update().clone();
+                    if let Err(error) = self.registry.describe(held, &card).await {
+                        tracing::warn!(executor.id = %held.executor, %error, "what an executor says of itself is not noted");
+                    }
+                }
+            }
         }
         if self.closing.is_cancelled() || self.exchange.is_closing() {
             return None;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_broker::bus::local::Local;
 use perennial_engine::ports::{Bus as _, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
-use perennial_router::{Remote, Settings, relay};
+use perennial_router::{Exchange, Remote, Settings, relay};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::tool::Outcome;
@@ -23,6 +23,11 @@ use uuid::Uuid;
 
 const AT: ExecutorId = ExecutorId::from_uuid(Uuid::from_u128(1));
 const FROM: SessionId = SessionId::from_uuid(Uuid::from_u128(10));
+
+/// No machine has dialled in.
+fn nobody() -> Arc<Exchange> {
+    Arc::new(Exchange::new(Settings::default()))
+}
 
 /// Hands whose copies take until they are let.
 struct Hands {
@@ -88,7 +93,7 @@ async fn rig(relays: u128, fails: bool) -> Rig {
     }
     // They listen once they have been polled.
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    let remote = Arc::new(Remote::new(Arc::new(bus.clone()), Settings::default()));
+    let remote = Arc::new(Remote::new(Arc::new(bus.clone()), Settings::default(), nobody()));
     Rig {
         remote,
         hands,
@@ -174,7 +179,7 @@ async fn a_stopped_relay_answers_nobody() {
 
 #[tokio::test]
 async fn calls_have_no_place_here() {
-    let remote = Remote::new(Arc::new(Local::new()), Settings::default());
+    let remote = Remote::new(Arc::new(Local::new()), Settings::default(), nobody());
     let key = SessionKey {
         workspace: WorkspaceId::from_uuid(Uuid::nil()),
         session: FROM,

@@ -309,7 +309,7 @@ async fn what_other_processes_do_is_noticed() {
     let elsewhere = OwnerId::from_uuid(Uuid::now_v7());
     let connected = house
         .registry
-        .connect(moved.workspace, moved.id, elsewhere, &Card::default())
+        .connect(moved.workspace, moved.id, elsewhere, None, &Card::default())
         .await;
     assert_eq!(connected.unwrap(), Some(2));
     for (machine, reason) in machines.iter_mut().zip([Dismissal::Removed, Dismissal::Replaced]) {

@@ -1,5 +1,6 @@
-//! What an executor on another machine shows: a one-time code to register with, then a token of its own. Only a SHA-256 of
-//! either is kept, which is enough because both are random and not chosen by a person.
+//! What an executor on another machine shows: a one-time code to register with, then a token of its own. And what a process of
+//! ours shows another one to reach such a machine: a pass. Only a SHA-256 of each is kept, which is enough because all are random
+//! and not chosen by a person.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +12,8 @@ use crate::ExecutorId;
 
 const TOKEN: &str = "xt_";
 const CODE: &str = "xc_";
-/// Hexadecimal digits of a token's secret.
+const PASS: &str = "xp_";
+/// Hexadecimal digits of a token's secret, and of a pass.
 const TOKEN_DIGITS: usize = 64;
 /// Hexadecimal digits of a code: short enough to be read out, far too many to be guessed within its ten minutes.
 const CODE_DIGITS: usize = 32;
@@ -29,11 +31,15 @@ pub struct ExecutorToken {
 #[derive(Clone)]
 pub struct ExecutorCode(String);
 
-/// SHA-256 of a token's or a code's plaintext.
+/// A pass in plaintext: `xp_<256 random bits>`, good for one line to one executor. Never printed by `Debug`.
+#[derive(Clone)]
+pub struct ExecutorPass(String);
+
+/// SHA-256 of the plaintext of a token, a code or a pass.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExecutorSecretHash(pub [u8; 32]);
 
-/// Text that is neither.
+/// Text that is none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an executor's {0}")]
 pub struct NotAnExecutorSecret(&'static str);
@@ -69,6 +75,26 @@ impl ExecutorCode {
     }
 
     /// The plaintext, for whoever registers with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the database keeps.
+    #[must_use]
+    pub fn hash(&self) -> ExecutorSecretHash {
+        hash(&self.0)
+    }
+}
+
+impl ExecutorPass {
+    /// Makes a pass of fresh random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(format!("{PASS}{}", hexadecimal(&random)))
+    }
+
+    /// The plaintext, for whoever dials with it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -120,6 +146,17 @@ impl FromStr for ExecutorCode {
     }
 }
 
+impl FromStr for ExecutorPass {
+    type Err = NotAnExecutorSecret;
+
+    fn from_str(text: &str) -> Result<Self, NotAnExecutorSecret> {
+        match text.strip_prefix(PASS) {
+            Some(secret) if is_hexadecimal(secret, TOKEN_DIGITS) => Ok(Self(text.to_owned())),
+            _ => Err(NotAnExecutorSecret("pass: it begins with xp_")),
+        }
+    }
+}
+
 fn hash(text: &str) -> ExecutorSecretHash {
     ExecutorSecretHash(Sha256::digest(text.as_bytes()).into())
 }
@@ -144,6 +181,12 @@ impl fmt::Debug for ExecutorCode {
     }
 }
 
+impl fmt::Debug for ExecutorPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExecutorPass(…)")
+    }
+}
+
 impl fmt::Debug for ExecutorSecretHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ExecutorSecretHash(…)")
@@ -165,6 +208,15 @@ mod tests {
         let other_id = ExecutorToken::new(ExecutorId::from_uuid(Uuid::from_u128(8)), [3; 32]);
         assert!(!token.hash().matches(&ExecutorToken::new(token.id, [4; 32])) && !token.hash().matches(&other_id));
         assert!(!format!("{token:?}").contains("0303"));
+    }
+
+    #[test]
+    fn a_pass_reads_back_and_is_nothing_else() {
+        let pass = ExecutorPass::new([5; 32]);
+        assert_eq!(pass.expose().parse::<ExecutorPass>().unwrap().hash(), pass.hash());
+        assert!(!format!("{pass:?}").contains("0505"));
+        assert!(pass.expose().parse::<ExecutorToken>().is_err() && pass.expose().parse::<ExecutorCode>().is_err());
+        assert!(ExecutorCode::new([5; 16]).expose().parse::<ExecutorPass>().is_err());
     }
 
     #[test]

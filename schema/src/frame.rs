@@ -16,6 +16,9 @@ pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 /// What is spoken here. It grows when an older router could not understand a newer executor; a field more does not count.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// In the answer to an executor that dials with a token of an executor that is not there (any more).
+pub const REMOVED: &str = "executor_unknown";
+
 /// Router → executor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -23,7 +23,7 @@ pub mod tool;
 pub mod transcript;
 pub mod virtual_key;
 
-pub use executor_token::{ExecutorCode, ExecutorSecretHash, ExecutorToken};
+pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorToken};
 pub use id::*;
 pub use time::Timestamp;
 pub use virtual_key::{VirtualKey, VirtualKeyHash};

@@ -1,9 +1,15 @@
 //! Processes that die: the executor in the middle of a call, the server under its executors.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use perennial_executor::tunnel::{Ended, Home, keep};
+use perennial_executor::{Config, Executor, Sandbox};
+use perennial_schema::frame::Card;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::rig::{PATIENCE, Stand, results};
 
@@ -51,34 +57,37 @@ async fn a_call_outlives_the_server() -> Result<()> {
     Ok(())
 }
 
-/// A server that was killed has all its executors again within two seconds of its return.
-#[tokio::test]
-async fn executors_are_back_soon_after_the_server_is() -> Result<()> {
+/// A server that was killed has all its executors again within two seconds of its return. Five are processes, the others run in
+/// this one: the same loop that dials, the same journal, and their own way to the server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_executors_are_back_soon_after_the_server_is() -> Result<()> {
     let mut stand = Stand::start().await?;
-    let mut devices = Vec::new();
+    let (mut devices, mut crowd) = (Vec::new(), Crowd::default());
     for n in 0..5 {
         devices.push(stand.device(&format!("machine-{n}"), None).await?);
     }
+    for n in 0..45 {
+        crowd.join(&stand, n).await?;
+    }
+    let ids: Vec<String> = devices
+        .iter()
+        .map(|device| device.id.clone())
+        .chain(crowd.ids.clone())
+        .collect();
+    answered(&stand, &ids).await?;
     for _ in 0..2 {
         stand.kill().await?;
         // Long enough for their pauses to be as long as they get.
         tokio::time::sleep(Duration::from_secs(2)).await;
         stand.start_again().await?;
         let began = Instant::now();
-        for device in &devices {
-            // Not what the registry says, which believes the dead server's word for a while: a call gets through.
-            let call = json!({"tool": "bash", "input": {"command": "pwd"}});
-            let path = format!("/v1/executors/{}/calls", device.id);
-            let said = stand.client().post(&path, &call).await?.ok()?;
-            assert_eq!(said["content"][0]["text"], format!("{}\n", device.work.display()));
-        }
+        // Not what the registry says, which believes the dead server's word for a while: a call gets through.
+        answered(&stand, &ids).await?;
         let took = began.elapsed();
+        println!("{} executors were back, and had answered, after {took:?}", ids.len());
         assert!(took < Duration::from_secs(2), "{took:?}");
-        println!(
-            "{} executors were back, and had answered, after {took:?}",
-            devices.len()
-        );
     }
+    crowd.leave().await?;
     for device in &mut devices {
         // Told to stop, it ends well, and the server knows.
         let ended = device.process()?.stop(PATIENCE).await?;
@@ -86,4 +95,72 @@ async fn executors_are_back_soon_after_the_server_is() -> Result<()> {
         stand.until(&device.id, "offline").await.context("after its goodbye")?;
     }
     Ok(())
+}
+
+/// Each of them did a call.
+async fn answered(stand: &Stand, ids: &[String]) -> Result<()> {
+    let calls = ids.iter().map(|id| async move {
+        let call = json!({"tool": "read", "input": {"file_path": "there"}});
+        let said = stand
+            .client()
+            .post(&format!("/v1/executors/{id}/calls"), &call)
+            .await?
+            .ok()?;
+        let text = said["content"][0]["text"].as_str().unwrap_or_default();
+        anyhow::ensure!(text.contains("there"), "{said}");
+        Ok(())
+    });
+    futures_util::future::try_join_all(calls).await.map(drop)
+}
+
+/// Executors in this process.
+#[derive(Default)]
+struct Crowd {
+    ids: Vec<String>,
+    stop: CancellationToken,
+    kept: JoinSet<Ended>,
+}
+
+impl Crowd {
+    async fn join(&mut self, stand: &Stand, n: usize) -> Result<()> {
+        let made = stand.client().post("/v1/executors/codes", &json!({})).await?.ok()?;
+        let secret = format!("{n:064x}");
+        let body = json!({"code": made["secret"], "name": format!("crowd-{n}"), "secret": secret});
+        let registered = stand.client().post("/v1/executors/register", &body).await?.ok()?;
+        let (id, token) = (perennial_tests::client::id(&registered)?, &registered["token"]);
+        let (work, home) = (
+            stand.dir.path().join(format!("crowd-{n}")),
+            stand.dir.path().join(format!("crowd-{n}-home")),
+        );
+        std::fs::create_dir_all(&work)?;
+        std::fs::write(work.join("there"), "there\n")?;
+        let config = Config {
+            sandbox: Sandbox::Off,
+            root: Some(work.clone()),
+            executor_id: Some(id.parse()?),
+            ..Config::new(home)
+        };
+        let executor = Arc::new(Executor::open(config).await?);
+        executor.describe(Card {
+            cwd: Some(work.display().to_string()),
+            ..Card::default()
+        });
+        let (home, stop) = (
+            Home::new(&stand.url, token.as_str().context("a token")?)?,
+            self.stop.clone(),
+        );
+        self.kept
+            .spawn(async move { keep(&executor, &home, &stop, |_| {}).await });
+        stand.online(&id).await?;
+        self.ids.push(id);
+        Ok(())
+    }
+
+    async fn leave(mut self) -> Result<()> {
+        self.stop.cancel();
+        while let Some(ended) = self.kept.join_next().await {
+            anyhow::ensure!(ended? == Ended::Stopped, "an executor gave up before it was told to");
+        }
+        Ok(())
+    }
 }

@@ -4,6 +4,12 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod cluster_rig;
+#[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod drops;
 #[cfg(test)]
 mod hostile;
@@ -15,3 +21,5 @@ mod lives;
 mod rig;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod terms;

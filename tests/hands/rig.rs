@@ -23,9 +23,15 @@ pub(crate) struct Stand {
 
 impl Stand {
     pub(crate) async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With this in its environment.
+    pub(crate) async fn start_with(env: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let listen = format!("127.0.0.1:{}", free_port()?);
         let up = Up::on(&dir.path().join("data")).arg("--listen").arg(&listen);
+        let up = env.iter().fold(up, |up, (name, value)| up.env(name, value));
         let server = up.start().await?;
         Ok(Self {
             dir,
@@ -56,39 +62,7 @@ impl Stand {
     /// A machine that connects to the server, through `address` if there is something before it.
     pub(crate) async fn device(&self, name: &str, address: Option<String>) -> Result<Device> {
         let server = address.unwrap_or_else(|| self.url.clone());
-        let made = self.client().post("/v1/executors/codes", &json!({})).await?.ok()?;
-        let code = made["secret"].as_str().context("a code")?;
-        let home = self.dir.path().join(name);
-        let work = self.dir.path().join(format!("{name}-work"));
-        std::fs::create_dir_all(&work)?;
-        let mut device = Device {
-            program: program(&home, &work, &["--server", &server, "--code", code, "--name", name]),
-            home,
-            work,
-            process: None,
-            id: String::new(),
-        };
-        device.process = Some(device.program.start()?);
-        // Later lives know all that from the registry.
-        device.program.args.truncate(2);
-        device.id = self.found(name).await?;
-        self.online(&device.id).await?;
-        Ok(device)
-    }
-
-    async fn found(&self, name: &str) -> Result<String> {
-        let began = Instant::now();
-        loop {
-            let list = self.client().get("/v1/executors?limit=100").await?.ok()?;
-            let all = list["data"].as_array().context("a list")?;
-            if let Some(found) = all.iter().find(|executor| executor["name"] == name) {
-                return id(found);
-            }
-            if began.elapsed() > PATIENCE {
-                bail!("{name} did not register");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        Device::connect(self.dir.path(), self.client(), &server, name).await
     }
 
     pub(crate) async fn online(&self, executor: &str) -> Result<Value> {
@@ -96,34 +70,64 @@ impl Stand {
     }
 
     pub(crate) async fn until(&self, executor: &str, status: &str) -> Result<Value> {
-        let began = Instant::now();
-        loop {
-            let seen = self.client().get(&format!("/v1/executors/{executor}")).await?.ok()?;
-            if seen["status"] == status {
-                return Ok(seen);
-            }
-            if began.elapsed() > PATIENCE {
-                bail!("{executor} is not {status}: {seen}");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        until(self.client(), executor, status).await
     }
 
     /// A session whose tools run on a device.
     pub(crate) async fn session_on(&self, device: &Device) -> Result<String> {
-        let (agent, _) = self.client().agent_and_environment("rehearsal-1").await?;
-        let name = format!("on {} {}", device.id, uuid::Uuid::now_v7());
-        let body = json!({"name": name, "config": {"type": "local", "executor_id": device.id}});
-        let environment = self.client().post("/v1/environments", &body).await?.ok()?;
-        self.client().session(&agent, &id(&environment)?).await
+        session_on(self.client(), device).await
     }
 
     /// One turn; the events of it.
     pub(crate) async fn turn(&self, session: &str, text: &str) -> Result<Vec<Value>> {
-        let after = self.client().log(session).await?.len() as u64;
-        self.client().say(session, text).await?;
-        let (events, _) = self.client().until_idle(session, after, PATIENCE).await?;
-        Ok(events)
+        turn(self.client(), session, text).await
+    }
+}
+
+/// A session whose tools run on a device.
+pub(crate) async fn session_on(client: &Client, device: &Device) -> Result<String> {
+    let (agent, _) = client.agent_and_environment("rehearsal-1").await?;
+    let name = format!("on {} {}", device.id, uuid::Uuid::now_v7());
+    let body = json!({"name": name, "config": {"type": "local", "executor_id": device.id}});
+    let environment = client.post("/v1/environments", &body).await?.ok()?;
+    client.session(&agent, &id(&environment)?).await
+}
+
+/// One turn; the events of it.
+pub(crate) async fn turn(client: &Client, session: &str, text: &str) -> Result<Vec<Value>> {
+    let after = client.log(session).await?.len() as u64;
+    client.say(session, text).await?;
+    let (events, _) = client.until_idle(session, after, PATIENCE).await?;
+    Ok(events)
+}
+
+async fn found(client: &Client, name: &str) -> Result<String> {
+    let began = Instant::now();
+    loop {
+        let list = client.get("/v1/executors?limit=100").await?.ok()?;
+        let all = list["data"].as_array().context("a list")?;
+        if let Some(found) = all.iter().find(|executor| executor["name"] == name) {
+            return id(found);
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("{name} did not register");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for a status of an executor.
+pub(crate) async fn until(client: &Client, executor: &str, status: &str) -> Result<Value> {
+    let began = Instant::now();
+    loop {
+        let seen = client.get(&format!("/v1/executors/{executor}")).await?.ok()?;
+        if seen["status"] == status {
+            return Ok(seen);
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("{executor} is not {status}: {seen}");
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -150,6 +154,29 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// Registers with a code, and is online.
+    pub(crate) async fn connect(dir: &Path, client: &Client, server: &str, name: &str) -> Result<Self> {
+        let made = client.post("/v1/executors/codes", &json!({})).await?.ok()?;
+        let code = made["secret"].as_str().context("a code")?;
+        let home = dir.join(name);
+        let work = dir.join(format!("{name}-work"));
+        std::fs::create_dir_all(&work)?;
+        std::fs::write(work.join("there"), "there\n")?;
+        let mut device = Self {
+            program: program(&home, &work, &["--server", server, "--code", code, "--name", name]),
+            home,
+            work,
+            process: None,
+            id: String::new(),
+        };
+        device.process = Some(device.program.start()?);
+        // Later lives know all that from the registry.
+        device.program.args.truncate(2);
+        device.id = found(client, name).await?;
+        until(client, &device.id, "online").await?;
+        Ok(device)
+    }
+
     /// `perennial connect` alone.
     pub(crate) fn start(&mut self) -> Result<()> {
         self.process = Some(self.program.start()?);

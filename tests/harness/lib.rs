@@ -6,6 +6,7 @@ pub mod nats;
 pub mod postgres;
 pub mod processes;
 mod spoke;
+pub mod terminal;
 
 pub use perennial_proof::oracle;
 pub use perennial_proof::rig::{child, client, server, sse};

@@ -115,7 +115,10 @@ fn each_library_has_its_rooms() {
         ("agent-client-protocol", &["perennial-worker", "perennial-tests"]),
         ("rmcp", &["perennial-router"]),
         ("yamux", &["perennial-tunnel"]),
-        ("tokio-tungstenite", &["perennial-executor", "perennial-tests"]),
+        (
+            "tokio-tungstenite",
+            &["perennial-executor", "perennial-router", "perennial-tests"],
+        ),
         ("bollard", &["perennial-router"]),
         ("kube", &["perennial-router"]),
         (

@@ -71,6 +71,7 @@ fn every_route_is_documented() {
             "POST /v1/executors/register",
             "GET /v1/executors",
             "GET /v1/executors/tunnel",
+            "GET /v1/executors/{executor_id}/line",
             "GET /v1/executors/{executor_id}",
             "PATCH /v1/executors/{executor_id}",
             "DELETE /v1/executors/{executor_id}",

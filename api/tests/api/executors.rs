@@ -1,6 +1,7 @@
 //! Machines: codes, registration without a key, the registry's routes, and who may open a tunnel.
 
-use perennial_schema::ExecutorCode;
+use perennial_engine::ports::Executors as _;
+use perennial_schema::{ExecutorCode, ExecutorPass};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, id};
@@ -115,6 +116,34 @@ async fn a_tunnel_asks_for_its_token() {
     rig.delete(&format!("/v1/executors/{}", id(&registered))).await.ok();
     let gone = rig.with_bearer("GET", "/v1/executors/tunnel", token).await;
     gone.refused(401, "authentication_error");
+}
+
+/// A line to a machine is opened by a pass that the registry made, once, and by nothing else.
+#[tokio::test]
+async fn a_line_asks_for_a_pass() {
+    let rig = Rig::new().await;
+    let registered = register(&rig, &code(&rig).await, "a").await.ok();
+    let path = format!("/v1/executors/{}/line?generation=1", id(&registered));
+    let token = registered["token"].as_str().unwrap();
+    let forged = ExecutorPass::new([1; 32]);
+    for refused in ["", "xp_", forged.expose(), token, rig.key.as_str()] {
+        rig.with_bearer("GET", &path, refused)
+            .await
+            .refused(401, "authentication_error");
+    }
+    let other = register(&rig, &code(&rig).await, "b").await.ok();
+    let pass = rig.executors.mint_pass(id(&other).parse().unwrap()).await.unwrap();
+    rig.with_bearer("GET", &path, pass.expose())
+        .await
+        .refused(401, "authentication_error");
+    // A good pass, and no such tunnel here: it is used up.
+    let pass = rig.executors.mint_pass(id(&registered).parse().unwrap()).await.unwrap();
+    let elsewhere = rig.with_bearer("GET", &path, pass.expose()).await;
+    elsewhere.refused(409, "invalid_request_error");
+    assert_eq!(elsewhere.json["error"]["details"]["error_code"], "executor_elsewhere");
+    rig.with_bearer("GET", &path, pass.expose())
+        .await
+        .refused(401, "authentication_error");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ pub(crate) struct Rig {
     pub(crate) accounts: SqliteAccounts,
     pub(crate) metering: Arc<dyn Metering>,
     pub(crate) blobs: Arc<blobs::memory::Memory>,
+    pub(crate) executors: Arc<executors::Memory>,
     owner: OwnerId,
 }
 
@@ -132,10 +133,11 @@ impl Rig {
                 Config {
                     tunnels: config
                         .tunnels
-                        .or_else(|| Some(Arc::new(Tunnels::new(exchange, registry, owner)))),
+                        .or_else(|| Some(Arc::new(Tunnels::new(exchange, registry.clone(), owner)))),
                     ..config
                 },
             ),
+            executors: registry,
             store,
             bus,
             key: ensured.fresh.unwrap().expose().to_owned(),

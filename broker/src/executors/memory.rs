@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Clock, CodeError, EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, Executor, ExecutorListing, Executors, HeldTunnel,
-    MintedCode, NewExecutor, RegisterError, StoreError, StoredCode,
+    Clock, CodeError, EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, Executor, ExecutorListing,
+    Executors, HeldTunnel, MintedCode, NewExecutor, RegisterError, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorId, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
 use uuid::Uuid;
 
-use super::fresh_code;
+use super::{fresh_code, fresh_pass};
 use crate::limits::CODE_KEEP_MILLIS;
 
 /// A registry in memory.
@@ -26,6 +26,8 @@ struct State {
     executors: BTreeMap<ExecutorId, Executor>,
     /// And whether they are used.
     codes: BTreeMap<(WorkspaceId, Uuid), (StoredCode, bool)>,
+    /// Each for one executor, until then.
+    passes: BTreeMap<ExecutorSecretHash, (ExecutorId, Timestamp)>,
 }
 
 impl Memory {
@@ -109,6 +111,7 @@ impl Executors for Memory {
             hash: new.hash,
             generation: 0,
             node: None,
+            node_url: None,
             online: false,
             last_seen_at: None,
             created_at: now,
@@ -167,6 +170,7 @@ impl Executors for Memory {
         workspace: WorkspaceId,
         id: ExecutorId,
         node: OwnerId,
+        url: Option<&str>,
         card: &Card,
     ) -> Result<Option<u64>, StoreError> {
         let now = self.clock.now();
@@ -174,10 +178,21 @@ impl Executors for Memory {
         let connected = state.mine(workspace, id).map(|executor| {
             executor.generation += 1;
             (executor.node, executor.last_seen_at) = (Some(node), Some(now));
+            executor.node_url = url.map(str::to_owned);
             executor.card = Some(card.clone());
             executor.generation
         });
         Ok(connected)
+    }
+
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let found = state.mine(held.workspace, held.executor);
+        let counts = |executor: &&mut Executor| executor.node.is_some() && executor.generation == held.generation;
+        if let Some(executor) = found.filter(counts) {
+            executor.card = Some(card.clone());
+        }
+        Ok(())
     }
 
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError> {
@@ -204,7 +219,31 @@ impl Executors for Memory {
         let found = state.mine(held.workspace, held.executor);
         if let Some(executor) = found.filter(|executor| executor.generation == held.generation) {
             (executor.node, executor.last_seen_at) = (None, Some(now));
+            executor.node_url = None;
         }
         Ok(())
+    }
+
+    async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
+        let (pass, now) = (fresh_pass()?, self.clock.now());
+        let mut state = self.state();
+        state.passes.retain(|_, (_, end)| now < *end);
+        state
+            .passes
+            .insert(pass.hash(), (id, now.plus_millis(EXECUTOR_PASS_MILLIS)));
+        Ok(pass)
+    }
+
+    async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let good = state
+            .passes
+            .get(&pass)
+            .is_some_and(|(executor, end)| *executor == id && now < *end);
+        if good {
+            state.passes.remove(&pass);
+        }
+        Ok(good)
     }
 }

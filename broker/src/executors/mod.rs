@@ -10,15 +10,23 @@ pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 use perennial_engine::ports::StoreError;
-use perennial_schema::ExecutorCode;
+use perennial_schema::{ExecutorCode, ExecutorPass};
 use rand::TryRngCore as _;
 
 fn fresh_code() -> Result<ExecutorCode, StoreError> {
-    let mut bytes = [0; 16];
+    random().map(ExecutorCode::new)
+}
+
+fn fresh_pass() -> Result<ExecutorPass, StoreError> {
+    random().map(ExecutorPass::new)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
     let filled = rand::rngs::OsRng.try_fill_bytes(&mut bytes);
     filled.map_err(|error| StoreError::Unavailable {
         store: "randomness",
         message: error.to_string(),
     })?;
-    Ok(ExecutorCode::new(bytes))
+    Ok(bytes)
 }

@@ -6,11 +6,11 @@ use perennial_engine::ports::{
     StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorId, ExecutorSecretHash, OwnerId, WorkspaceId};
+use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, WorkspaceId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{fresh_code, words};
+use super::{fresh_code, fresh_pass, words};
 use crate::log::postgres::{self, Desk, Time};
 use crate::sql::{Columns, Statement, add, statement, vanished};
 
@@ -109,11 +109,17 @@ impl Executors for Postgres {
         workspace: WorkspaceId,
         id: ExecutorId,
         node: OwnerId,
+        url: Option<&str>,
         card: &Card,
     ) -> Result<Option<u64>, StoreError> {
         let card = words::card_text(card)?;
-        let rows = self.rows(words::connect(workspace, id, node, &card)).await?;
+        let rows = self.rows(words::connect(workspace, id, (node, url), &card)).await?;
         rows.first().map(|row| row.amount("generation")).transpose()
+    }
+
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError> {
+        let card = words::card_text(card)?;
+        self.rows(words::describe(held, &card)).await.map(|_| ())
     }
 
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError> {
@@ -123,5 +129,18 @@ impl Executors for Postgres {
 
     async fn disconnect(&self, held: HeldTunnel) -> Result<(), StoreError> {
         self.rows(words::disconnect(held)).await.map(|_| ())
+    }
+
+    async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
+        self.rows(words::forget_passes()).await?;
+        let pass = fresh_pass()?;
+        self.rows(words::add_pass(id, &pass)).await?;
+        Ok(pass)
+    }
+
+    /// Said twice, the second answer is no: who was refused so makes another pass.
+    async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {
+        let rows = self.rows(words::use_pass(id, pass)).await?;
+        Ok(!rows.is_empty())
     }
 }

@@ -6,12 +6,12 @@ use perennial_engine::ports::{
     StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorId, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::{fresh_code, words};
+use super::{fresh_code, fresh_pass, words};
 use crate::log::sqlite::{self, Halt, Verb, before_commit, refuse};
 use crate::sql::{Columns, Statement, run, statement, vanished};
 
@@ -165,11 +165,19 @@ impl Executors for Sqlite {
         workspace: WorkspaceId,
         id: ExecutorId,
         node: OwnerId,
+        url: Option<&str>,
         card: &Card,
     ) -> Result<Option<u64>, StoreError> {
         let card = words::card_text(card)?;
-        let rows = self.change(vec![words::connect(workspace, id, node, &card)]).await?;
+        let rows = self
+            .change(vec![words::connect(workspace, id, (node, url), &card)])
+            .await?;
         rows.first().map(|row| row.amount("generation")).transpose()
+    }
+
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError> {
+        let card = words::card_text(card)?;
+        self.change(vec![words::describe(held, &card)]).await.map(|_| ())
     }
 
     async fn renew(&self, node: OwnerId) -> Result<Vec<HeldTunnel>, StoreError> {
@@ -179,5 +187,17 @@ impl Executors for Sqlite {
 
     async fn disconnect(&self, held: HeldTunnel) -> Result<(), StoreError> {
         self.note(words::disconnect(held)).await.map(|_| ())
+    }
+
+    async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
+        let pass = fresh_pass()?;
+        self.change(vec![words::forget_passes(), words::add_pass(id, &pass)])
+            .await?;
+        Ok(pass)
+    }
+
+    async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {
+        let rows = self.change(vec![words::use_pass(id, pass)]).await?;
+        Ok(!rows.is_empty())
     }
 }

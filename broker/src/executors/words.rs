@@ -1,11 +1,11 @@
 //! What both databases are asked, and their rows as values. `:now` is the time of the store's clock.
 
 use perennial_engine::ports::{
-    EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, Executor, ExecutorKind, ExecutorListing, HeldTunnel, NewExecutor,
-    StoreError, StoredCode,
+    EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, Executor, ExecutorKind, ExecutorListing,
+    HeldTunnel, NewExecutor, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorCode, ExecutorId, ExecutorSecretHash, OwnerId, WorkspaceId};
+use perennial_schema::{ExecutorCode, ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, WorkspaceId};
 use uuid::Uuid;
 
 use crate::limits::CODE_KEEP_MILLIS;
@@ -14,7 +14,7 @@ use crate::sql::{Columns, Statement, inconsistent, statement};
 fn columns() -> String {
     let online = EXECUTOR_ONLINE_MILLIS * 1000;
     format!(
-        "workspace_id, id, name, kind, card, hash, generation, node, last_seen_at, created_at, \
+        "workspace_id, id, name, kind, card, hash, generation, node, node_url, last_seen_at, created_at, \
          (node IS NOT NULL AND coalesce(last_seen_at, 0) > :now - {online}) AS online"
     )
 }
@@ -100,12 +100,28 @@ pub(super) fn remove(workspace: WorkspaceId, id: ExecutorId) -> Statement {
     mine(statement("DELETE FROM executors WHERE "), workspace, id).sql(" RETURNING id")
 }
 
-pub(super) fn connect(workspace: WorkspaceId, id: ExecutorId, node: OwnerId, card: &str) -> Statement {
+pub(super) fn connect(
+    workspace: WorkspaceId,
+    id: ExecutorId,
+    (node, url): (OwnerId, Option<&str>),
+    card: &str,
+) -> Statement {
     let asked =
-        statement("UPDATE executors SET generation = generation + 1, last_seen_at = :now, node = ?, card = ? WHERE ")
-            .id(node.uuid())
-            .text(card);
+        statement("UPDATE executors SET generation = generation + 1, last_seen_at = :now, node = ?, node_url = ")
+            .id(node.uuid());
+    let asked = match url {
+        Some(url) => asked.sql("?").text(url),
+        None => asked.sql("NULL"),
+    };
+    let asked = asked.sql(", card = ? WHERE ").text(card);
     mine(asked, workspace, id).sql(" RETURNING generation")
+}
+
+pub(super) fn describe(held: HeldTunnel, card: &str) -> Statement {
+    let asked = statement("UPDATE executors SET card = ? WHERE ").text(card);
+    mine(asked, held.workspace, held.executor)
+        .sql(" AND node IS NOT NULL AND generation = ?")
+        .number(integer(held.generation))
 }
 
 /// Of whatever tenant: a process answers for all tunnels it holds.
@@ -115,10 +131,32 @@ pub(super) fn renew(node: OwnerId) -> Statement {
 }
 
 pub(super) fn disconnect(held: HeldTunnel) -> Statement {
-    let asked = statement("UPDATE executors SET node = NULL, last_seen_at = :now WHERE ");
+    let asked = statement("UPDATE executors SET node = NULL, node_url = NULL, last_seen_at = :now WHERE ");
     mine(asked, held.workspace, held.executor)
         .sql(" AND generation = ?")
         .number(integer(held.generation))
+}
+
+/// Passes that open nothing any more.
+pub(super) fn forget_passes() -> Statement {
+    statement("DELETE FROM executor_passes WHERE expires_at <= :now")
+}
+
+pub(super) fn add_pass(id: ExecutorId, pass: &ExecutorPass) -> Statement {
+    let end = EXECUTOR_PASS_MILLIS * 1000;
+    statement(format!(
+        "INSERT INTO executor_passes (expires_at, executor_id, hash) VALUES (:now + {end}, ?, ?) ON CONFLICT (hash) DO NOTHING"
+    ))
+    .id(id.uuid())
+    .bytes(&pass.hash().0)
+}
+
+pub(super) fn use_pass(id: ExecutorId, pass: ExecutorSecretHash) -> Statement {
+    statement(
+        "DELETE FROM executor_passes WHERE hash = ? AND executor_id = ? AND expires_at > :now RETURNING executor_id",
+    )
+    .bytes(&pass.0)
+    .id(id.uuid())
 }
 
 fn integer(generation: u64) -> i64 {
@@ -151,6 +189,7 @@ pub(super) fn executor_of(row: &impl Columns) -> Result<Executor, StoreError> {
         hash: hash_of(row)?,
         generation: row.amount("generation")?,
         node: row.maybe_id("node")?.map(OwnerId::from_uuid),
+        node_url: row.maybe_text("node_url")?,
         online: row.flag("online")?,
         last_seen_at: row.maybe_time("last_seen_at")?,
         created_at: row.time("created_at")?,

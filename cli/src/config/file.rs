@@ -18,6 +18,7 @@ use crate::paths;
 pub(super) struct FileConfig {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) listen: Option<String>,
+    pub(super) advertise: Option<String>,
     pub(super) allow_local: Option<bool>,
     pub(super) slots: Option<u32>,
     pub(super) traces_days: Option<u32>,

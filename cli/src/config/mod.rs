@@ -175,6 +175,8 @@ pub struct Settings {
     pub data_dir: Setting<PathBuf>,
     /// Where the server listens.
     pub listen: Setting<SocketAddr>,
+    /// Where other processes of a cluster reach this one; none finds out by itself.
+    pub advertise: Option<Setting<String>>,
     /// Tools that change the host run without asking even where nothing contains them.
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
@@ -253,6 +255,8 @@ pub struct Flags {
     pub url: Option<String>,
     /// `--listen`.
     pub listen: Option<String>,
+    /// `--advertise`.
+    pub advertise: Option<String>,
     /// `--allow-local`.
     pub allow_local: bool,
     /// `--slots`.

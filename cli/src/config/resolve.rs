@@ -55,6 +55,11 @@ impl Settings {
                 listen.unwrap_or_else(|| by_default(DEFAULT_LISTEN.to_owned())),
                 "ADDRESS:PORT",
             )?,
+            advertise: layers.url_of(
+                flags.advertise.clone().map(|value| (value, "--advertise")),
+                "PERENNIAL_ADVERTISE",
+                file.advertise.map(|value| (value, "advertise")),
+            )?,
             allow_local: layers.switch(
                 flags.allow_local.then_some((true, "--allow-local")),
                 "PERENNIAL_ALLOW_LOCAL",
@@ -350,17 +355,30 @@ impl Layers<'_> {
 
 impl Layers<'_> {
     /// Another gateway's address, with or without the `/llm` at its end.
+    /// Where something is, over HTTP.
+    fn url_of(
+        &self,
+        flag: Named<String>,
+        variable: &str,
+        file: Named<String>,
+    ) -> Result<Option<Setting<String>>, ConfigError> {
+        match self.text(flag, variable, file) {
+            Some(url) if !(url.value.starts_with("http://") || url.value.starts_with("https://")) => Err(wrong(
+                &url.from,
+                &url.value,
+                "a URL that begins with http:// or https://",
+            )),
+            url => Ok(url),
+        }
+    }
+
     fn gateway_url(&self, flags: &Flags, file: Option<String>) -> Result<Option<Setting<String>>, ConfigError> {
-        let found = self.text(
+        let found = self.url_of(
             flags.gateway_url.clone().map(|url| (url, "--gateway-url")),
             "PERENNIAL_GATEWAY_URL",
             file.map(|url| (url, "gateway_url")),
-        );
+        )?;
         let Some(mut url) = found else { return Ok(None) };
-        if !(url.value.starts_with("http://") || url.value.starts_with("https://")) {
-            let expected = "a URL that begins with http:// or https://";
-            return Err(wrong(&url.from, &url.value, expected));
-        }
         let base = url.value.trim_end_matches('/');
         let base = base.strip_suffix("/llm").unwrap_or(base);
         url.value = format!("{base}/llm");
@@ -643,6 +661,7 @@ mod tests {
             ("[context.windows]\n\"my-model\" = 0", "my-model"),
             ("[context]\nmodels = 1", "models"),
             ("gateway_url = 'gate:1'", "gateway_url"),
+            ("advertise = '10.0.0.1:7340'", "advertise"),
         ] {
             let text = refusal(&Flags::default(), &[], toml);
             assert!(text.contains(says), "{text}");

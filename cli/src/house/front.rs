@@ -1,5 +1,6 @@
 //! The API and its listener.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -8,12 +9,13 @@ use perennial_api::{Api, Config, Hosts, Limits};
 use perennial_engine::ports::Router;
 use perennial_gateway::Gateway;
 use perennial_router::Tunnels;
-use tokio::net::TcpListener;
+use secrecy::ExposeSecret;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Store, SystemIds, files, models};
-use crate::config::Settings;
+use crate::config::{Database, Settings};
 
 /// When a server makes a key for the clients of its machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +56,16 @@ impl Front {
         store: &Store,
         router: Arc<dyn Router>,
         gateway: Arc<Gateway>,
-        tunnels: Option<Arc<Tunnels>>,
+        tunnels: Arc<Tunnels>,
         keys: Keys,
     ) -> Result<Self> {
         let data_dir = settings.data_dir.value.clone();
         let key = ensure_key(&data_dir, store, keys).await?;
         let listener = listen(settings).await?;
         let address = listener.local_addr()?;
+        if let Some(database) = &settings.database {
+            tunnels.reached_at(advertised(settings, address, database).await);
+        }
         let ports = perennial_api::Ports {
             log: store.log.clone(),
             sessions: store.sessions.clone(),
@@ -83,7 +88,7 @@ impl Front {
             },
             limits: Limits::default(),
             gateway: Some(gateway),
-            tunnels,
+            tunnels: Some(tunnels),
             metrics: perennial_api::prometheus(),
             default_model: settings.model().to_owned(),
         };
@@ -133,6 +138,46 @@ impl Serving {
         self.api.drained().await;
         Ok(())
     }
+}
+
+/// Where the cluster's other processes reach this one: as they were told, or as it is seen by whoever has the database.
+async fn advertised(settings: &Settings, listens: SocketAddr, database: &Database) -> String {
+    if let Some(url) = &settings.advertise {
+        return url.value.trim_end_matches('/').to_owned();
+    }
+    let mut address = listens;
+    if address.ip().is_unspecified() {
+        match towards(database.url.value.expose_secret()).await {
+            Some(ip) => address.set_ip(ip),
+            None => tracing::warn!(
+                "which address others of the cluster reach this one at is not known: name it with --advertise, or machines that \
+                 dial in here are reached from here only"
+            ),
+        }
+    }
+    format!("http://{address}")
+}
+
+/// Which of our addresses the way to a server begins at. Nothing is sent.
+async fn towards(url: &str) -> Option<IpAddr> {
+    let url = reqwest::Url::parse(url).ok()?;
+    let (host, port) = (url.host_str()?, url.port().unwrap_or(5432));
+    for there in tokio::net::lookup_host((host, port)).await.ok()? {
+        let any: SocketAddr = if there.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            (Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        let Ok(socket) = UdpSocket::bind(any).await else {
+            continue;
+        };
+        if socket.connect(there).await.is_ok()
+            && let Ok(here) = socket.local_addr()
+        {
+            return Some(here.ip());
+        }
+    }
+    None
 }
 
 async fn ensure_key(data_dir: &std::path::Path, store: &Store, keys: Keys) -> Result<Key> {

@@ -1,5 +1,5 @@
 //! Where tool calls go: an executor in this process, or the one of the data directory beside it. Both speak the same frames,
-//! here over a channel, there over a unix socket.
+//! here over a channel, there over a unix socket. And machines that dialled in, to this process or another one of the cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,14 +108,14 @@ impl Hands {
         self.relay = Some(tokio::spawn(answering));
     }
 
-    /// Where machines dial in; their hands are reached through the same router.
-    pub fn tunnels(&self, registry: Arc<dyn Executors>) -> Arc<Tunnels> {
-        let node = OwnerId::from_uuid(uuid::Uuid::now_v7());
-        let tunnels = Arc::new(Tunnels::new(self.exchange.clone(), registry, node));
-        let tending = tunnels.clone();
-        // Ends when the tunnels are closed.
-        tokio::spawn(async move { tending.tend().await });
-        tunnels
+    /// Reaches machines that dialled in to other processes of the cluster, too.
+    pub fn join(&self, registry: Arc<dyn Executors>) {
+        self.exchange.join(registry);
+    }
+
+    /// What links there are.
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
     }
 
     /// The router.
@@ -151,13 +151,24 @@ impl Hands {
     }
 }
 
+/// Where machines dial in; their hands are reached through the exchange.
+pub fn tunnels(exchange: &Arc<Exchange>, registry: Arc<dyn Executors>) -> Arc<Tunnels> {
+    let node = OwnerId::from_uuid(uuid::Uuid::now_v7());
+    let tunnels = Arc::new(Tunnels::new(exchange.clone(), registry, node));
+    let tending = tunnels.clone();
+    // Ends when the tunnels are closed.
+    tokio::spawn(async move { tending.tend().await });
+    tunnels
+}
+
 fn ended(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         warn!(%error, "a task of the executor's line ended abnormally");
     }
 }
 
-fn exchange(settings: &Settings) -> Arc<Exchange> {
+/// One with nobody on the line.
+pub fn exchange(settings: &Settings) -> Arc<Exchange> {
     Arc::new(Exchange::new(router_settings(settings)))
 }
 

@@ -16,9 +16,9 @@ use perennial_engine::ports::Ids;
 pub use brains::Brains;
 pub use bus::BusKind;
 pub use front::{Front, Key, Keys};
-pub use hands::{Hands, router_settings};
+pub use hands::{Hands, exchange, router_settings, tunnels};
 pub use models::{Access, Port, gateway};
-pub use registry::{Connection, Registry};
+pub use registry::{Connection, Registry, Terms};
 pub use signals::Signals;
 pub use store::Store;
 

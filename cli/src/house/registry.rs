@@ -26,6 +26,23 @@ pub struct Connection {
     pub name: String,
     /// Opens its tunnel.
     pub token: String,
+    /// What the owner allows there.
+    #[serde(default)]
+    pub terms: Terms,
+}
+
+/// What the owner of this machine allows, whoever asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// These tools only, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// Only what changes nothing.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Each call is confirmed on the terminal.
+    #[serde(default)]
+    pub ask: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -59,15 +76,24 @@ impl Registry {
 
     /// Remembers an executor, in place of the one its folder had in its workspace.
     pub fn remember(&self, new: &Connection) -> Result<()> {
+        self.change(|known| {
+            known.retain(|known| (&known.dir, &known.workspace_id) != (&new.dir, &new.workspace_id));
+            known.push(new.clone());
+        })
+    }
+
+    /// Forgets an executor that its server does not know any more.
+    pub fn forget(&self, executor_id: &str) -> Result<()> {
+        self.change(|known| known.retain(|known| known.executor_id != executor_id))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Connection>)) -> Result<()> {
         let path = self.dir.join("registry.lock");
         let lock = private(File::options().create(true).truncate(false).write(true), &path);
         let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
         lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         let mut content = self.read()?;
-        content
-            .connections
-            .retain(|known| (&known.dir, &known.workspace_id) != (&new.dir, &new.workspace_id));
-        content.connections.push(new.clone());
+        change(&mut content.connections);
         self.write(&content)
             .with_context(|| format!("cannot write {}", self.path().display()))
     }
@@ -113,6 +139,7 @@ mod tests {
             executor_id: executor.into(),
             name: "laptop".into(),
             token: "xt_".into(),
+            terms: Terms::default(),
         }
     }
 
@@ -131,6 +158,12 @@ mod tests {
         }
         let known = Registry::open(&registry.dir).unwrap().of_dir(Path::new("/a")).unwrap();
         assert_eq!(known, [connection("/a", "w2", "e2"), connection("/a", "w1", "e4")]);
+        registry.forget("e4").unwrap();
+        registry.forget("e9").unwrap();
+        assert_eq!(
+            registry.of_dir(Path::new("/a")).unwrap(),
+            [connection("/a", "w2", "e2")]
+        );
         let mode = fs::metadata(registry.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -157,6 +190,16 @@ mod tests {
                 .len(),
             8
         );
+    }
+
+    #[test]
+    fn what_an_earlier_release_wrote_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = r#"{"connections":[{"dir":"/a","workspace_id":"w","server":"http://127.0.0.1:1","executor_id":"e",
+            "name":"laptop","token":"xt_"}]}"#;
+        fs::write(dir.path().join("registry.json"), old).unwrap();
+        let registry = Registry::open(dir.path()).unwrap();
+        assert_eq!(registry.of_dir(Path::new("/a")).unwrap(), [connection("/a", "w", "e")]);
     }
 
     #[test]

@@ -1,22 +1,26 @@
 //! `perennial connect` = this machine as a hand of somebody's workspace: it dials the server, and sessions there run their tools
-//! in the folder it offers.
+//! in the folder it offers, on the terms of its owner.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use perennial_executor::tunnel::{Ended, Home, Told, keep};
-use perennial_executor::{Config, Executor, probe};
+use perennial_executor::{Ask, Config, Executor, Policy, probe};
+use perennial_schema::tool::Builtin;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::owner::Owner;
 use crate::client;
 use crate::config::environment;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::house::{Connection, Registry, Signals};
+use crate::house::{Connection, Registry, Signals, Terms};
 use crate::output::note;
 use crate::paths;
 
@@ -24,6 +28,9 @@ use crate::paths;
 ///
 /// The first time with a code (`perennial executor code`, where the server is); after that `connect` alone, in the same folder,
 /// is enough. It dials out only, so it works behind NAT, and it dials again when the network or the server was away.
+///
+/// What is offered is decided here, whatever the server asks: the folder, and with --tools, --read-only and --ask what is done in
+/// it. These are remembered for the folder until others are named.
 #[derive(Debug, Default, Args)]
 pub struct ConnectArgs {
     /// The server's address, http://… or https://…
@@ -38,6 +45,18 @@ pub struct ConnectArgs {
     /// The folder to offer; nothing outside of it may be named as a workspace [default: where you are]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Offer only these of bash, read, write, edit, glob, grep
+    #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
+    tools: Option<Vec<String>>,
+    /// Offer only tools that change nothing
+    #[arg(long)]
+    read_only: bool,
+    /// Ask here, on the terminal, before each call
+    #[arg(long)]
+    ask: bool,
+    /// Lift what earlier --tools, --read-only and --ask in this folder asked for
+    #[arg(long, conflicts_with_all = ["tools", "read_only", "ask"])]
+    unrestricted: bool,
 }
 
 #[derive(Deserialize)]
@@ -56,10 +75,15 @@ pub async fn run(args: ConnectArgs) -> anyhow::Result<Exit> {
     let state = paths::default_state_dir(&environment())
         .ok_or_else(|| Error::Usage("no place for this machine's registry: set HOME or XDG_STATE_HOME".into()))?;
     let registry = Registry::open(&state)?;
-    let connection = match &args.code {
+    let terms = named(&args)?;
+    let mut connection = match &args.code {
         Some(code) => register(&args, code, &dir, &registry).await?,
         None => known(&args, &dir, &registry)?,
     };
+    if let Some(terms) = terms {
+        connection.terms = terms;
+        registry.remember(&connection)?;
+    }
     let executor = open(&connection, &registry, args.name).await?;
     let home = Home::new(&connection.server, &connection.token)?;
     note(&format!(
@@ -75,16 +99,21 @@ pub async fn run(args: ConnectArgs) -> anyhow::Result<Exit> {
             "warning: tools are not contained here ({reason}): they can do what you can"
         ));
     }
-    let stop = CancellationToken::new();
+    let (stop, connected) = (CancellationToken::new(), Notify::new());
     let told = |told: Told| match told {
-        Told::Connected => note("connected"),
+        Told::Connected => {
+            note("connected");
+            connected.notify_one();
+        }
         Told::Lost(why) => note(&format!("the line is down ({why}); dialling again")),
         Told::Unreached(why) => note(&format!("the server is not reached ({why}); trying again")),
     };
     let keeping = keep(&executor, &home, &stop, told);
     tokio::pin!(keeping);
+    let refreshing = refresh(&executor, &connected, &connection.dir);
     let ended = tokio::select! {
         ended = &mut keeping => ended,
+        () = refreshing => Ended::Stopped,
         () = signals.stop() => {
             // Known ends are better than doubts: what runs is stopped, and the server hears of it while the line is up.
             let closing = async {
@@ -103,12 +132,76 @@ pub async fn run(args: ConnectArgs) -> anyhow::Result<Exit> {
             connection.server
         ))
         .into()),
+        Ended::Removed => {
+            // Its token opens nothing any more, anywhere.
+            registry.forget(&connection.executor_id)?;
+            Err(Error::Failed(format!(
+                "{} was removed from {} and is forgotten here: register again with --server and --code",
+                connection.executor_id, connection.server
+            ))
+            .into())
+        }
         Ended::Replaced => Err(Error::Failed(format!(
             "another process connected as {}: only one can be it",
             connection.executor_id
         ))
         .into()),
     }
+}
+
+/// Every connection begins with what the machine is like now: the first one with what was probed before it, later ones say so as
+/// soon as it is known. Never ends.
+async fn refresh(executor: &Executor, connected: &Notify, dir: &Path) {
+    let path = Config::new(dir).path;
+    connected.notified().await;
+    loop {
+        connected.notified().await;
+        executor.describe(probe::probe(&path, dir).await);
+    }
+}
+
+/// The terms that are named now; none leaves those of earlier. Wrong ones are found before a code is used up.
+fn named(args: &ConnectArgs) -> anyhow::Result<Option<Terms>> {
+    if args.tools.is_none() && !args.read_only && !args.ask && !args.unrestricted {
+        return Ok(None);
+    }
+    let terms = Terms {
+        tools: args.tools.clone(),
+        read_only: args.read_only,
+        ask: args.ask,
+    };
+    offered(&terms)?;
+    confirmable(&terms)?;
+    Ok(Some(terms))
+}
+
+/// A question needs somebody who answers: without a terminal nothing is offered rather than everything.
+fn confirmable(terms: &Terms) -> anyhow::Result<()> {
+    if terms.ask && !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(
+            "calls in this folder are confirmed on the terminal (--ask), and this is none: nothing is offered".into(),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn offered(terms: &Terms) -> anyhow::Result<Option<Vec<Builtin>>> {
+    let Some(names) = &terms.tools else { return Ok(None) };
+    let tools = names.iter().map(|name| {
+        let tool = Builtin::by_name(name.trim());
+        tool.ok_or_else(|| Error::Usage(format!("there is no tool {name:?} to offer")))
+    });
+    Ok(Some(tools.collect::<Result<_, _>>()?))
+}
+
+fn policy(terms: &Terms) -> anyhow::Result<Policy> {
+    confirmable(terms)?;
+    Ok(Policy {
+        tools: offered(terms)?,
+        read_only: terms.read_only,
+        ask: terms.ask.then(|| Arc::new(Owner::at_terminal()) as Arc<dyn Ask>),
+    })
 }
 
 fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -142,6 +235,7 @@ async fn register(args: &ConnectArgs, code: &str, dir: &Path, registry: &Registr
         executor_id: registered.id,
         name: registered.name,
         token: registered.token,
+        terms: Terms::default(),
     };
     registry.remember(&connection)?;
     Ok(connection)
@@ -187,6 +281,7 @@ async fn open(connection: &Connection, registry: &Registry, name: Option<String>
     let config = Config {
         name: name.unwrap_or_else(|| connection.name.clone()),
         root: Some(connection.dir.clone()),
+        policy: policy(&connection.terms)?,
         executor_id: Some(id.context("the registry holds an executor id that is none")?),
         ..Config::new(home)
     };

@@ -3,6 +3,7 @@
 mod banner;
 pub mod connect;
 pub mod executor;
+mod owner;
 pub mod rehearsal;
 pub mod serve;
 pub mod up;

@@ -1,4 +1,4 @@
-//! `perennial serve` = the API of a cluster, without workers and without hands.
+//! `perennial serve` = the API of a cluster, without workers and without hands of its own; machines dial in to it.
 
 use std::sync::Arc;
 
@@ -32,10 +32,18 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
     let store = Store::of_cluster(settings, None).await?;
-    let router = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
+    // Machines dial in to this node or another one; calls to them leave from here.
+    let exchange = house::exchange(settings);
+    exchange.join(store.executors.clone());
+    let tunnels = house::tunnels(&exchange, store.executors.clone());
+    let router = Arc::new(Remote::new(
+        store.bus.clone(),
+        router_settings(settings),
+        exchange.clone(),
+    ));
     let keys = if args.new_key { Keys::Always } else { Keys::First };
     let gateway = house::gateway(settings, &store);
-    let front = Front::build(settings, &store, router, gateway.clone(), None, keys).await?;
+    let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;
     front.announce()?;
     banner::serving(&front, settings);
 
@@ -45,7 +53,10 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     tracing::info!("stopping");
     serving.retract();
     closing.cancel();
+    // Whoever dialled in here dials another node; what runs there goes on.
+    tunnels.close();
     serving.ended().await?;
+    exchange.close().await;
     gateway.settled().await;
     store.close().await;
     Ok(Exit::Done)

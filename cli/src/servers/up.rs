@@ -42,6 +42,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
             let mut hands = Hands::here(settings).await?;
             let store = Store::of_cluster(settings, Some(hands.place())).await?;
             hands.answer(store.bus.clone());
+            hands.join(store.executors.clone());
             (store, hands)
         }
     };
@@ -49,16 +50,16 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
         None => (hands.router(), Keys::Always),
         // A session's workspace may be on another host; our own is asked over the bus like any other.
         Some(_) => {
-            let remote: Arc<dyn Router> = Arc::new(Remote::new(store.bus.clone(), router_settings(settings)));
+            let remote: Arc<dyn Router> = Arc::new(Remote::new(
+                store.bus.clone(),
+                router_settings(settings),
+                hands.exchange().clone(),
+            ));
             (remote, Keys::First)
         }
     };
     let gateway = house::gateway(settings, &store);
-    // On a cluster other processes drive sessions too, and cannot reach what dialled in here.
-    let tunnels = match &settings.database {
-        None => Some(hands.tunnels(store.executors.clone())),
-        Some(_) => None,
-    };
+    let tunnels = house::tunnels(hands.exchange(), store.executors.clone());
     let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;
     let models = Access::new(settings, &store, gateway, &front.models);
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
@@ -75,9 +76,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     serving.retract();
     closing.cancel();
     // Calls on machines that dialled in go on there, and are asked about by whoever drives their sessions next.
-    if let Some(tunnels) = &tunnels {
-        tunnels.close();
-    }
+    tunnels.close();
     thinking.ended().await;
     drop(watch);
     serving.ended().await?;

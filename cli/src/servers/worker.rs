@@ -29,6 +29,7 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let mut hands = Hands::beside(settings).await?;
     let store = Store::of_cluster(settings, Some(hands.place())).await?;
     hands.answer(store.bus.clone());
+    hands.join(store.executors.clone());
     let gateway = house::gateway(settings, &store);
     let (closing, silent) = (CancellationToken::new(), CancellationToken::new());
     let port = Port::open(gateway.clone(), silent.clone()).await?;

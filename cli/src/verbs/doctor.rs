@@ -161,6 +161,7 @@ fn effective(context: &Context) -> Vec<Line> {
             None => text(name, "(not set)", &""),
         });
     }
+    lines.extend(settings.advertise.as_ref().map(|url| line("advertise", url)));
     lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
     lines.extend(settings.gateway_url.as_ref().map(|url| line("gateway url", url)));
     for (name, provider) in &settings.providers {

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorCode, ExecutorId, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{ExecutorCode, ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -15,6 +15,9 @@ use super::StoreError;
 pub const EXECUTOR_CODE_MILLIS: u64 = 10 * 60 * 1000;
 /// Heard of longer ago than this, in milliseconds, an executor is offline.
 pub const EXECUTOR_ONLINE_MILLIS: u64 = 45 * 1000;
+
+/// How long a pass opens anything, in milliseconds.
+pub const EXECUTOR_PASS_MILLIS: u64 = 30 * 1000;
 
 /// What an executor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,8 @@ pub struct Executor {
     pub generation: u64,
     /// The process that holds its tunnel; none when it hung up.
     pub node: Option<OwnerId>,
+    /// Where other processes reach that one; none when they do not.
+    pub node_url: Option<String>,
     /// Its tunnel was held a moment ago.
     pub online: bool,
     /// When that was last said.
@@ -157,14 +162,19 @@ pub trait Executors: Send + Sync {
     /// when it was not there.
     async fn remove(&self, workspace: WorkspaceId, id: ExecutorId) -> Result<bool, StoreError>;
 
-    /// A connection of its tunnel, held by the process `node`: the next generation. None when it is gone.
+    /// A connection of its tunnel, held by the process `node`, which others reach at `url`: the next generation. None when it is
+    /// gone.
     async fn connect(
         &self,
         workspace: WorkspaceId,
         id: ExecutorId,
         node: OwnerId,
+        url: Option<&str>,
         card: &Card,
     ) -> Result<Option<u64>, StoreError>;
+
+    /// What an executor says of itself now. Nothing changes if that connection does not count any more.
+    async fn describe(&self, held: HeldTunnel, card: &Card) -> Result<(), StoreError>;
 
     /// Says that the tunnels of this process are alive. Answers with those that count: what it holds beside them was removed or
     /// connected anew elsewhere.
@@ -172,4 +182,10 @@ pub trait Executors: Send + Sync {
 
     /// A tunnel ended. Nothing changes if a newer one has its place.
     async fn disconnect(&self, held: HeldTunnel) -> Result<(), StoreError>;
+
+    /// Makes a pass for one line to an executor through the process that holds its tunnel, good for [`EXECUTOR_PASS_MILLIS`].
+    async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError>;
+
+    /// Uses a pass up; false when it opens nothing, or another executor.
+    async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError>;
 }

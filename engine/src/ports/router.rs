@@ -117,6 +117,9 @@ pub trait Router: Send + Sync {
     /// The tools an agent has in an environment, policy evaluated. Deterministic.
     fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec>;
 
+    /// Makes ready, in a bounded time, what a session's next calls need and what its catalogue depends on.
+    async fn prepare(&self, _key: SessionKey, _environment: &EnvironmentConfig) {}
+
     /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;
 

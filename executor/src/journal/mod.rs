@@ -3,6 +3,9 @@
 //!
 //! Calls of effect `read` are not journalled: running them again is free, and their absence says *never started*, which
 //! means just that. Their epochs are.
+//!
+//! A session that is forgotten (deleted, or a single call that was answered) keeps its file for some days beside a mark: its
+//! calls may be asked for again that long. Then both go.
 
 mod file;
 mod record;
@@ -11,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use perennial_schema::{ExecutorId, JournalId, SessionId};
 use uuid::Uuid;
@@ -19,8 +22,11 @@ use uuid::Uuid;
 pub(crate) use file::{JournalFile, Known};
 pub(crate) use record::{Process, Started, Stored};
 
-use crate::limits::{KILL_LOOK, LOCK_TIME};
+use crate::limits::{JOURNAL_AGE, KILL_LOOK, LOCK_TIME};
 use crate::workspace::private_dir;
+
+/// Marks of forgotten sessions end in this.
+const FORGOTTEN: &str = "forgotten";
 
 /// The journal's folder and identity.
 #[derive(Debug)]
@@ -68,8 +74,61 @@ impl Journal {
 
     /// Reads one session's part. Blocks.
     pub(crate) fn session(&self, session: SessionId) -> io::Result<JournalFile> {
-        JournalFile::load(self.dir.join(format!("{session}.jsonl")))
+        JournalFile::load(self.path(session))
     }
+}
+
+impl Journal {
+    /// Marks a session as forgotten, as of now. Blocks. Not synced: a mark that is lost costs a file that stays.
+    pub(crate) fn forget(&self, session: SessionId) -> io::Result<()> {
+        if !self.path(session).try_exists()? {
+            return Ok(());
+        }
+        let mark = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.mark(session))?;
+        mark.set_modified(SystemTime::now())
+    }
+
+    /// Removes what was forgotten long ago, and not used since, of sessions that are not in memory. Blocks.
+    pub(crate) fn sweep(&self, now: SystemTime, in_memory: impl Fn(SessionId) -> bool) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.dir)?.flatten() {
+            let path = entry.path();
+            let session = path.file_stem().and_then(|name| name.to_str()?.parse().ok());
+            let Some(session) = session.filter(|_| path.extension().is_some_and(|end| end == FORGOTTEN)) else {
+                continue;
+            };
+            if in_memory(session) || now.duration_since(modified(&path)?).unwrap_or_default() < JOURNAL_AGE {
+                continue;
+            }
+            let journal = self.path(session);
+            match modified(&journal) {
+                // It was used after it was forgotten: whoever did that forgets it again.
+                Ok(used) if used > modified(&path)? => continue,
+                Ok(_) => fs::remove_file(&journal)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            fs::remove_file(&path)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, session: SessionId) -> PathBuf {
+        self.dir.join(format!("{session}.jsonl"))
+    }
+
+    fn mark(&self, session: SessionId) -> PathBuf {
+        self.dir.join(format!("{session}.{FORGOTTEN}"))
+    }
+}
+
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
 }
 
 /// Locks, or finds that somebody else has. Waits a moment: a child that our own process is just starting holds a copy of every
@@ -134,6 +193,40 @@ mod tests {
         drop(first);
         let again = Journal::open(data.path(), None).unwrap();
         assert_eq!((again.executor_id, again.journal_id), ids);
+    }
+
+    #[test]
+    fn what_was_forgotten_goes_after_some_days() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::open(data.path(), None).unwrap();
+        let session = |n| SessionId::from_uuid(Uuid::from_u128(n));
+        for n in 1..=4_u32 {
+            journal
+                .session(session(n.into()))
+                .unwrap()
+                .raise_epoch(n.into())
+                .unwrap();
+        }
+        let now = SystemTime::now();
+        let long_ago = now - JOURNAL_AGE;
+        let old = |path: PathBuf| File::options().write(true).open(path).unwrap().set_modified(long_ago);
+        // Session 1 long ago, 2 long ago and used since, 3 just now, 4 never.
+        for n in 1..=3 {
+            journal.forget(session(n)).unwrap();
+        }
+        for n in 1..=2 {
+            old(journal.mark(session(n))).unwrap();
+        }
+        old(journal.path(session(1))).unwrap();
+        // One that never had a journal has nothing to forget.
+        journal.forget(session(5)).unwrap();
+        assert!(!journal.mark(session(5)).exists());
+        let epoch = |n| journal.session(session(n)).unwrap().epoch();
+        assert_eq!(journal.sweep(now, |it| it == session(1)).unwrap(), 0);
+        assert_eq!(journal.sweep(now, |_| false).unwrap(), 1);
+        assert_eq!([1, 2, 3, 4].map(epoch), [0, 2, 3, 4]);
+        assert!(!journal.mark(session(1)).exists() && journal.mark(session(3)).exists());
+        assert_eq!(journal.sweep(now, |_| false).unwrap(), 0);
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::workspace::Folder;
 /// Why a `bash` call was not begun.
 #[derive(Debug)]
 enum NotBegun {
-    Busy,
+    /// Every shell there may be is busy.
+    NoSeat,
     NoShell(String),
 }
 
@@ -96,12 +97,20 @@ impl Session {
         fail::fail_point!("executor.start.after");
     }
 
-    /// Begins `bash` calls as long as the shell is free and one waits.
+    /// Begins `bash` calls as long as the shell is free and one waits; or lines up for a shell.
     pub(super) async fn next_in_shell(&mut self) {
-        while self.in_shell.is_none() {
+        while self.in_shell.is_none() && self.seat.is_none() {
             let Some(call_id) = self.queue.pop_front() else { return };
             self.begin_bash(call_id).await;
         }
+    }
+
+    /// It is this session's turn to have a shell. What waits for one may have been cancelled meanwhile.
+    pub(super) async fn take_turn(&mut self) {
+        (self.seat, self.turn) = (None, true);
+        self.next_in_shell().await;
+        self.turn = false;
+        self.house.shells.stir();
     }
 
     async fn begin_bash(&mut self, call_id: EventId) {
@@ -114,7 +123,17 @@ impl Session {
         };
         let note = match self.ready_shell(&command, &folder).await {
             Ok(note) => note,
-            Err(refused) => return self.not_begun(call_id, refused).await,
+            Err(NotBegun::NoSeat) => {
+                if let Some(running) = self.running.get_mut(&call_id) {
+                    running.waiting = Some((Plan::Bash(command), folder));
+                    self.queue.push_front(call_id);
+                    self.seat = Some(self.house.shells.line_up(self.turn));
+                    // A seat may have come free just now.
+                    self.house.shells.stir();
+                }
+                return;
+            }
+            Err(NotBegun::NoShell(error)) => return self.not_begun(call_id, error).await,
         };
         let process = self.shell.as_ref().map(|shell| shell.process);
         if !self.journal_start(call_id, process).await {
@@ -190,8 +209,8 @@ impl Session {
                 Some("[fresh shell: the earlier one is gone; working directory and environment start anew]".to_owned());
         }
         let quit = self.house.stop.child_token();
-        if !self.house.shells.take(self.id, quit.clone()) {
-            return Err(NotBegun::Busy);
+        if !self.house.shells.take(self.id, quit.clone(), self.turn) {
+            return Err(NotBegun::NoSeat);
         }
         self.shell = Some(
             self.start_shell(folder, quit)
@@ -217,13 +236,9 @@ impl Session {
         started.map_err(|error| NotBegun::NoShell(format!("a shell cannot be started: {error}")))
     }
 
-    async fn not_begun(&mut self, call_id: EventId, why: NotBegun) {
-        let Some(running) = self.running.remove(&call_id) else {
-            return;
-        };
-        match why {
-            NotBegun::Busy => running.refuse(self.id, call_id, Refusal::Busy).await,
-            NotBegun::NoShell(error) => running.tell(self.id, call_id, Outcome::text(error, true)).await,
+    async fn not_begun(&mut self, call_id: EventId, error: String) {
+        if let Some(running) = self.running.remove(&call_id) {
+            running.tell(self.id, call_id, Outcome::text(error, true)).await;
         }
     }
 

@@ -10,18 +10,20 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use perennial_schema::frame::{Call, CallState, FromExecutor, Refusal, Settle};
-use perennial_schema::tool::{Builtin, Effect, Outcome};
+use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, SessionId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::call::Running;
 use crate::journal::{JournalFile, Known, Process, Stored};
-use crate::limits::SESSION_IDLE;
+use crate::limits::{SESSION_IDLE, STOPPED};
+use crate::policy::Ask;
 use crate::process::kill_leftover;
 use crate::serve::{House, Link};
 use crate::shell::Shell;
-use crate::tools;
+use crate::tools::{self, Plan};
 
 /// What a session is asked.
 #[derive(Debug)]
@@ -52,10 +54,18 @@ pub(crate) struct Session {
     /// `bash` calls that wait for the shell, in order of arrival.
     queue: VecDeque<EventId>,
     in_shell: Option<EventId>,
+    /// Tells when it is this session's turn to have a shell, while all are busy.
+    seat: Option<oneshot::Receiver<()>>,
+    /// It is.
+    turn: bool,
     shell: Option<Shell>,
     /// A shell of this session existed in this process: a new one is a surprise that the model is told of.
     had_shell: bool,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
+    /// Calls that the owner allowed.
+    allowed: (mpsc::UnboundedSender<EventId>, mpsc::UnboundedReceiver<EventId>),
+    /// Calls that were stopped before they came: what overtook them on another way.
+    stopped: VecDeque<EventId>,
     last_used: Instant,
 }
 
@@ -69,10 +79,14 @@ impl Session {
             running: HashMap::new(),
             queue: VecDeque::new(),
             in_shell: None,
+            seat: None,
+            turn: false,
             shell: None,
             had_shell: false,
             // As many as there are slots for calls, so bounded.
             ended: mpsc::unbounded_channel(),
+            allowed: mpsc::unbounded_channel(),
+            stopped: VecDeque::new(),
             last_used: Instant::now(),
         }
     }
@@ -85,6 +99,8 @@ impl Session {
                 biased;
                 () = stop.cancelled() => return,
                 Some(ended) = self.ended.1.recv() => self.end(ended).await,
+                Some(call_id) = self.allowed.1.recv() => self.begin(call_id).await,
+                () = seated(&mut self.seat) => self.take_turn().await,
                 () = closing.cancelled() => return self.close().await,
                 Some(request) = self.rx.recv() => self.answer(request).await,
                 () = tokio::time::sleep_until(rest), if self.running.is_empty() => if self.idle().await { return },
@@ -144,12 +160,20 @@ impl Session {
                 if let Err(reason) = self.admit(epoch).await {
                     return link.refuse(self.id, call_id, reason).await;
                 }
+                if !self.running.contains_key(&call_id) {
+                    self.stopped.truncate(STOPPED - 1);
+                    self.stopped.push_front(call_id);
+                }
                 self.cancel(call_id, "asked to stop");
             }
             Request::Forget => {
                 self.cancel_all("the session was deleted");
                 let (house, session) = (Arc::clone(&self.house), self.id);
-                let _ = tokio::task::spawn_blocking(move || house.outputs.forget(session)).await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    house.outputs.forget(session);
+                    house.forget_journal(session);
+                })
+                .await;
                 // A running command ends the shell with it.
                 if self.in_shell.is_none() {
                     self.end_shell().await;
@@ -220,6 +244,12 @@ impl Session {
                 self.result(call_id, outcome, link).await;
                 Ok(())
             }
+            // Its own cancel was here before it.
+            Known::Never if self.stopped.contains(&call_id) => {
+                let outcome = Outcome::text("[cancelled (asked to stop): it was not begun]", true);
+                self.result(call_id, outcome, link).await;
+                Ok(())
+            }
             Known::Started { effect } if effect == Effect::Once || call.effect == Effect::Once => Err(Refusal::Lost),
             Known::Started { .. } | Known::Never => self.accept(call, link).await,
         }
@@ -240,7 +270,8 @@ impl Session {
         let slot = Arc::clone(&self.house.slots)
             .try_acquire_owned()
             .map_err(|_| Refusal::Busy)?;
-        let planned = match tools::plan(&call.tool, &call.input) {
+        let planned = tools::plan(&call.tool, &call.input);
+        let planned = match planned.and_then(|planned| self.house.config.policy.check(planned.0).map(|()| planned)) {
             Ok(planned) => self.open_folder(call).await.map(|folder| (planned, folder)),
             Err(error) => Err(error),
         };
@@ -260,14 +291,49 @@ impl Session {
         };
         let mut running = Running::new(call, effect, link.clone(), slot);
         running.waiting = Some((plan, folder));
+        let cancel = running.cancel.clone();
         self.running.insert(call.call_id, running);
-        if builtin == Builtin::Bash {
-            self.queue.push_back(call.call_id);
-            self.next_in_shell().await;
-        } else {
-            self.begin_file_tool(call.call_id).await;
+        match self.house.config.policy.ask.clone() {
+            Some(owner) => self.ask(owner, call.clone(), cancel),
+            None => self.begin(call.call_id).await,
         }
         Ok(())
+    }
+
+    /// Waits for the owner's word; meanwhile the call counts as running, and its like waits behind it no more than usual.
+    fn ask(&self, owner: Arc<dyn Ask>, call: Call, cancel: CancellationToken) {
+        let (allowed, ended) = (self.allowed.0.clone(), self.ended.0.clone());
+        self.house.tasks.spawn(async move {
+            let word = cancel.run_until_cancelled(owner.allows(&call)).await;
+            let outcome = match word {
+                Some(true) => {
+                    let _ = allowed.send(call.call_id);
+                    return;
+                }
+                Some(false) => Outcome::text(
+                    "The owner of this machine refused this call; nothing of it was done.",
+                    true,
+                ),
+                None => Outcome::text("[cancelled: its owner had not allowed it yet]", true),
+            };
+            // Through the same door as every end: it is stored, so that nobody starts it later.
+            let _ = ended.send(Ended {
+                call_id: call.call_id,
+                outcome,
+                bash: false,
+            });
+        });
+    }
+
+    async fn begin(&mut self, call_id: EventId) {
+        let waiting = self.running.get(&call_id).and_then(|running| running.waiting.as_ref());
+        let Some((plan, _)) = waiting else { return };
+        if matches!(plan, Plan::Bash(_)) {
+            self.queue.push_back(call_id);
+            self.next_in_shell().await;
+        } else {
+            self.begin_file_tool(call_id).await;
+        }
     }
 
     /// Stores what came of a call and answers everybody who waits for it.
@@ -375,6 +441,15 @@ impl Session {
 fn unavailable(error: std::io::Error) -> Refusal {
     Refusal::JournalUnavailable {
         message: error.to_string(),
+    }
+}
+
+/// Waits for the turn at a shell, if it is waited for.
+async fn seated(seat: &mut Option<oneshot::Receiver<()>>) {
+    match seat {
+        // The table of shells lives as long as we do.
+        Some(turn) => drop(turn.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@
 mod calls;
 mod crash;
 mod files;
+mod policy;
 mod rig;
 mod sandbox;
 mod shell;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use perennial_executor::Sandbox;
-use perennial_schema::frame::{Refusal, ToExecutor};
+use perennial_schema::frame::{CallState, Refusal, ToExecutor};
 use serde_json::json;
 
 use crate::rig::*;
@@ -276,7 +276,7 @@ async fn sessions_do_not_wait_for_each_other_and_the_total_is_bounded() {
     assert_eq!(rig.link.refusal(refused.call_id).await, Refusal::Busy);
     assert_eq!(
         rig.link.settle(&refused).await,
-        Ok(perennial_schema::frame::CallState::NeverStarted)
+        Ok(CallState::NeverStarted)
     );
     rig.link.send(cancel(&hanging)).await;
     assert!(text(&rig.link.result(queued.call_id).await).ends_with("three\n"));
@@ -315,6 +315,44 @@ async fn few_shells_live_and_none_idles_for_long() {
     })
     .await;
     assert!(rig.ok("echo").await.starts_with("[fresh shell: "));
+}
+
+/// More sessions than there may be shells: each has its turn, in the order they came, and none is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_take_turns_at_few_shells() {
+    let mut rig = Rig::with(Sandbox::Off, |limits| limits.shells = 2).await;
+    let order = rig.dir.path().join("order");
+    let calls: Vec<_> = (1..=12)
+        .map(|n| {
+            let mut call = bash(&format!("echo {n} >> {}; sleep 0.2; echo {n}", order.display()));
+            call.session = session(n);
+            call
+        })
+        .collect();
+    for call in &calls {
+        rig.link.send(ToExecutor::Call(call.clone())).await;
+        // It runs or is in line.
+        assert_ne!(rig.link.settle(call).await, Ok(CallState::NeverStarted));
+    }
+    // One that waits is stopped before its turn, and does not hold up the others.
+    rig.link.send(cancel(&calls[6])).await;
+    for (n, call) in (1..=12).zip(&calls) {
+        let outcome = rig.link.result(call.call_id).await;
+        if n == 7 {
+            assert!(outcome.is_error && text(&outcome).contains("not begun"), "{outcome:?}");
+        } else {
+            assert_eq!(text(&outcome), format!("{n}\n"));
+        }
+    }
+    let begun = std::fs::read_to_string(&order).unwrap();
+    let begun: Vec<u32> = begun.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(begun.len(), 11, "{begun:?}");
+    // Two at a time, so neighbours may swap.
+    let late = begun
+        .iter()
+        .enumerate()
+        .map(|(at, n)| n.abs_diff(u32::try_from(at).unwrap() + 1));
+    assert!(late.max() <= Some(3), "{begun:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,6 @@ impl Session {
         let key = row.key;
         // Subscribe before the tail is read: what is appended later is heard.
         let notices = ports.bus.subscribe(key);
-        let tools = ports.router.catalogue(&row.agent, &row.environment);
         let provider = ports.harnesses.provider(&row.agent);
         Self {
             brain: (format!("{}/{provider}", row.agent.harness), provider),
@@ -112,7 +111,7 @@ impl Session {
             key,
             epoch: row.epoch,
             state: warm.unwrap_or_default(),
-            tools,
+            tools: Vec::new(),
             harness: None,
             watch,
             notices,
@@ -185,6 +184,8 @@ impl Session {
             );
             self.announce(vec![notice]).await?;
         }
+        self.ports.router.prepare(self.key, &self.row.environment).await;
+        self.tools = self.ports.router.catalogue(&self.row.agent, &self.row.environment);
         self.catch_up().await?;
         loop {
             if self.watch.lost.is_cancelled() {

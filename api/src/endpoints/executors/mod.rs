@@ -1,7 +1,8 @@
-//! Machines that dial in: codes to register with, the registry, the tunnel, and single calls. Ours, beside the adopted API.
+//! Machines that dial in: codes to register with, the registry, the tunnel, lines of other processes to it, and single calls. Ours, beside the adopted API.
 
 mod call;
 mod code;
+mod line;
 mod list;
 mod register;
 mod remove;
@@ -11,6 +12,7 @@ mod tunnel;
 
 pub(crate) use call::*;
 pub(crate) use code::*;
+pub(crate) use line::*;
 pub(crate) use list::*;
 pub(crate) use register::*;
 pub(crate) use remove::*;
@@ -27,11 +29,8 @@ use crate::error::ApiError;
 
 /// What holds tunnels here, or why nothing does.
 fn tunnels(app: &App) -> Result<&Arc<Tunnels>, ApiError> {
-    app.config.tunnels.as_ref().ok_or_else(|| {
-        ApiError::bad_request(
-            "machines can dial in to a server on the embedded database only (`perennial up` without --database-url); on a \
-             cluster this is to come",
-        )
-        .code("no_tunnels")
-    })
+    app.config
+        .tunnels
+        .as_ref()
+        .ok_or_else(|| ApiError::bad_request("machines do not dial in to this server").code("no_tunnels"))
 }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use perennial_schema::ExecutorToken;
+use perennial_schema::frame::REMOVED;
 
 use super::tunnels;
 use crate::api::App;
@@ -18,7 +19,7 @@ use crate::error::ApiError;
 use crate::openapi as doc;
 
 /// Largest message of an executor: what is written at a time is smaller.
-const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
+pub(super) const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
 
 #[utoipa::path(get, path = "/v1/executors/tunnel", tag = "executors",
     responses((status = 101, description = "A WebSocket of an executor's tunnel"),
@@ -31,7 +32,8 @@ pub(crate) async fn executor_tunnel(
 ) -> Result<Response, ApiError> {
     let refuse = || ApiError::unauthenticated("this executor is not known here (any more): register it again");
     let token: ExecutorToken = bearer(&headers).and_then(|text| text.parse().ok()).ok_or_else(refuse)?;
-    let who = app.ports.executors.holder(token.id).await?.ok_or_else(refuse)?;
+    let removed = || refuse().code(REMOVED);
+    let who = app.ports.executors.holder(token.id).await?.ok_or_else(removed)?;
     if !who.hash.matches(&token) {
         return Err(refuse());
     }
@@ -49,7 +51,7 @@ pub(crate) async fn executor_tunnel(
 }
 
 /// Binary messages as bytes; what else a WebSocket carries is its own business.
-fn messages(
+pub(super) fn messages(
     socket: WebSocket,
 ) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
     socket

@@ -1,0 +1,392 @@
+//! Trunks: lines to machines that dialled another process of the cluster (DESIGN §8).
+//!
+//! The registry names the process that holds a machine's tunnel and where that process is reached. Whoever needs the machine dials
+//! there, shows a pass that only somebody who writes the registry can make, and has a link like any other: the same frames, over
+//! the same wire. The process at the other end hands questions on to its link and answers back. Nothing is stored on the way: a
+//! trunk that breaks leaves its calls to be settled, over the next one, to whatever process the machine dials then.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use perennial_engine::ports::{Executor, Executors, StoreError};
+use perennial_schema::frame::{FromExecutor, Refusal, ToExecutor};
+use perennial_schema::{ExecutorId, WorkspaceId};
+use perennial_tunnel::{End, Ends, carry};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::exchange::{AttachError, Exchange};
+use crate::limits;
+use crate::link::{Guest, Link, Way};
+use crate::pending::{NoPlace, Reply};
+
+/// Reaches machines that dialled in elsewhere.
+pub(crate) struct Trunks {
+    registry: Arc<dyn Executors>,
+    desks: Mutex<HashMap<ExecutorId, Desk>>,
+}
+
+/// What is known of the way to a machine.
+#[derive(Default)]
+struct Desk {
+    /// Held by whoever dials: one trunk at a time is enough.
+    dialling: Weak<tokio::sync::Mutex<()>>,
+    /// Why the last attempt failed, for who waited in vain.
+    trouble: Option<String>,
+}
+
+/// Why there is no trunk.
+#[derive(Debug, thiserror::Error)]
+enum NoTrunk {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the process that holds its tunnel cannot be reached at {url}: {error}")]
+    Unreached { url: String, error: Box<Error> },
+    #[error("{0:?} is not where a process is reached")]
+    BadUrl(String),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+impl std::fmt::Debug for Trunks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trunks").finish_non_exhaustive()
+    }
+}
+
+impl Trunks {
+    pub(crate) fn new(registry: Arc<dyn Executors>) -> Self {
+        Self {
+            registry,
+            desks: Mutex::default(),
+        }
+    }
+
+    /// Looks for a machine and dials to where it is, again and again: one that was found may be lost before anybody noticed. Returns
+    /// when there is no such machine in the workspace; who waits for it bounds the time.
+    pub(crate) async fn seek(&self, exchange: &Exchange, executor: ExecutorId, workspace: WorkspaceId) {
+        for pause in pauses() {
+            if self.try_once(exchange, executor, workspace).await.is_break() {
+                return;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// One look and one attempt, if it is not attached; `Break` when there is nothing to look for.
+    pub(crate) async fn try_once(
+        &self,
+        exchange: &Exchange,
+        executor: ExecutorId,
+        workspace: WorkspaceId,
+    ) -> ControlFlow<()> {
+        use ControlFlow::{Break, Continue};
+        let dialling = self.desk(executor);
+        let _alone = dialling.lock().await;
+        if exchange.live(executor).is_some() {
+            return Continue(());
+        }
+        let found = match self.registry.executor(workspace, executor).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Break(()),
+            Err(error) => {
+                self.trouble(executor, Some(error.to_string()));
+                return Continue(());
+            }
+        };
+        let (Some(url), Some(_)) = (&found.node_url, found.node) else {
+            self.trouble(executor, None);
+            return Continue(());
+        };
+        match self.dial(exchange, &found, url).await {
+            Ok(()) => {
+                self.trouble(executor, None);
+                Continue(())
+            }
+            Err(error) => {
+                tracing::debug!(executor.id = %executor, %error, "no trunk yet");
+                self.trouble(executor, Some(error.to_string()));
+                Continue(())
+            }
+        }
+    }
+
+    /// Why the way to a machine that is connected somewhere is not there.
+    pub(crate) fn why(&self, executor: ExecutorId) -> Option<String> {
+        let desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.get(&executor).and_then(|desk| desk.trouble.clone())
+    }
+
+    /// Whether a machine is in the registry, of whatever workspace.
+    pub(crate) async fn knows(&self, executor: ExecutorId) -> Option<WorkspaceId> {
+        let found = self.registry.holder(executor).await.ok().flatten();
+        found.map(|executor| executor.workspace)
+    }
+
+    fn desk(&self, executor: ExecutorId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        if desks.len() >= limits::LINKS {
+            desks.retain(|_, desk| desk.dialling.strong_count() > 0);
+        }
+        let desk = desks.entry(executor).or_default();
+        if let Some(dialling) = desk.dialling.upgrade() {
+            return dialling;
+        }
+        let dialling = Arc::default();
+        desk.dialling = Arc::downgrade(&dialling);
+        dialling
+    }
+
+    fn trouble(&self, executor: ExecutorId, why: Option<String>) {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(desk) = desks.get_mut(&executor) {
+            desk.trouble = why;
+        }
+    }
+
+    async fn dial(&self, exchange: &Exchange, whose: &Executor, url: &str) -> Result<(), NoTrunk> {
+        let pass = self.registry.mint_pass(whose.id).await?;
+        let bad = || NoTrunk::BadUrl(url.to_owned());
+        let request = request(url, whose, pass.expose()).ok_or_else(bad)?;
+        let socket = connect(request).await.map_err(|error| NoTrunk::Unreached {
+            url: url.to_owned(),
+            error: Box::new(error),
+        })?;
+        let (to, outgoing) = mpsc::channel(limits::LINE_FRAMES);
+        let (incoming, mut from) = mpsc::channel(limits::LINE_FRAMES);
+        let ends = Ends {
+            outgoing,
+            incoming,
+            ping: Some(|nonce| ToExecutor::Ping { nonce }),
+            beat: perennial_tunnel::limits::BEAT,
+        };
+        let carrying = carry(messages(socket), End::Dialled, ends);
+        let id = whose.id;
+        exchange.watch_over(async move {
+            if let Err(error) = carrying.await {
+                tracing::info!(executor.id = %id, %error, "a trunk is lost");
+            }
+        });
+        let hello = exchange.hello(&mut from).await?;
+        if hello.executor_id != whose.id {
+            return Err(AttachError::NotHello.into());
+        }
+        let guest = Guest {
+            workspace: whose.workspace,
+            generation: whose.generation,
+            way: Way::Trunk,
+        };
+        exchange.admit(hello, to, from, Some(guest))?;
+        Ok(())
+    }
+}
+
+fn request(url: &str, whose: &Executor, pass: &str) -> Option<Request> {
+    let socket = match url.split_once("://") {
+        Some(("http", rest)) => format!("ws://{rest}"),
+        Some(("https", rest)) => format!("wss://{rest}"),
+        _ => return None,
+    };
+    let (root, id, generation) = (socket.trim_end_matches('/'), whose.id, whose.generation);
+    let uri = format!("{root}/v1/executors/{id}/line?generation={generation}");
+    let mut request = uri.into_client_request().ok()?;
+    let mut pass = HeaderValue::from_str(&format!("Bearer {pass}")).ok()?;
+    pass.set_sensitive(true);
+    request.headers_mut().insert(header::AUTHORIZATION, pass);
+    Some(request)
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(limits::TRUNK_PAUSE)
+        .with_max_delay(limits::TRUNK_PAUSE_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn connect(request: Request) -> Result<Socket, Error> {
+    let bytes = limits::TUNNEL_MESSAGE_BYTES;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(bytes))
+        .max_frame_size(Some(bytes));
+    let dialling = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+    match timeout(limits::TRUNK_DIAL, Box::pin(dialling)).await {
+        Ok(dialled) => dialled.map(|(socket, _)| socket),
+        Err(_) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// Binary messages as bytes; what else a WebSocket carries is its own business.
+fn messages(socket: Socket) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
+    socket
+        .with(async |bytes: Bytes| Ok::<_, Error>(Message::Binary(bytes)))
+        .sink_map_err(io::Error::other)
+        .filter_map(async |message| match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+            Ok(_) => None,
+            Err(error) => Some(Err(io::Error::other(error))),
+        })
+}
+
+/// The other end: another process's questions to a machine whose tunnel is held here, handed on in order, until either hangs up.
+pub(crate) async fn lend<S>(link: &Arc<Link>, socket: S)
+where
+    S: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static,
+{
+    let (answers, outgoing) = mpsc::channel(limits::LINE_FRAMES);
+    let (incoming, asked) = mpsc::channel(limits::LINE_FRAMES);
+    let ends = Ends {
+        outgoing,
+        incoming,
+        ping: None,
+        beat: perennial_tunnel::limits::BEAT,
+    };
+    let carrying = carry(socket, End::Accepted, ends);
+    let ((), ended) = tokio::join!(hand_on(link, asked, answers), carrying);
+    if let Err(error) = ended {
+        tracing::info!(executor.id = %link.hello.executor_id, %error, "another process's trunk is lost");
+    }
+}
+
+/// Ends with the link or the questions. Who still waits for an answer then asks anew, elsewhere.
+async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answers: mpsc::Sender<FromExecutor>) {
+    let mut cards = link.cards();
+    let mut hello = link.hello.clone();
+    hello.card = cards.borrow_and_update().clone();
+    if answers.send(FromExecutor::Hello(hello.clone())).await.is_err() {
+        return;
+    }
+    let mut waiting = JoinSet::new();
+    loop {
+        let frame = tokio::select! {
+            () = link.ended() => break,
+            Some(_) = waiting.join_next(), if !waiting.is_empty() => continue,
+            Ok(()) = cards.changed() => {
+                hello.card = cards.borrow_and_update().clone();
+                let _ = answers.send(FromExecutor::Hello(hello.clone())).await;
+                continue;
+            }
+            frame = asked.recv() => frame,
+        };
+        let Some(frame) = frame else { break };
+        let Some(answer) = ask(link, frame).await else { continue };
+        let answers = answers.clone();
+        waiting.spawn(async move {
+            if let Some(answer) = answer.await {
+                // Who asked may have gone.
+                let _ = answers.send(answer).await;
+            }
+        });
+    }
+}
+
+/// What will be answered; none when the link ends first.
+type Answer = Pin<Box<dyn Future<Output = Option<FromExecutor>> + Send>>;
+
+fn now(answer: FromExecutor) -> Answer {
+    Box::pin(std::future::ready(Some(answer)))
+}
+
+/// Sends a question on; how its answer will be told, if it has one.
+async fn ask(link: &Arc<Link>, frame: ToExecutor) -> Option<Answer> {
+    match &frame {
+        ToExecutor::Call(call) => {
+            let (key, epoch, hash) = ((call.session, call.call_id), call.epoch, call.args_hash.clone());
+            ask_of_call(link, frame, key, epoch, &hash).await
+        }
+        ToExecutor::Settle(settle) => {
+            let (key, epoch, hash) = ((settle.session, settle.call_id), settle.epoch, settle.args_hash.clone());
+            ask_of_call(link, frame, key, epoch, &hash).await
+        }
+        ToExecutor::ReadOutput {
+            session,
+            call_id,
+            offset,
+        } => {
+            let (session, call_id, offset) = (*session, *call_id, *offset);
+            let told = link.pending().wait_piece((session, call_id), offset);
+            let told = told.ok()?;
+            link.send(frame).await.ok()?;
+            Some(Box::pin(async move {
+                let piece = timeout(limits::PIECE_WAIT, told).await.ok()?.ok()?;
+                Some(FromExecutor::OutputPiece {
+                    session,
+                    call_id,
+                    offset,
+                    piece,
+                })
+            }))
+        }
+        ToExecutor::Cancel { .. } | ToExecutor::Forget { .. } | ToExecutor::DropOutput { .. } => {
+            // A link that is gone needs no telling.
+            let _ = link.send(frame).await;
+            None
+        }
+        ToExecutor::Ping { nonce } => Some(now(FromExecutor::Pong { nonce: *nonce })),
+        // A machine that dialled in has no folders of sessions, and it is dismissed by its own server alone.
+        ToExecutor::CopyWorkspace { .. } | ToExecutor::Pack { .. } | ToExecutor::Dismissed { .. } => None,
+    }
+}
+
+async fn ask_of_call(
+    link: &Arc<Link>,
+    frame: ToExecutor,
+    key: crate::pending::CallKey,
+    epoch: u64,
+    args_hash: &str,
+) -> Option<Answer> {
+    let waiting = link.pending().wait_call(key, epoch, args_hash);
+    let refused = |reason| {
+        let (session, call_id) = key;
+        Some(now(FromExecutor::Refused {
+            session,
+            call_id,
+            reason,
+        }))
+    };
+    let told: oneshot::Receiver<Reply> = match waiting {
+        Ok(told) => told,
+        Err(NoPlace::OtherArguments) => return refused(Refusal::OtherArguments),
+        Err(NoPlace::Full) => return refused(Refusal::Busy),
+        Err(NoPlace::Gone) => return None,
+    };
+    link.send(frame).await.ok()?;
+    Some(Box::pin(async move {
+        let (session, call_id) = key;
+        Some(match told.await.ok()? {
+            Reply::Result(outcome) => FromExecutor::Result {
+                session,
+                call_id,
+                outcome,
+            },
+            Reply::State(state) => FromExecutor::Settled {
+                session,
+                call_id,
+                state,
+            },
+            Reply::Refused(reason) => FromExecutor::Refused {
+                session,
+                call_id,
+                reason,
+            },
+        })
+    }))
+}
