@@ -25,7 +25,7 @@ use crate::link::{Guest, Link};
 
 /// The tunnels of this process.
 pub struct Tunnels {
-    exchange: Arc<Exchange>,
+    pub(crate) exchange: Arc<Exchange>,
     registry: Arc<dyn Executors>,
     /// This process, by an id that nobody else has.
     node: OwnerId,

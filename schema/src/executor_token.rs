@@ -9,6 +9,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::ExecutorId;
 
+/// Carries the code of an executor that registers with its first connection.
+pub const START_HEADER: &str = "perennial-start";
+
 const TOKEN: &str = "xt_";
 const CODE: &str = "xc_";
 /// Hexadecimal digits of a token's secret.

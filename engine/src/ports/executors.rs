@@ -21,6 +21,8 @@ pub const EXECUTOR_ONLINE_MILLIS: u64 = 45 * 1000;
 pub enum ExecutorKind {
     /// Somebody's machine that dialled in.
     Device,
+    /// A sandbox that a server made for a session.
+    Sandbox,
 }
 
 /// An executor as the registry knows it.
