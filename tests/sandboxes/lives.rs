@@ -18,15 +18,19 @@ async fn a_sandbox_lives_with_its_session() -> Result<()> {
     // Nothing is made before a tool is called.
     stand.turn(&made.session, "hello").await?;
     assert_eq!(stand.made_for(&made.session)?, [""; 0]);
+    let began = Instant::now();
     let told = stand
         .bash(&made.session, "cd /tmp; id -u; echo $((6*7)) > ~/kept; cat ~/kept")
         .await?;
     assert_eq!(told, "65532\n42\n");
+    println!("the first call took {:?}", began.elapsed());
     let first = stand.container(&made.session)?;
     assert_eq!(stand.made_for(&made.session)?.len(), 2);
     // A container and a volume, of one name.
     stand.until(&made.session, "exited").await?;
+    let began = Instant::now();
     let told = stand.bash(&made.session, "cat kept").await?;
+    println!("the first call after a pause took {:?}", began.elapsed());
     assert!(told.ends_with("\n42\n") || told == "42\n", "{told}");
     let resumed = stand.container(&made.session)?;
     assert_eq!(resumed["Id"], first["Id"]);
@@ -114,11 +118,53 @@ async fn a_removed_sandbox_is_a_doubt_and_the_next_call_gets_another() -> Result
     let second = stand.container(&made.session)?;
     assert_ne!(second["Id"], first["Id"]);
     // One container and one volume: nothing is left of the first.
-    let began = Instant::now();
-    while stand.made_for(&made.session)?.len() != 2 {
-        assert!(began.elapsed() < PATIENCE, "{:?}", stand.made_for(&made.session)?);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    stand.until_count(&made.session, 2).await
+}
+
+/// A server that dies while it makes one: its successor knows neither how far that was nor the code, and the call gets one all the
+/// same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_while_it_makes_one_leaves_nothing_half_made() -> Result<()> {
+    let Some(mut stand) = Stand::start().await? else {
+        return Ok(());
+    };
+    for wait in [0, 100, 200] {
+        let made = stand.session(&json!({})).await?;
+        stand.client().say(&made.session, &script("echo made")).await?;
+        stand.until_any(&made.session).await?;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        stand.kill().await?;
+        stand.start_again().await?;
+        let (events, _) = stand.client().until_idle(&made.session, 0, PATIENCE).await?;
+        assert_eq!(results(&events), ["made\n"]);
+        stand.until_count(&made.session, 2).await?;
     }
+    Ok(())
+}
+
+/// Removing its executor removes a sandbox; its session gets another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sandbox_goes_with_its_executor() -> Result<()> {
+    let Some(stand) = Stand::start().await? else {
+        return Ok(());
+    };
+    let made = stand.session(&json!({})).await?;
+    stand.bash(&made.session, "echo first > kept").await?;
+    let list = stand.client().get("/v1/executors?limit=100").await?.ok()?;
+    let (executor, first) = (&list["data"][0], stand.container(&made.session)?);
+    assert_eq!(
+        (&executor["kind"], &executor["status"]),
+        (&json!("sandbox"), &json!("online"))
+    );
+    let path = format!("/v1/executors/{}", executor["id"].as_str().context("an id")?);
+    stand
+        .client()
+        .send(stand.client().request("DELETE", &path))
+        .await?
+        .ok()?;
+    assert_eq!(stand.bash(&made.session, "ls").await?, "[no output]");
+    stand.until_count(&made.session, 2).await?;
+    assert_ne!(stand.container(&made.session)?["Id"], first["Id"]);
     Ok(())
 }
 
@@ -185,7 +231,7 @@ async fn the_first_model_request_does_not_wait() -> Result<()> {
     let silent = tempfile::tempdir()?;
     let path = silent.path().join("socket");
     let listener = std::os::unix::net::UnixListener::bind(&path)?;
-    let stand = Stand::on(engine, &format!("unix://{}", path.display())).await?;
+    let mut stand = Stand::on(engine, &format!("unix://{}", path.display())).await?;
     let made = stand.session(&json!({})).await?;
     let began = Instant::now();
     stand.client().say(&made.session, &script("true")).await?;
@@ -201,6 +247,17 @@ async fn the_first_model_request_does_not_wait() -> Result<()> {
     println!("asked and answered in {:?} without a sandbox", began.elapsed());
     let log = stand.client().log(&made.session).await?;
     assert!(!log.iter().any(|event| event["type"] == "agent.tool_result"), "{log:?}");
+    // An interrupt is heard while it waits, and so is the end of the server.
+    let interrupt = json!({"events": [{"type": "user.interrupt"}]});
+    let path = format!("/v1/sessions/{}/events", made.session);
+    stand.client().post(&path, &interrupt).await?.ok()?;
+    stand
+        .client()
+        .until_idle(&made.session, 0, Duration::from_secs(5))
+        .await?;
+    stand.client().say(&made.session, &script("true")).await?;
+    let ended = stand.stop(Duration::from_secs(10)).await?;
+    assert_eq!(ended.code(), Some(0), "{}", stand.up.log());
     drop(listener);
     Ok(())
 }

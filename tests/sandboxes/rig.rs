@@ -67,6 +67,11 @@ impl Stand {
         self.server.take().context("it runs")?.kill().await
     }
 
+    /// SIGTERM.
+    pub(crate) async fn stop(&mut self, patience: Duration) -> Result<std::process::ExitStatus> {
+        self.server.take().context("it runs")?.stop(patience).await
+    }
+
     /// The next life, at the same address.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
         let server = self.up.start().await?;
@@ -159,19 +164,36 @@ impl Stand {
         Ok(())
     }
 
-    /// Waits until nothing of a session is left in the engine.
-    pub(crate) async fn until_nothing(&self, session: &str) -> Result<()> {
+    /// Waits until something of a session is there.
+    pub(crate) async fn until_any(&self, session: &str) -> Result<()> {
         let began = Instant::now();
-        loop {
-            let left = self.made_for(session)?;
-            if left.is_empty() {
-                return Ok(());
-            }
+        while self.made_for(session)?.is_empty() {
             if began.elapsed() > PATIENCE {
-                bail!("still there: {left:?} {}", self.up.log());
+                bail!("nothing is made: {}", self.up.log());
             }
             tokio::time::sleep(LOOK).await;
         }
+        Ok(())
+    }
+
+    /// Waits until so many containers and volumes of a session are there.
+    pub(crate) async fn until_count(&self, session: &str, count: usize) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let made = self.made_for(session)?;
+            if made.len() == count {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("not {count} but {made:?}: {}", self.up.log());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until nothing of a session is left in the engine.
+    pub(crate) async fn until_nothing(&self, session: &str) -> Result<()> {
+        self.until_count(session, 0).await
     }
 }
 

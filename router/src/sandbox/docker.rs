@@ -32,6 +32,8 @@ use crate::limits;
 
 /// Who made a container or a volume; nothing with another value is touched.
 const INSTANCE: &str = "perennial.instance";
+/// And where the sockets are that it was made with: the copy of a data directory is another install.
+const DOORS: &str = "perennial.doors";
 const EXECUTOR: &str = "perennial.executor";
 const SESSION: &str = "perennial.session";
 /// Nobody, in every image.
@@ -126,22 +128,29 @@ impl Docker {
 
     /// What carries our label.
     fn mine(&self) -> HashMap<String, Vec<String>> {
-        HashMap::from([(
-            "label".to_owned(),
-            vec![format!("{INSTANCE}={}", self.settings.instance)],
-        )])
+        let own = self.own_labels().map(|(key, value)| format!("{key}={value}"));
+        HashMap::from([("label".to_owned(), own.to_vec())])
+    }
+
+    fn own_labels(&self) -> [(&'static str, String); 2] {
+        [
+            (INSTANCE, self.settings.instance.to_string()),
+            (DOORS, self.settings.doors.display().to_string()),
+        ]
     }
 
     fn labels(&self, boot: &Boot) -> HashMap<String, String> {
-        HashMap::from([
-            (INSTANCE.to_owned(), self.settings.instance.to_string()),
-            (EXECUTOR.to_owned(), boot.executor.to_string()),
-            (SESSION.to_owned(), boot.key.session.to_string()),
-        ])
+        let about = [
+            (EXECUTOR, boot.executor.to_string()),
+            (SESSION, boot.key.session.to_string()),
+        ];
+        let labels = self.own_labels().into_iter().chain(about);
+        labels.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     fn is_mine(&self, labels: Option<&HashMap<String, String>>) -> bool {
-        labels.and_then(|labels| labels.get(INSTANCE)) == Some(&self.settings.instance.to_string())
+        let has = |(key, value): &(&str, String)| labels.and_then(|labels| labels.get(*key)) == Some(value);
+        self.own_labels().iter().all(has)
     }
 
     async fn make(&self, engine: &Engine, boot: &Boot) -> Result<(), Error> {
@@ -161,7 +170,9 @@ impl Docker {
         let body = self.body(engine, boot);
         match docker.create_container(options(), body.clone()).await {
             Err(error) if status(&error) == Some(404) => {
-                let image = CreateImageOptionsBuilder::new().from_image(&boot.spec.image).build();
+                let image = CreateImageOptionsBuilder::new()
+                    .from_image(&tagged(&boot.spec.image))
+                    .build();
                 docker
                     .create_image(Some(image), None, None)
                     .try_collect::<Vec<_>>()
@@ -334,6 +345,15 @@ impl Provisioner for Docker {
     }
 }
 
+/// Whoever pulls an image without a tag gets every image there is of that name.
+fn tagged(image: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    match name.contains([':', '@']) {
+        true => image.to_owned(),
+        false => format!("{image}:latest"),
+    }
+}
+
 /// What a container and its volume are called.
 fn name(executor: ExecutorId) -> String {
     format!("perennial-{}", executor.uuid().simple())
@@ -458,6 +478,19 @@ mod tests {
         assert!(has_seccomp(&info(&["name=seccomp,profile=builtin"])));
         assert!(!has_seccomp(&info(&["name=seccomp,profile=unconfined"])));
         assert!(!has_seccomp(&info(&["name=apparmor"])) && !has_seccomp(&SystemInfo::default()));
+    }
+
+    #[test]
+    fn one_image_is_pulled() {
+        for (image, pulled) in [
+            ("debian", "debian:latest"),
+            ("debian:stable-slim", "debian:stable-slim"),
+            ("127.0.0.1:5000/own", "127.0.0.1:5000/own:latest"),
+            ("127.0.0.1:5000/own:1", "127.0.0.1:5000/own:1"),
+            ("own@sha256:00", "own@sha256:00"),
+        ] {
+            assert_eq!(tagged(image), pulled);
+        }
     }
 
     #[test]

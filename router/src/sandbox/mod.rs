@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use perennial_engine::ports::{Executor, Order, SessionKey, StoreError};
 use perennial_schema::environment::{Container, EnvironmentConfig};
-use perennial_schema::{ExecutorCode, ExecutorToken, SessionId};
+use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, SessionId};
 
 pub(crate) use self::reconcile::Patience;
 use self::uses::InUse;
@@ -75,6 +75,17 @@ impl Exchange {
 }
 
 impl Tunnels {
+    /// Has the sandbox of an executor that was removed go with it.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub async fn discard(&self, executor: ExecutorId) -> Result<(), StoreError> {
+        match self.exchange.sandboxes.get() {
+            Some(sandboxes) => sandboxes.removed(executor).await,
+            None => Ok(()),
+        }
+    }
+
     /// Registers the executor of a sandbox that dials home for the first time. None when nobody made such a sandbox, or its code is
     /// another one, or used by another.
     ///

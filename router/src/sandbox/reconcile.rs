@@ -281,6 +281,19 @@ impl Reconciler {
         }
     }
 
+    /// An executor was removed. If it was a sandbox's, that one is gone.
+    pub(super) async fn removed(&self, executor: ExecutorId) -> Result<(), StoreError> {
+        let known = self.store.sandbox(executor).await?;
+        if let Some(sandbox) = known.filter(|sandbox| sandbox.state.is_live()) {
+            self.store
+                .change(executor, sandbox.revision, &SandboxState::Gone)
+                .await?;
+            self.tick();
+            self.wanted.notify_one();
+        }
+        Ok(())
+    }
+
     /// The executor of a sandbox that dials home for the first time, if the code is the one it was made with. The code is used up.
     pub(super) async fn register(
         &self,
@@ -309,13 +322,19 @@ impl Reconciler {
 
     /// Looks after the sandboxes until it is closed.
     pub async fn tend(self: Arc<Self>, exchange: Arc<Exchange>) {
-        while !self.closing.is_cancelled() {
-            let rest = match self.look(&exchange).await {
-                Ok(rest) => rest,
+        let mut told = false;
+        while let Some(looked) = self.closing.run_until_cancelled(self.look(&exchange)).await {
+            let rest = match looked {
+                Ok(rest) => {
+                    told = false;
+                    rest
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "sandboxes cannot be looked after");
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "sandboxes cannot be looked after");
+                    }
                     self.in_trouble(&error);
-                    limits::SANDBOX_LOOK
+                    limits::SANDBOX_REST
                 }
             };
             tokio::select! {
@@ -463,6 +482,10 @@ impl Reconciler {
             Err(CodeError::Exists(_)) => return self.mark(&sandbox, &SandboxState::Gone).await.map(|_| ()),
             Err(CodeError::Store(error)) => return Err(error.into()),
         };
+        if let Err(error) = self.doors.open(sandbox.executor) {
+            let reason = format!("its socket cannot be made: {error}");
+            return self.mark(&sandbox, &SandboxState::Failed { reason }).await.map(|_| ());
+        }
         let boot = Boot {
             executor: sandbox.executor,
             key: sandbox.key,
