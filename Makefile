@@ -1,5 +1,5 @@
 # Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git).
-.PHONY: up test lint simulate torture bench setup-build setup-test
+.PHONY: up executor test lint simulate torture bench setup-build setup-test
 .DEFAULT_GOAL := up
 SHELL := /bin/bash
 
@@ -18,8 +18,14 @@ failpoints := --features perennial/failpoints
 up: setup-build
 	cargo run --release --locked --bin perennial -- up $(ARGS)
 
+# The program that runs in sandboxes, beside the server that makes them.
+executor: setup-build
+	mkdir -p target/release
+	install "$$(scripts/static-executor.sh)" target/release/perennial-executor
+
 test: setup-test lint
 	cargo build --workspace --locked $(failpoints)
+	scripts/static-executor.sh
 	cargo test --workspace --locked --no-fail-fast $(failpoints)
 
 lint:

@@ -67,6 +67,19 @@ check_bwrap() {
     ok "$(bwrap --version)"
 }
 
+check_docker() {
+    # The tests start an engine of their own, with an image made of the static programs. Debian's place for it is not in every PATH.
+    local search=$PATH:/usr/sbin packages=()
+    { PATH=$search command -v dockerd && have docker; } >/dev/null || packages+=(docker.io iptables)
+    [ ${#packages[@]} = 0 ] || local fresh=1
+    have busybox || packages+=(busybox-static)
+    have bash-static || packages+=(bash-static)
+    [ ${#packages[@]} = 0 ] || apt_install "no Docker Engine, or no static programs for its image" "${packages[@]}"
+    # Debian starts it as a service.
+    [ -z "${fresh:-}" ] || ! have systemctl || quiet as_root systemctl disable --now docker.socket docker containerd || true
+    ok "$(PATH=$search dockerd --version)"
+}
+
 check_nats() {
     # Debian's own place for it is not in every user's PATH.
     local server
@@ -151,6 +164,7 @@ check_cc
 if [ "$with_tests" ]; then
     check_bwrap
     check_nats
+    check_docker
     check_postgres
     check_python
     make_venv 2.11

@@ -112,6 +112,11 @@ impl Api {
         crate::router::router(Arc::clone(&self.app))
     }
 
+    /// What is behind the door of a sandbox.
+    pub(crate) fn door(&self) -> axum::Router {
+        crate::router::door(Arc::clone(&self.app))
+    }
+
     /// Waits until no handler and no feed of this API runs any more; call after [`crate::serve`] has returned.
     pub async fn drained(&self) {
         self.app.tracker.close();

@@ -16,6 +16,7 @@ mod api;
 mod auth;
 mod body;
 mod bucket;
+mod doors;
 mod endpoints;
 mod error;
 mod feed;
@@ -36,8 +37,9 @@ mod telemetry;
 mod wire;
 
 pub use api::{Api, Config, Ports};
+pub use doors::Doors;
 pub use host::Hosts;
 pub use limits::Limits;
 pub use llm::Llm;
-pub use server::serve;
+pub use server::{Listener, serve};
 pub use telemetry::prometheus;

@@ -40,6 +40,8 @@ pub const TAPE_PIECES: usize = 8;
 pub const REGISTRATIONS: u32 = 64;
 /// See [`REGISTRATIONS`].
 pub const REGISTRATION_EVERY: Duration = Duration::from_millis(250);
+/// Connections of one sandbox at once: one is in use, and the next may come before the end of the last was seen.
+pub const SANDBOX_CONNECTIONS: usize = 4;
 /// Sessions imported at once; each holds a log in memory and its file on disk.
 pub const IMPORTS_AT_ONCE: usize = 2;
 /// Largest file that is imported.

@@ -104,6 +104,19 @@ pub(crate) fn router(app: App) -> Router {
         .merge(llm)
 }
 
+/// What is behind the door of a sandbox: the tunnel of the executor in it, and nothing else of the API.
+pub(crate) fn door(app: App) -> Router {
+    let (tunnel, _) = OpenApiRouter::new()
+        .routes(routes!(executors::executor_tunnel))
+        .split_for_parts();
+    tunnel
+        .route_layer(from_fn(telemetry::measure))
+        .fallback(respond::no_route)
+        .method_not_allowed_fallback(respond::no_method)
+        .layer(from_fn_with_state(Arc::clone(&app), respond::finish))
+        .with_state(app)
+}
+
 /// The model gateway: apart from everything else, because nothing around it may touch its bytes.
 fn llm(app: &App) -> Router {
     let Some(gateway) = &app.config.gateway else {

@@ -64,6 +64,14 @@ pub struct WorkArgs {
     /// Let tools change this host without asking even where they cannot be contained [env: PERENNIAL_ALLOW_LOCAL]
     #[arg(long)]
     pub allow_local: bool,
+    /// Make a container for each session of a `cloud` environment, in this Docker Engine: unix:///var/run/docker.sock
+    /// [default: a folder of this host] [env: PERENNIAL_DOCKER]
+    #[arg(long, value_name = "SOCKET")]
+    pub docker: Option<String>,
+    /// The image of such a container when its environment names none [default: debian:stable-slim]
+    /// [env: PERENNIAL_SANDBOX_IMAGE]
+    #[arg(long, value_name = "IMAGE")]
+    pub sandbox_image: Option<String>,
     /// How many sessions are worked on at a time [default: 64] [env: PERENNIAL_SLOTS]
     #[arg(long, value_name = "N")]
     pub slots: Option<NonZeroU32>,
@@ -112,6 +120,8 @@ impl FrontArgs {
 impl WorkArgs {
     fn set(&self, flags: &mut Flags) {
         flags.allow_local = self.allow_local;
+        flags.docker.clone_from(&self.docker);
+        flags.sandbox_image.clone_from(&self.sandbox_image);
         flags.slots = self.slots.map(Into::into);
         flags.gateway_url.clone_from(&self.gateway_url);
         flags.lease_ttl_ms = self.lease_ttl_ms.map(Into::into);

@@ -2,15 +2,19 @@
 //! the only difference; calls, journal and epochs are those of any other link.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use perennial_schema::executor_token::START_HEADER;
 use perennial_schema::frame::{Dismissal, FromExecutor, REMOVED, ToExecutor};
 use perennial_schema::packet::Unfit;
 use perennial_tunnel::{End, Ends, Lost, carry};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -28,15 +32,18 @@ use crate::limits::{DIAL_PAUSE, DIAL_PAUSE_LONG, DIAL_PAUSE_MAX, DIAL_TIME, LINK
 #[derive(Clone, Debug)]
 pub struct Home {
     uri: Uri,
+    /// The socket that leads there, if no network does.
+    socket: Option<PathBuf>,
     token: HeaderValue,
+    start: Option<HeaderValue>,
     beat: Duration,
 }
 
 /// A server's address or a token that cannot be one.
 #[derive(Debug, thiserror::Error)]
 pub enum BadHome {
-    /// Not `http://…` or `https://…`.
-    #[error("{0:?} is not the address of a server: it begins with http:// or https://")]
+    /// Not `http://…`, `https://…` or `unix:/…`.
+    #[error("{0:?} is not the address of a server: it begins with http://, https:// or unix:/")]
     Server(String),
     /// Not a token.
     #[error("the token cannot be sent")]
@@ -50,19 +57,30 @@ impl Home {
     /// See [`BadHome`].
     pub fn new(server: &str, token: &str) -> Result<Self, BadHome> {
         let bad = || BadHome::Server(server.to_owned());
-        let socket = match server.split_once("://") {
-            Some(("http", rest)) => format!("ws://{rest}"),
-            Some(("https", rest)) => format!("wss://{rest}"),
+        let socket = server.strip_prefix("unix:").filter(|path| path.starts_with('/'));
+        let root = match (server.split_once("://"), socket) {
+            (_, Some(_)) => "ws://localhost".to_owned(),
+            (Some(("http", rest)), _) => format!("ws://{rest}"),
+            (Some(("https", rest)), _) => format!("wss://{rest}"),
             _ => return Err(bad()),
         };
-        let uri = format!("{}/v1/executors/tunnel", socket.trim_end_matches('/'));
-        let mut token = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| BadHome::Token)?;
-        token.set_sensitive(true);
+        let uri = format!("{}/v1/executors/tunnel", root.trim_end_matches('/'));
         Ok(Self {
             uri: uri.parse().map_err(|_| bad())?,
-            token,
+            socket: socket.map(PathBuf::from),
+            token: secret(&format!("Bearer {token}"))?,
+            start: None,
             beat: perennial_tunnel::limits::BEAT,
         })
+    }
+
+    /// With the code that makes the token known there.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn start(mut self, code: &str) -> Result<Self, BadHome> {
+        self.start = Some(secret(code)?);
+        Ok(self)
     }
 
     /// With another time between heartbeats than the usual.
@@ -75,8 +93,17 @@ impl Home {
     fn request(&self) -> Result<Request, Error> {
         let mut request = self.uri.clone().into_client_request()?;
         request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
+        if let Some(start) = &self.start {
+            request.headers_mut().insert(START_HEADER, start.clone());
+        }
         Ok(request)
     }
+}
+
+fn secret(text: &str) -> Result<HeaderValue, BadHome> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| BadHome::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// What happens on the line.
@@ -133,7 +160,11 @@ pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToke
             };
             told_unreached = false;
             tell(Told::Connected);
-            match serve(executor, home, socket, stop).await {
+            let line = match socket {
+                Socket::Net(socket) => Box::pin(serve(executor, home, *socket, stop)).await,
+                Socket::Unix(socket) => Box::pin(serve(executor, home, *socket, stop)).await,
+            };
+            match line {
                 _ if stop.is_cancelled() => return Ended::Stopped,
                 Line::Dismissed(Dismissal::Replaced) => return Ended::Replaced,
                 Line::Dismissed(Dismissal::Removed) => return Ended::Removed,
@@ -184,22 +215,41 @@ fn pauses() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+/// A way home that is open.
+enum Socket {
+    Net(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+    Unix(Box<WebSocketStream<UnixStream>>),
+}
 
 async fn dial(home: &Home) -> Result<Socket, Error> {
     let bytes = perennial_tunnel::limits::MESSAGE_BYTES;
     let config = WebSocketConfig::default()
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
-    let dialling = tokio_tungstenite::connect_async_with_config(home.request()?, Some(config), true);
+    let dialling = async {
+        let request = home.request()?;
+        Ok(match &home.socket {
+            None => {
+                let dialled = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+                Socket::Net(Box::new(dialled.await?.0))
+            }
+            Some(path) => {
+                let stream = UnixStream::connect(path).await?;
+                let dialled = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+                Socket::Unix(Box::new(dialled.await?.0))
+            }
+        })
+    };
     match timeout(DIAL_TIME, dialling).await {
-        Ok(dialled) => dialled.map(|(socket, _)| socket),
+        Ok(dialled) => dialled,
         Err(_) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
     }
 }
 
 /// Binary messages as bytes; what else a WebSocket carries is its own business.
-fn messages(socket: Socket) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
+fn messages<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    socket: WebSocketStream<S>,
+) -> impl Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static {
     socket
         .with(async |bytes: Bytes| Ok::<_, Error>(Message::Binary(bytes)))
         .sink_map_err(io::Error::other)
@@ -211,7 +261,12 @@ fn messages(socket: Socket) -> impl Stream<Item = io::Result<Bytes>> + Sink<Byte
         })
 }
 
-async fn serve(executor: &Arc<Executor>, home: &Home, socket: Socket, stop: &CancellationToken) -> Line {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    executor: &Arc<Executor>,
+    home: &Home,
+    socket: WebSocketStream<S>,
+    stop: &CancellationToken,
+) -> Line {
     let (answers, outgoing) = mpsc::channel::<FromExecutor>(LINK_FRAMES);
     let (incoming, mut heard) = mpsc::channel::<ToExecutor>(LINK_FRAMES);
     let (calls, served) = mpsc::channel(LINK_FRAMES);

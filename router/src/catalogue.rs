@@ -105,7 +105,7 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use perennial_schema::AgentId;
     use perennial_schema::agent::{Harness, ModelConfig};
-    use perennial_schema::environment::{Networking, Packages};
+    use perennial_schema::environment::{Container, Networking, Packages};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -205,6 +205,7 @@ mod tests {
         let cloud = EnvironmentConfig::Cloud {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
+            container: Container::default(),
         };
         for environment in [local(), cloud] {
             let tools = build(&agent(vec![toolset(vec![], true)]), &environment, Reach::Host);

@@ -3,13 +3,17 @@
 //! **Invariant:** only the journal named at dispatch may say that a call never started. Every other kind of not knowing is
 //! doubt, and nothing here turns doubt into a second run.
 
+use std::sync::Arc;
+
 use perennial_engine::ports::{CallError, Order, Placement, SessionKey, Settled};
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{Call, CallState, Card, Refusal, Settle, ToExecutor, Workspace};
+use perennial_schema::frame::{Call, CallState, Refusal, Settle, ToExecutor, Workspace};
 use perennial_schema::tool::{Outcome, args_hash};
 
 use crate::exchange::Exchange;
+use crate::link::Link;
 use crate::pending::{NoPlace, Reply};
+use crate::sandbox::Patience;
 
 impl Exchange {
     /// The attached executor: the machine that dialled in and that the environment names, else the one of this host.
@@ -21,26 +25,27 @@ impl Exchange {
         if matches!(environment, EnvironmentConfig::SelfHosted) {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
-        let link = match environment.executor() {
-            Some(executor) => {
+        let link = match (self.sandboxes_of(environment), environment.executor()) {
+            (Some(sandboxes), _) => self.place_in_sandbox(sandboxes, key).await?,
+            (None, Some(executor)) => {
                 let line = self.line_of(executor, key.workspace).await;
                 line.ok_or_else(|| self.unreached(executor))?
             }
-            None => self.hands().await.ok_or("no executor is attached to run this tool")?,
+            (None, None) => self.hands().await.ok_or("no executor is attached to run this tool")?,
         };
-        Ok(Placement {
-            executor_id: link.hello.executor_id,
-            journal_id: link.hello.journal_id,
-        })
+        Ok(link.placement())
     }
 
     /// Sends a call and waits for its end.
     pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
         let hash = args_hash(&order.tool, order.input.text());
-        let Some(link) = self.line_of(order.placement.executor_id, order.key.workspace).await else {
-            return Err(CallError::Unknown(
-                "the executor named at dispatch is not attached".into(),
-            ));
+        let sandbox = self.in_sandbox(&order, Patience::ToCall).await;
+        let link = match &sandbox {
+            Some((link, _in_use)) => link.clone().map_err(CallError::Unknown)?,
+            None => {
+                let line = self.line_of(order.placement.executor_id, order.key.workspace).await;
+                line.ok_or_else(|| CallError::Unknown("the executor named at dispatch is not attached".into()))?
+            }
         };
         if link.hello.journal_id != order.placement.journal_id {
             // Sending it would split the call's memory over two journals.
@@ -51,7 +56,7 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        let call = ToExecutor::Call(call(order, hash, &link.card()));
+        let call = ToExecutor::Call(call(order, hash, &link));
         if link.send(call).await.is_err() {
             return Err(gone());
         }
@@ -70,8 +75,14 @@ impl Exchange {
     pub(crate) async fn ask(&self, order: Order) -> Result<Settled, CallError> {
         let hash = args_hash(&order.tool, order.input.text());
         loop {
-            let Some(link) = self.line_back(&order).await else {
-                return Ok(in_doubt("the executor that was given this call is gone"));
+            let sandbox = self.in_sandbox(&order, Patience::ToSettle).await;
+            let link = match &sandbox {
+                Some((Ok(link), _in_use)) => Arc::clone(link),
+                Some((Err(reason), _)) => return Ok(in_doubt(reason)),
+                None => match self.line_back(&order).await {
+                    Some(link) => link,
+                    None => return Ok(in_doubt("the executor that was given this call is gone")),
+                },
             };
             if link.hello.journal_id != order.placement.journal_id {
                 return Ok(in_doubt(
@@ -123,17 +134,22 @@ fn not_sent(why: NoPlace) -> CallError {
     }
 }
 
-fn call(order: Order, args_hash: String, card: &Card) -> Call {
+fn call(order: Order, args_hash: String, link: &Link) -> Call {
     let workspace = match order.environment {
         // A machine that dialled in has no folders of sessions, but one that it offers.
         EnvironmentConfig::Local {
             executor_id: Some(_),
             dir,
-        } => match dir.or_else(|| card.cwd.clone()) {
+        } => match dir.or_else(|| link.card().cwd.clone()) {
             Some(path) => Workspace::Dir { path },
             None => Workspace::Session,
         },
         EnvironmentConfig::Local { dir: Some(path), .. } => Workspace::Dir { path },
+        // A sandbox is one session's, and so is its folder.
+        EnvironmentConfig::Cloud { .. } if link.guest.is_some() => match link.card().cwd.clone() {
+            Some(path) => Workspace::Dir { path },
+            None => Workspace::Session,
+        },
         _ => Workspace::Session,
     };
     Call {

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::link::{Guest, Link};
 use crate::policy::Reach;
+use crate::sandbox::Reconciler;
 use crate::trunk::Trunks;
 use crate::{catalogue, limits};
 
@@ -93,6 +94,8 @@ pub struct Exchange {
     board: Arc<Mutex<Board>>,
     /// Ticks whenever an executor attaches.
     attached: watch::Sender<u64>,
+    /// Who makes sandboxes, if anybody does.
+    pub(crate) sandboxes: OnceLock<Arc<Reconciler>>,
     readers: TaskTracker,
     /// Where machines are that dialled in elsewhere; unset where nobody can.
     trunks: OnceLock<Trunks>,
@@ -107,6 +110,7 @@ impl Exchange {
             settings,
             board: Arc::default(),
             attached: watch::Sender::new(0),
+            sandboxes: OnceLock::new(),
             readers: TaskTracker::new(),
             trunks: OnceLock::new(),
             closing: CancellationToken::new(),
@@ -302,6 +306,11 @@ impl Exchange {
         found.await.ok().flatten()
     }
 
+    /// Ticks whenever an executor attaches.
+    pub(crate) fn attachments(&self) -> watch::Receiver<u64> {
+        self.attached.subscribe()
+    }
+
     /// The link of an executor that is attached now.
     pub(crate) fn live(&self, executor: ExecutorId) -> Option<Arc<Link>> {
         self.board().live(executor)
@@ -313,6 +322,10 @@ impl Exchange {
 
     /// Nobody on the line counts as uncontained: a tool then asks rather than runs on a host nobody vouched for.
     fn reach(&self, environment: &EnvironmentConfig) -> Reach {
+        // What we make ourselves contains, whether it is made already or not.
+        if self.sandboxes_of(environment).is_some() {
+            return Reach::Bounded;
+        }
         let board = self.board();
         let link = match environment.executor() {
             Some(executor) => board.live(executor),
@@ -393,6 +406,19 @@ impl Router for Exchange {
         }
     }
 
+    async fn place_at_once(&self, key: SessionKey, environment: &EnvironmentConfig) -> Option<Placement> {
+        match self.sandboxes_of(environment) {
+            Some((sandboxes, _)) => sandboxes.place_at_once(self, key).await.map(|link| link.placement()),
+            None => self.place_call(key, environment).await.ok(),
+        }
+    }
+
+    fn is_home(&self, executor: ExecutorId) -> bool {
+        let board = self.board();
+        let link = board.links.get(&executor);
+        board.hands == Some(executor) || link.is_some_and(|link| link.guest.is_none())
+    }
+
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
         self.dispatch(order).await
     }
@@ -437,6 +463,7 @@ impl Router for Exchange {
     }
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
+        self.retire_sandbox(session).await;
         self.tell_gone(session, at).await;
     }
 }

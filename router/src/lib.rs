@@ -5,6 +5,7 @@
 //! * [`socket`]: the line to an executor that is a process of its own, which it starts when there is none.
 //! * [`Tunnels`]: machines that dialled in.
 //! * `trunk`: machines that dialled another process of the cluster.
+//! * [`sandbox`]: machines that are made for a session and dial in.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
 //!
@@ -24,6 +25,7 @@ mod pending;
 mod policy;
 mod relay;
 mod remote;
+pub mod sandbox;
 pub mod socket;
 mod trunk;
 mod tunnel;

@@ -12,6 +12,22 @@ pub const HELLO_WAIT: Duration = Duration::from_secs(10);
 pub const ATTACH_WAIT: Duration = Duration::from_secs(5);
 /// The same for a call on a machine that dialled in: its network may be away for a while, and the call goes on there.
 pub const GUEST_WAIT: Duration = Duration::from_secs(60);
+/// How long a call waits for its sandbox, which may have to be made of an image that is not there yet.
+pub const SANDBOX_WAIT: Duration = Duration::from_secs(300);
+/// How long the executor of a sandbox that runs may take to dial home.
+pub const SANDBOX_DIALS: Duration = Duration::from_secs(30);
+/// Between two looks at sandboxes while something is done about one.
+pub const SANDBOX_LOOK: Duration = Duration::from_millis(500);
+/// The same while nothing is: somebody else may have stopped or removed one.
+pub const SANDBOX_REST: Duration = Duration::from_secs(10);
+/// How long the reason of a failure is kept, in milliseconds.
+pub const SANDBOX_FAILURE_MILLIS: u64 = 10 * 60 * 1000;
+/// How long what is done to a sandbox may take when the server stops.
+pub const SANDBOX_CLOSE: Duration = Duration::from_secs(5);
+/// How long the executor in a sandbox may take to end when it is stopped.
+pub const SANDBOX_STOP_SECONDS: i32 = 10;
+/// How long an answer of the container engine may take; images are waited for longer.
+pub const ENGINE_WAIT: Duration = Duration::from_secs(60);
 /// How long the copy of a workspace folder may take.
 pub const COPY_WAIT: Duration = Duration::from_secs(300);
 /// How long one piece of a long output may take.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use perennial_engine::ports::Placement;
 use perennial_schema::WorkspaceId;
 use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
 use tokio::sync::{mpsc, watch};
@@ -91,6 +92,14 @@ impl Link {
                 self.cut();
                 Gone
             }),
+        }
+    }
+
+    /// What a call that goes there is noted with.
+    pub(crate) fn placement(&self) -> Placement {
+        Placement {
+            executor_id: self.hello.executor_id,
+            journal_id: self.hello.journal_id,
         }
     }
 

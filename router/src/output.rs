@@ -9,12 +9,18 @@ use tokio::time::timeout;
 
 use crate::exchange::Exchange;
 use crate::limits;
+use crate::sandbox::Patience;
 
 impl Exchange {
     /// A piece from this byte on; empty at the end.
     pub(crate) async fn piece(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
-        let Some(link) = self.line_of(order.placement.executor_id, order.key.workspace).await else {
-            return Err("the executor that has it is not attached".into());
+        let sandbox = self.in_sandbox(order, Patience::ToCall).await;
+        let link = match &sandbox {
+            Some((link, _in_use)) => link.clone()?,
+            None => {
+                let line = self.line_of(order.placement.executor_id, order.key.workspace).await;
+                line.ok_or("the executor that has it is not attached")?
+            }
         };
         let (session, call_id) = (order.key.session, order.call_id);
         let heard = link

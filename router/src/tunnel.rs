@@ -26,7 +26,7 @@ use crate::trunk;
 
 /// The tunnels of this process.
 pub struct Tunnels {
-    exchange: Arc<Exchange>,
+    pub(crate) exchange: Arc<Exchange>,
     registry: Arc<dyn Executors>,
     /// This process, by an id that nobody else has.
     node: OwnerId,

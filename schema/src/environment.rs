@@ -32,6 +32,10 @@ pub struct Environment {
 /// Where hands are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a session; a box would be in every pattern"
+)]
 pub enum EnvironmentConfig {
     /// Where this server provisions sandboxes (a local folder until a container backend is configured).
     Cloud {
@@ -39,6 +43,9 @@ pub enum EnvironmentConfig {
         networking: Networking,
         /// Packages to install.
         packages: Packages,
+        /// Our extension: what a sandbox of it is made of.
+        #[serde(flatten)]
+        container: Container,
     },
     /// Somebody's worker queue.
     SelfHosted,
@@ -62,6 +69,67 @@ impl EnvironmentConfig {
             Self::Local { executor_id, .. } => *executor_id,
             Self::Cloud { .. } | Self::SelfHosted => None,
         }
+    }
+}
+
+/// What a sandbox is made of; what is not said is the server's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// A container image, as its engine names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Processors it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpus>,
+    /// Bytes of memory it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Bytes of disk its files may use; where the engine cannot bound them, a sandbox is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
+    /// Seconds without a call after which it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<u32>,
+}
+
+/// Processors, in thousandths; a number with decimals in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cpus(u32);
+
+impl Cpus {
+    /// So many thousandths.
+    #[must_use]
+    pub const fn thousandths(thousandths: u32) -> Self {
+        Self(thousandths)
+    }
+
+    /// In thousandths.
+    #[must_use]
+    pub const fn in_thousandths(self) -> u32 {
+        self.0
+    }
+}
+
+impl Serialize for Cpus {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(1000) {
+            return serializer.serialize_u32(self.0 / 1000);
+        }
+        serializer.serialize_f64(f64::from(self.0) / 1000.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cpus {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = f64::deserialize(deserializer)?;
+        let thousandths = (given * 1000.0).round();
+        if !(1.0..=1_000_000.0).contains(&thousandths) {
+            return Err(serde::de::Error::custom(
+                "expected a number of processors between 0.001 and 1000",
+            ));
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within bounds")]
+        Ok(Self(thousandths as u32))
     }
 }
 
@@ -113,4 +181,38 @@ pub enum PackagesTag {
     /// `packages`.
     #[default]
     Packages,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cloud_environment_says_what_its_sandboxes_are_made_of_and_nothing_else() {
+        let bare = json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": {"type": "packages",
+            "pip": [], "npm": [], "apt": [], "cargo": [], "gem": [], "go": []}});
+        let read: EnvironmentConfig = serde_json::from_value(bare.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), bare);
+        let mut full = bare;
+        for (key, value) in [
+            ("image", json!("python:3.13-slim")),
+            ("cpu", json!(1.5)),
+            ("memory", json!(536_870_912)),
+            ("disk", json!(1_073_741_824)),
+            ("idle_timeout", json!(600)),
+        ] {
+            full[key] = value;
+        }
+        let read: EnvironmentConfig = serde_json::from_value(full.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), full);
+        for wrong in [json!(0), json!(-1), json!(1e9), json!("2")] {
+            full["cpu"] = wrong;
+            assert!(serde_json::from_value::<EnvironmentConfig>(full.clone()).is_err());
+        }
+        full["cpu"] = json!(2);
+        let read: EnvironmentConfig = serde_json::from_value(full.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), full);
+    }
 }

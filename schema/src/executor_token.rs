@@ -10,6 +10,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::ExecutorId;
 
+/// Carries the code of an executor that registers with its first connection.
+pub const START_HEADER: &str = "perennial-start";
+
 const TOKEN: &str = "xt_";
 const CODE: &str = "xc_";
 const PASS: &str = "xp_";

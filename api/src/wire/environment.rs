@@ -1,6 +1,6 @@
 //! Environments as clients write them.
 
-use perennial_schema::environment::{Environment, EnvironmentConfig, Networking, Packages};
+use perennial_schema::environment::{Container, Cpus, Environment, EnvironmentConfig, Networking, Packages};
 use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS};
 use perennial_schema::{EnvironmentId, ExecutorId, Timestamp};
 use serde::Deserialize;
@@ -11,6 +11,13 @@ use super::metadata::{self, Pairs, Patch};
 use crate::body::{nullable, part};
 use crate::error::ApiError;
 use crate::query::kind_of;
+
+/// Longest reference to an image.
+const IMAGE_CHARS: usize = 255;
+/// Least memory or disk of a sandbox.
+const LEAST_BYTES: u64 = 64 << 20;
+/// What databases still count.
+const MOST_BYTES: u64 = i64::MAX.cast_unsigned();
 
 const KINDS: &str = "cloud, self_hosted or local";
 
@@ -124,6 +131,11 @@ struct CloudInput {
     _kind: String,
     networking: Option<Value>,
     packages: Option<PackagesInput>,
+    image: Option<String>,
+    cpu: Option<Value>,
+    memory: Option<Value>,
+    disk: Option<Value>,
+    idle_timeout: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +186,7 @@ fn config(given: Option<&Value>) -> Result<EnvironmentConfig, ApiError> {
             let input: CloudInput = part(given, "config")?;
             Ok(EnvironmentConfig::Cloud {
                 networking: networking(input.networking.as_ref())?,
+                container: container(&input)?,
                 packages: packages(input.packages.unwrap_or_default()),
             })
         }
@@ -201,6 +214,61 @@ fn config(given: Option<&Value>) -> Result<EnvironmentConfig, ApiError> {
             format!("expected an object, not {}", kind_of(given)),
         )),
     }
+}
+
+/// What a sandbox is made of, in bytes and seconds.
+fn container(input: &CloudInput) -> Result<Container, ApiError> {
+    if let Some(image) = &input.image {
+        length("config.image", image, 1, IMAGE_CHARS)?;
+        if !image
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-/:@+".contains(&byte))
+        {
+            return Err(ApiError::field("config.image", "is no reference to an image"));
+        }
+    }
+    if input.idle_timeout == Some(0) {
+        return Err(ApiError::field("config.idle_timeout", "must be at least 1 second"));
+    }
+    let cpu = input.cpu.as_ref().filter(|given| !given.is_null());
+    let cpu = cpu.map(|given| serde_json::from_value::<Cpus>(given.clone()));
+    Ok(Container {
+        image: input.image.clone(),
+        cpu: cpu.transpose().map_err(|error| ApiError::field("config.cpu", error))?,
+        memory: bytes("config.memory", input.memory.as_ref())?,
+        disk: bytes("config.disk", input.disk.as_ref())?,
+        idle_timeout: input.idle_timeout,
+    })
+}
+
+/// A number of bytes, or a text like `512m` or `2g` in powers of 1024.
+fn bytes(path: &str, given: Option<&Value>) -> Result<Option<u64>, ApiError> {
+    let Some(given) = given.filter(|given| !given.is_null()) else {
+        return Ok(None);
+    };
+    let amount = match given {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => {
+            let (digits, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));
+            let shift = match unit.to_ascii_lowercase().as_str() {
+                "" => Some(0),
+                "k" => Some(10),
+                "m" => Some(20),
+                "g" => Some(30),
+                "t" => Some(40),
+                _ => None,
+            };
+            shift.and_then(|shift| digits.parse::<u64>().ok()?.checked_mul(1 << shift))
+        }
+        _ => None,
+    };
+    let amount = amount.filter(|amount| (LEAST_BYTES..=MOST_BYTES).contains(amount));
+    amount.map(Some).ok_or_else(|| {
+        ApiError::field(
+            path,
+            "expected bytes, or a text like \"512m\" or \"2g\", of 64m at least",
+        )
+    })
 }
 
 fn networking(given: Option<&Value>) -> Result<Networking, ApiError> {

@@ -146,6 +146,7 @@ impl From<Executor> for ExecutorView {
             name: executor.name,
             kind: match executor.kind {
                 ExecutorKind::Device => "device",
+                ExecutorKind::Sandbox => "sandbox",
             },
             status: if executor.online { "online" } else { "offline" },
             card: executor.card,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Clock, CodeError, EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, Executor, ExecutorListing,
-    Executors, HeldTunnel, MintedCode, NewExecutor, RegisterError, StoreError, StoredCode,
+    Executors, HeldTunnel, MintedCode, NewExecutor, RegisterError, Sandbox, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
 use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
@@ -17,8 +17,9 @@ use crate::limits::CODE_KEEP_MILLIS;
 
 /// A registry in memory.
 pub struct Memory {
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    pub(super) sandboxes: Mutex<BTreeMap<ExecutorId, Sandbox>>,
 }
 
 #[derive(Default)]
@@ -37,6 +38,7 @@ impl Memory {
         Self {
             clock,
             state: Mutex::default(),
+            sandboxes: Mutex::default(),
         }
     }
 

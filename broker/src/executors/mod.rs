@@ -2,6 +2,7 @@
 
 mod memory;
 mod postgres;
+mod sandboxes;
 mod sqlite;
 mod words;
 

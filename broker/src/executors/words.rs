@@ -166,6 +166,7 @@ fn integer(generation: u64) -> i64 {
 const fn kind_name(kind: ExecutorKind) -> &'static str {
     match kind {
         ExecutorKind::Device => "device",
+        ExecutorKind::Sandbox => "sandbox",
     }
 }
 
@@ -177,6 +178,7 @@ pub(super) fn card_text(card: &Card) -> Result<String, StoreError> {
 pub(super) fn executor_of(row: &impl Columns) -> Result<Executor, StoreError> {
     let kind = match row.text("kind")?.as_str() {
         "device" => ExecutorKind::Device,
+        "sandbox" => ExecutorKind::Sandbox,
         other => return Err(inconsistent("kind", format!("{other:?} is no kind of executor"))),
     };
     let card = row.maybe_text("card")?.map(|text| serde_json::from_str(&text));

@@ -9,6 +9,7 @@ use super::acp::AcpTable;
 use super::context::ContextSection;
 use super::harness::HarnessSection;
 use super::providers::{PriceTable, ProviderTable};
+use super::sandbox::SandboxSection;
 use super::{ConfigError, Environment, Flags};
 use crate::paths;
 
@@ -33,6 +34,8 @@ pub(super) struct FileConfig {
     pub(super) database: DatabaseConfig,
     #[serde(default)]
     pub(super) nats: NatsConfig,
+    #[serde(default)]
+    pub(super) sandbox: SandboxSection,
     #[serde(default)]
     pub(super) anthropic: ProviderConfig,
     #[serde(default)]

@@ -10,6 +10,7 @@ mod file;
 mod harness;
 mod providers;
 mod resolve;
+mod sandbox;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use perennial_worker::model::Windows;
 use secrecy::SecretString;
 
 pub use environment::{Environment, environment};
+pub use sandbox::SandboxSettings;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +195,8 @@ pub struct Settings {
     pub database: Option<Database>,
     /// The bus of a cluster.
     pub nats: Option<Nats>,
+    /// Where sandboxes are made; none means that cloud environments are folders of this host.
+    pub sandbox: Option<SandboxSettings>,
     /// Model of agents that name none; none lets the server choose by the keys it has.
     pub default_model: Setting<Option<String>>,
     /// Anthropic Messages.
@@ -277,6 +281,10 @@ pub struct Flags {
     pub nats_url: Option<String>,
     /// `--nats-prefix`.
     pub nats_prefix: Option<String>,
+    /// `--docker`.
+    pub docker: Option<String>,
+    /// `--sandbox-image`.
+    pub sandbox_image: Option<String>,
     /// `--gateway-url`.
     pub gateway_url: Option<String>,
 }

@@ -97,6 +97,7 @@ impl Settings {
             )?,
             database: layers.database(flags, file.database)?,
             nats: layers.nats(flags, file.nats)?,
+            sandbox: layers.sandbox(flags, file.sandbox)?,
             default_model: optional(layers.text(
                 None,
                 "PERENNIAL_DEFAULT_MODEL",
@@ -167,14 +168,14 @@ const OPENAI: ProviderNames = ProviderNames {
 };
 
 /// A value and the flag or key that named it.
-type Named<T> = Option<(T, &'static str)>;
+pub(super) type Named<T> = Option<(T, &'static str)>;
 
 pub(super) struct Layers<'a> {
     pub(super) environment: &'a Environment,
 }
 
 impl Layers<'_> {
-    fn text(&self, flag: Named<String>, variable: &str, file: Named<String>) -> Option<Setting<String>> {
+    pub(super) fn text(&self, flag: Named<String>, variable: &str, file: Named<String>) -> Option<Setting<String>> {
         let flag = flag.map(|(value, name)| setting(value, Origin::Flag(name)));
         let variable = || {
             let value = self.environment.get(variable)?.to_owned();
@@ -184,7 +185,7 @@ impl Layers<'_> {
             .or_else(|| file.map(|(value, name)| setting(value, Origin::File(name))))
     }
 
-    fn path(&self, flag: Named<PathBuf>, variable: &str, file: Named<PathBuf>) -> Option<Setting<PathBuf>> {
+    pub(super) fn path(&self, flag: Named<PathBuf>, variable: &str, file: Named<PathBuf>) -> Option<Setting<PathBuf>> {
         let flag = flag.map(|(value, name)| setting(value, Origin::Flag(name)));
         let variable = || {
             let value = PathBuf::from(self.environment.get(variable)?);
@@ -438,7 +439,7 @@ pub(super) fn setting<T>(value: T, from: Origin) -> Setting<T> {
     Setting { value, from }
 }
 
-fn by_default<T>(value: T) -> Setting<T> {
+pub(super) fn by_default<T>(value: T) -> Setting<T> {
     setting(value, Origin::Default)
 }
 

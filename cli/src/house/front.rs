@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use perennial_api::accounts::Secret;
-use perennial_api::{Api, Config, Hosts, Limits};
+use perennial_api::{Api, Config, Doors, Hosts, Limits};
 use perennial_engine::ports::Router;
 use perennial_gateway::Gateway;
 use perennial_router::Tunnels;
@@ -100,6 +100,11 @@ impl Front {
             listener,
             api: Api::new(ports, config),
         })
+    }
+
+    /// The ways out of sandboxes, each a socket in a folder below `root`.
+    pub fn doors(&self, root: std::path::PathBuf, closing: CancellationToken) -> Doors {
+        Doors::new(&self.api, root, closing)
     }
 
     /// Leaves the address where clients of this machine find it. Connections are taken from now on, and served after

@@ -8,6 +8,7 @@ mod front;
 mod hands;
 mod models;
 mod registry;
+mod sandboxes;
 mod signals;
 mod store;
 
@@ -19,6 +20,7 @@ pub use front::{Front, Key, Keys};
 pub use hands::{Hands, exchange, router_settings, tunnels};
 pub use models::{Access, Port, gateway};
 pub use registry::{Connection, Registry, Terms};
+pub use sandboxes::Sandboxes;
 pub use signals::Signals;
 pub use store::Store;
 

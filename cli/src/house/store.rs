@@ -15,7 +15,7 @@ use perennial_broker::executors;
 use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::meter::{self, Meter, Told};
-use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Metering, Sessions};
+use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Metering, Sandboxes, Sessions};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
@@ -46,6 +46,8 @@ pub struct Store {
     pub metering: Arc<dyn Metering>,
     /// Machines that dial in.
     pub executors: Arc<dyn Executors>,
+    /// Machines that are made for sessions.
+    pub sandboxes: Arc<dyn Sandboxes>,
     /// Sweeps what nobody settled.
     tending: JoinHandle<()>,
     base: Base,
@@ -82,7 +84,7 @@ impl Store {
         let kept = (
             Arc::new(blobs) as Arc<dyn Blobs>,
             Arc::new(accounts) as Arc<dyn Accounts>,
-            Arc::new(executors::Sqlite::new(sqlite.clone())) as Arc<dyn Executors>,
+            Arc::new(executors::Sqlite::new(sqlite.clone())),
         );
         Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
     }
@@ -104,17 +106,17 @@ impl Store {
         let kept = (
             Arc::new(blobs) as Arc<dyn Blobs>,
             Arc::new(accounts) as Arc<dyn Accounts>,
-            Arc::new(executors::Postgres::new(&postgres)) as Arc<dyn Executors>,
+            Arc::new(executors::Postgres::new(&postgres)),
         );
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
 
-    fn join<L: Log + Sessions + Leases + 'static>(
+    fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + 'static>(
         settings: &Settings,
         store: L,
         bus: Arc<dyn Bus>,
         meter: Meter,
-        (blobs, accounts, executors): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<dyn Executors>),
+        (blobs, accounts, executors): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<E>),
         base: Base,
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
@@ -134,6 +136,7 @@ impl Store {
             leases: log,
             blobs,
             accounts,
+            sandboxes: executors.clone(),
             executors,
             bus,
             base,

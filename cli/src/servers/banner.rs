@@ -11,7 +11,7 @@ pub(super) fn print(front: &Front, hands: &Hands, settings: &Settings) {
     key(front, settings);
     eprintln!("  model   {}", model(settings));
     eprintln!("  tools   {}", tools(hands, settings));
-    eprintln!("  cloud   warning: no container backend yet, so `cloud` environments are folders of this host as well");
+    eprintln!("  cloud   {}", cloud(settings));
     eprintln!("  try     perennial run '/tool bash {{\"command\":\"uname -a\"}}'");
 }
 
@@ -30,6 +30,18 @@ pub(super) fn working(hands: &Hands, settings: &Settings) {
     eprintln!("  slots   {}", settings.slots.value);
     eprintln!("  bus     {}", bus(settings));
     eprintln!("  hands   {} in {}", hands.place(), settings.data_dir.value.display());
+}
+
+fn cloud(settings: &Settings) -> String {
+    match &settings.sandbox {
+        Some(sandbox) => format!(
+            "a container for each session, in the engine at {} (image {})",
+            sandbox.docker.value, sandbox.image.value
+        ),
+        None => {
+            "warning: no container engine (--docker), so `cloud` environments are folders of this host as well".into()
+        }
+    }
 }
 
 fn bus(settings: &Settings) -> &'static str {

@@ -10,8 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::banner;
 use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
 use crate::config::Settings;
+use crate::error::Error;
 use crate::exit::Exit;
-use crate::house::{self, Access, Brains, BusKind, Front, Hands, Keys, Signals, Store, files, router_settings};
+use crate::house::{
+    self, Access, Brains, BusKind, Front, Hands, Keys, Sandboxes, Signals, Store, files, router_settings,
+};
 
 /// Start the server: API, worker and executor in one process on an embedded database.
 ///
@@ -30,11 +33,22 @@ pub struct UpArgs {
     pub bus: BusKind,
 }
 
+/// The worker that drives a session may be on another host than its sandbox, and does not reach it yet.
+pub(super) fn not_yet_on_a_cluster(settings: &Settings) -> Result<(), Error> {
+    match (&settings.sandbox, &settings.database) {
+        (Some(_), Some(_)) => Err(Error::Usage(
+            "sandboxes (--docker) need the embedded database: on a cluster they are to come".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the server until it is told to stop (SIGINT, SIGTERM), then lets go of everything in order: no new connections and
 /// no new claims; sessions are given back while calls stay in their journal; then the store.
 pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
+    not_yet_on_a_cluster(settings)?;
     let (store, hands) = match &settings.database {
         // The store first: its lock keeps a second server out of the data directory.
         None => (Store::embedded(settings, args.bus).await?, Hands::here(settings).await?),
@@ -61,6 +75,16 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let gateway = house::gateway(settings, &store);
     let tunnels = house::tunnels(hands.exchange(), store.executors.clone());
     let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;
+    let sandboxes = match &settings.sandbox {
+        Some(sandbox) => Some(Sandboxes::start(
+            sandbox,
+            &settings.data_dir.value,
+            &store,
+            &hands,
+            &front,
+        )?),
+        None => None,
+    };
     let models = Access::new(settings, &store, gateway, &front.models);
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
@@ -79,6 +103,9 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     tunnels.close();
     thinking.ended().await;
     drop(watch);
+    if let Some(sandboxes) = sandboxes {
+        sandboxes.close().await;
+    }
     serving.ended().await?;
     models.settled().await;
     hands.close().await;

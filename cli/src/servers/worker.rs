@@ -26,6 +26,7 @@ pub struct WorkerArgs {
 pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
+    super::up::not_yet_on_a_cluster(settings)?;
     let mut hands = Hands::beside(settings).await?;
     let store = Store::of_cluster(settings, Some(hands.place())).await?;
     hands.answer(store.bus.clone());

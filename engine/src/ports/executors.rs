@@ -24,6 +24,8 @@ pub const EXECUTOR_PASS_MILLIS: u64 = 30 * 1000;
 pub enum ExecutorKind {
     /// Somebody's machine that dialled in.
     Device,
+    /// A sandbox that a server made for a session.
+    Sandbox,
 }
 
 /// An executor as the registry knows it.

@@ -10,6 +10,7 @@ mod log;
 mod metering;
 mod model;
 mod router;
+mod sandboxes;
 mod sessions;
 
 pub use blobs::*;
@@ -21,6 +22,7 @@ pub use log::*;
 pub use metering::*;
 pub use model::*;
 pub use router::*;
+pub use sandboxes::*;
 pub use sessions::*;
 
 use perennial_schema::{SessionId, WorkspaceId};

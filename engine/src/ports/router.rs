@@ -123,6 +123,17 @@ pub trait Router: Send + Sync {
     /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;
 
+    /// The same if nothing has to be made or waited for.
+    async fn place_at_once(&self, key: SessionKey, environment: &EnvironmentConfig) -> Option<Placement> {
+        self.place(key, environment).await.ok()
+    }
+
+    /// Whether an executor works in folders of a host. The sessions it has worked for are that host's from then on; others are
+    /// reached from everywhere.
+    fn is_home(&self, _executor: ExecutorId) -> bool {
+        true
+    }
+
     /// Sends a call and waits for its end; attaches if the executor already runs it. Dropping the future does not cancel.
     async fn call(&self, order: Order) -> Result<Outcome, CallError>;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use perennial_broker::executors;
 use perennial_broker::log::postgres::{Postgres, Settings};
-use perennial_engine::ports::{Executor, ExecutorKind, Executors, NewExecutor, RegisterError};
+use perennial_engine::ports::{Executor, ExecutorKind, Executors, NewExecutor, RegisterError, Sandboxes};
 use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, OwnerId, WorkspaceId};
 use uuid::Uuid;
 
@@ -15,6 +15,9 @@ pub(crate) struct Desk {
     pub(crate) registry: Arc<dyn Executors>,
     /// The same store seen by another process.
     pub(crate) elsewhere: Arc<dyn Executors>,
+    /// The same two, for the sandboxes of executors.
+    pub(crate) sandboxes: Arc<dyn Sandboxes>,
+    pub(crate) elsewhere_sandboxes: Arc<dyn Sandboxes>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) workspace: WorkspaceId,
     _dir: Option<tempfile::TempDir>,
@@ -23,7 +26,7 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn memory() -> Self {
         let clock = Hand::new();
-        let registry: Arc<dyn Executors> = Arc::new(executors::Memory::new(Arc::<Hand>::clone(&clock)));
+        let registry = Arc::new(executors::Memory::new(Arc::<Hand>::clone(&clock)));
         Self::over(registry.clone(), registry, clock, None)
     }
 
@@ -49,13 +52,15 @@ impl Desk {
         Some(Self::over(registry, elsewhere, clock, None))
     }
 
-    fn over(
-        registry: Arc<dyn Executors>,
-        elsewhere: Arc<dyn Executors>,
+    fn over<R: Executors + Sandboxes + 'static>(
+        registry: Arc<R>,
+        elsewhere: Arc<R>,
         clock: Arc<Hand>,
         dir: Option<tempfile::TempDir>,
     ) -> Self {
         Self {
+            sandboxes: registry.clone(),
+            elsewhere_sandboxes: elsewhere.clone(),
             registry,
             elsewhere,
             clock,

@@ -4,6 +4,7 @@ mod codes;
 mod connections;
 mod fixture;
 mod records;
+mod sandboxes;
 
 /// Makes a test of each case on each store.
 macro_rules! on_every_registry {

@@ -44,8 +44,9 @@ impl Session {
             projection.ready = ready;
         }
         projection.hold = terms.hold;
-        // A machine that dialled in is reached from everywhere: no host has this session to itself.
-        if self.row.environment.executor().is_some() {
+        // A machine that dialled in, and a sandbox, are no host's workspaces: no host has this session to itself.
+        let elsewhere = projection.place.is_some_and(|place| !self.ports.router.is_home(place));
+        if self.row.environment.executor().is_some() || elsewhere {
             projection.place = None;
         }
         let progress = projection.progress;

@@ -29,9 +29,10 @@ impl Session {
 
     /// Intent before effect: the dispatch is in the log before the first byte leaves (I5).
     async fn dispatch(&mut self, calls: Vec<Call>) -> Result<Flow, Stop> {
-        let placement = match self.place().await {
-            Ok(placement) => placement,
-            Err(reason) => {
+        let placement = match self.placed().await? {
+            Some(Ok(placement)) => placement,
+            None => return Ok(Flow::Continue),
+            Some(Err(reason)) => {
                 let outcome = Outcome::text(format!("The tool could not be started: {reason}"), true);
                 return self
                     .append_results(calls.iter().map(|call| (call.id, outcome.clone())).collect())
@@ -230,8 +231,43 @@ impl Session {
         Ok(Flow::Continue)
     }
 
+    /// The same, while the log and the lease are watched: a machine may have to be made first. None when an interrupt came before.
+    async fn placed(&mut self) -> Result<Option<Result<Placement, String>>, Stop> {
+        if let Some(placement) = self.placement {
+            return Ok(Some(Ok(placement)));
+        }
+        let (router, key, environment) = (self.ports.router.clone(), self.key, self.row.environment.clone());
+        let placing = async move { router.place(key, &environment).await };
+        tokio::pin!(placing);
+        loop {
+            tokio::select! {
+                biased;
+                placed = &mut placing => {
+                    self.placement = placed.as_ref().ok().copied();
+                    return Ok(Some(placed));
+                }
+                () = self.watch.lost.cancelled() => return Err(Stop::Evicted),
+                () = self.drain.cancelled() => return Err(Stop::Draining),
+                _ = newer(&mut self.notices, &mut self.watch.head, self.state.seq) => {}
+            }
+            self.catch_up().await?;
+            if self.state.interrupt.is_some() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The executor for this session's calls if none has to be waited for.
+    pub(super) async fn place_at_once(&mut self) -> Option<Placement> {
+        if self.placement.is_none() {
+            let environment = &self.row.environment;
+            self.placement = self.ports.router.place_at_once(self.key, environment).await;
+        }
+        self.placement
+    }
+
     /// The executor for this session's calls, chosen once per drive.
-    pub(super) async fn place(&mut self) -> Result<Placement, String> {
+    async fn place(&mut self) -> Result<Placement, String> {
         if let Some(placement) = self.placement {
             return Ok(placement);
         }

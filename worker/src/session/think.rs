@@ -143,7 +143,7 @@ impl Session {
     async fn finish(&mut self, step: ModelStep) -> Result<Flow, Stop> {
         let calls = step.parts.iter().any(|part| matches!(part, Part::ToolUse { .. }));
         let placement = if self.may_dispatch(&step) {
-            self.place().await.ok()
+            self.place_at_once().await
         } else {
             None
         };

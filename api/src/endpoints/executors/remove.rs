@@ -1,5 +1,5 @@
 //! `DELETE /v1/executors/{id}`: its token opens nothing from now on, and its tunnel is cut. Sessions that named it keep their
-//! environment, and are told that it is not connected.
+//! environment, and are told that it is not connected. A sandbox goes with its executor, and its session gets another one.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -27,6 +27,7 @@ pub(crate) async fn remove_executor(
     }
     if let Some(tunnels) = &app.config.tunnels {
         tunnels.removed(executor);
+        tunnels.discard(executor).await?;
     }
     Ok(json(&Deleted {
         id,

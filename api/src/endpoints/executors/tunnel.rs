@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use perennial_schema::ExecutorToken;
+use perennial_schema::executor_token::START_HEADER;
 use perennial_schema::frame::REMOVED;
 
 use super::tunnels;
@@ -32,12 +33,23 @@ pub(crate) async fn executor_tunnel(
 ) -> Result<Response, ApiError> {
     let refuse = || ApiError::unauthenticated("this executor is not known here (any more): register it again");
     let token: ExecutorToken = bearer(&headers).and_then(|text| text.parse().ok()).ok_or_else(refuse)?;
-    let removed = || refuse().code(REMOVED);
-    let who = app.ports.executors.holder(token.id).await?.ok_or_else(removed)?;
-    if !who.hash.matches(&token) {
-        return Err(refuse());
-    }
-    let tunnels = Arc::clone(tunnels(&app)?);
+    let known = app.ports.executors.holder(token.id).await?;
+    let tunnels = tunnels(&app).map(Arc::clone);
+    let who = match (known, &tunnels) {
+        (Some(who), _) if who.hash.matches(&token) => who,
+        (Some(_), _) => return Err(refuse()),
+        // An executor in a sandbox registers with its first connection.
+        (None, Ok(tunnels)) => {
+            let removed = || refuse().code(REMOVED);
+            let code = headers
+                .get(START_HEADER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
+            let code = code.ok_or_else(removed)?;
+            tunnels.begin(&token, &code).await?.ok_or_else(removed)?
+        }
+        (None, Err(_)) => return Err(refuse()),
+    };
+    let tunnels = tunnels?;
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(format!("expected a WebSocket: {error}")))?;
     let tracker = app.tracker.clone();
     Ok(upgrade

@@ -1,7 +1,7 @@
 //! `perennial env create NAME`
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -21,6 +21,18 @@ pub struct CreateArgs {
     /// offers, or a fresh one on the server's (local only)
     #[arg(long, value_name = "PATH")]
     dir: Option<String>,
+    /// The container image of its sandboxes (cloud only, like the next three)
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Processors of a sandbox, like 1.5
+    #[arg(long, value_name = "N")]
+    cpu: Option<f64>,
+    /// Memory of a sandbox, like 512m or 2g
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Seconds without a call after which a sandbox is paused
+    #[arg(long, value_name = "SECONDS")]
+    idle_timeout: Option<u32>,
     /// For people
     #[arg(long)]
     description: Option<String>,
@@ -48,6 +60,18 @@ pub async fn run(context: &Context, args: CreateArgs) -> Result<Exit, Error> {
             return Err(Error::Usage("--dir needs --type local".to_owned()));
         }
         config["dir"] = json!(dir);
+    }
+    for (key, value) in [
+        ("image", args.image.map(Value::from)),
+        ("cpu", args.cpu.map(Value::from)),
+        ("memory", args.memory.map(Value::from)),
+        ("idle_timeout", args.idle_timeout.map(Value::from)),
+    ] {
+        let Some(value) = value else { continue };
+        if args.kind != Kind::Cloud {
+            return Err(Error::Usage(format!("--{} needs --type cloud", key.replace('_', "-"))));
+        }
+        config[key] = value;
     }
     let client = context.client()?;
     if let Some(executor) = args.executor {

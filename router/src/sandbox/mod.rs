@@ -1,0 +1,100 @@
+//! Sandboxes: the first tool call of a session gets a machine of its own made, with an executor in it that dials home; after that it
+//! is an executor like any other. Nothing here is waited for by a model request: a sandbox is made when a call is placed.
+//!
+//! * [`Reconciler`] makes what exists agree with what is known: `decide` says what is to be done, the provisioner does it.
+//! * [`Docker`] is the provisioner of containers.
+//! * `uses` keeps a sandbox from being paused under a call.
+//!
+//! **Invariant:** the store's row is changed by compare-and-set before or after the machine is, never instead; a process that dies
+//! in between leaves a pair that `decide` knows.
+
+mod decide;
+mod docker;
+mod reconcile;
+mod uses;
+
+pub use docker::{Docker, DockerSettings, SOCKET};
+pub use reconcile::{Defaults, Doors, Reconciler};
+
+use std::sync::Arc;
+
+use perennial_engine::ports::{Executor, Order, SessionKey, StoreError};
+use perennial_schema::environment::{Container, EnvironmentConfig};
+use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, SessionId};
+
+pub(crate) use self::reconcile::Patience;
+use self::uses::InUse;
+use crate::exchange::Exchange;
+use crate::link::Link;
+use crate::tunnel::Tunnels;
+
+impl Exchange {
+    /// Has sandboxes made for the environments that are to be provisioned.
+    pub fn provision(&self, reconciler: Arc<Reconciler>) {
+        // Nobody does so twice.
+        let _ = self.sandboxes.set(reconciler);
+    }
+
+    /// Who makes the sandboxes of an environment.
+    pub(crate) fn sandboxes_of<'a>(
+        &'a self,
+        environment: &'a EnvironmentConfig,
+    ) -> Option<(&'a Arc<Reconciler>, &'a Container)> {
+        match environment {
+            EnvironmentConfig::Cloud { container, .. } => Some((self.sandboxes.get()?, container)),
+            EnvironmentConfig::SelfHosted | EnvironmentConfig::Local { .. } => None,
+        }
+    }
+
+    /// The executor in the sandbox of a session; made if there is none.
+    pub(crate) async fn place_in_sandbox(
+        &self,
+        (sandboxes, container): (&Arc<Reconciler>, &Container),
+        key: SessionKey,
+    ) -> Result<Arc<Link>, String> {
+        sandboxes.place(self, key, container).await
+    }
+
+    /// The executor of a call that was placed in a sandbox, which is started again if it is paused, and not paused as long as the
+    /// use lives. None for a call that was placed elsewhere.
+    pub(crate) async fn in_sandbox(
+        &self,
+        order: &Order,
+        patience: Patience,
+    ) -> Option<(Result<Arc<Link>, String>, InUse)> {
+        let (sandboxes, _) = self.sandboxes_of(&order.environment)?;
+        sandboxes.reach(self, order.placement.executor_id, patience).await
+    }
+
+    /// A session is over, and its sandbox with it.
+    pub(crate) async fn retire_sandbox(&self, session: SessionId) {
+        if let Some(sandboxes) = self.sandboxes.get() {
+            sandboxes.retire(session).await;
+        }
+    }
+}
+
+impl Tunnels {
+    /// Has the sandbox of an executor that was removed go with it.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    pub async fn discard(&self, executor: ExecutorId) -> Result<(), StoreError> {
+        match self.exchange.sandboxes.get() {
+            Some(sandboxes) => sandboxes.removed(executor).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Registers the executor of a sandbox that dials home for the first time. None when nobody made such a sandbox, or its code is
+    /// another one, or used by another.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked.
+    pub async fn begin(&self, token: &ExecutorToken, code: &ExecutorCode) -> Result<Option<Executor>, StoreError> {
+        match self.exchange.sandboxes.get() {
+            Some(sandboxes) => sandboxes.register(token, code).await,
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Sandboxes: a real `perennial up`, a real Docker Engine of our own, and an image built on the spot that holds busybox, a static
+//! bash and no libc. What the engine says is asked with its own command line. Without an engine the tests print `NOT RUN`, and
+//! fail where everything must run.
+
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
+mod hardening;
+#[cfg(test)]
+mod lives;
+#[cfg(test)]
+mod rig;
