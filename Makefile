@@ -1,5 +1,5 @@
 # Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git).
-.PHONY: up executor test lint simulate torture bench setup-build setup-test
+.PHONY: up executor test lint simulate torture fuzz bench setup-build setup-test
 .DEFAULT_GOAL := up
 SHELL := /bin/bash
 
@@ -46,6 +46,11 @@ torture: setup-test
 	set -o pipefail; { scripts/versions.sh; \
 	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test hands --test cluster --test harness_rig -- --nocapture --test-threads=1 2>&1; } \
 	| grep --line-buffered -E '^(commit|versions|seed|ring |failpoints:|random moments:|claude-code |codex |NOT RUN|test )' | tee tests/results/torture.txt
+
+# libFuzzer against the wire of a tunnel, for so many seconds; needs a nightly toolchain and cargo-fuzz.
+FUZZ_SECONDS ?= 300
+fuzz:
+	cargo +nightly fuzz run --fuzz-dir tunnel/fuzz frames -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536
 
 # Fold, render and codec; then the install as a whole against the least that could do the same, in one run.
 bench: setup-test

@@ -60,6 +60,8 @@ pub const TRUNK_DIAL: Duration = Duration::from_secs(2);
 pub const TRUNK_PAUSE: Duration = Duration::from_millis(20);
 /// Longest such pause.
 pub const TRUNK_PAUSE_MAX: Duration = Duration::from_millis(250);
+/// How long a trunk without calls stays.
+pub const TRUNK_IDLE: Duration = Duration::from_secs(10 * 60);
 /// How long a session waits, before its next step, for a machine that it may need.
 pub const PREPARE_WAIT: Duration = Duration::from_secs(2);
 /// Largest message on a tunnel.

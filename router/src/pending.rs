@@ -189,6 +189,13 @@ impl Pending {
         }
     }
 
+    /// Whether nobody waits for anything.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.sweep();
+        self.pieces.retain(|_, done| !done.is_closed());
+        self.calls.is_empty() && self.pieces.is_empty()
+    }
+
     /// Tells everyone that the link is gone and takes nobody any more.
     pub(crate) fn close(&mut self) {
         self.calls.clear();

@@ -21,7 +21,7 @@ use perennial_schema::{ExecutorId, WorkspaceId};
 use perennial_tunnel::{End, Ends, carry};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
@@ -190,9 +190,26 @@ impl Trunks {
             generation: whose.generation,
             way: Way::Trunk,
         };
-        exchange.admit(hello, to, from, Some(guest))?;
+        let link = exchange.admit(hello, to, from, Some(guest))?;
+        exchange.watch_over(async move { hang_up_idle(&link, limits::TRUNK_IDLE).await });
         Ok(())
     }
+}
+
+/// A trunk that nobody needs makes room; whoever needs it again dials again. A call that begins as it is cut is settled like any
+/// other on a line that was lost.
+async fn hang_up_idle(link: &Link, idle: Duration) {
+    let mut looks = interval(idle / 2);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut quiet = 0;
+    while quiet < 3 {
+        tokio::select! {
+            () = link.ended() => return,
+            _ = looks.tick() => {}
+        }
+        quiet = if link.pending().is_idle() { quiet + 1 } else { 0 };
+    }
+    link.cut();
 }
 
 fn request(url: &str, whose: &Executor, pass: &str) -> Option<Request> {
@@ -389,4 +406,92 @@ async fn ask_of_call(
             },
         })
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_schema::frame::{Card, Hello, PROTOCOL_VERSION};
+    use perennial_schema::{EventId, JournalId, SessionId};
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn guest(generation: u64, way: Way) -> Guest {
+        Guest {
+            workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
+            generation,
+            way,
+        }
+    }
+
+    fn link() -> (Arc<Link>, mpsc::Receiver<ToExecutor>) {
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            executor_id: ExecutorId::from_uuid(Uuid::from_u128(2)),
+            journal_id: JournalId::from_uuid(Uuid::from_u128(3)),
+            card: Card::default(),
+        };
+        let (to, outgoing) = mpsc::channel(4);
+        let guest = guest(1, Way::Trunk);
+        (Link::new(hello, 1, Some(guest), to, CancellationToken::new()), outgoing)
+    }
+
+    #[test]
+    fn a_trunk_never_takes_the_place_of_its_tunnel() {
+        for (there, comes, refused) in [
+            ((2, Way::Tunnel), (2, Way::Trunk), true),
+            ((2, Way::Trunk), (2, Way::Tunnel), false),
+            ((2, Way::Trunk), (2, Way::Trunk), false),
+            ((2, Way::Tunnel), (3, Way::Trunk), false),
+            ((3, Way::Trunk), (2, Way::Tunnel), true),
+        ] {
+            let (there, comes) = (guest(there.0, there.1), guest(comes.0, comes.1));
+            assert_eq!(there.outranks(comes), refused, "{there:?} {comes:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trunk_hangs_up_when_nobody_waits() {
+        let idle = Duration::from_secs(60);
+        let (link, _outgoing) = link();
+        let key = (
+            SessionId::from_uuid(Uuid::from_u128(4)),
+            EventId::from_uuid(Uuid::from_u128(5)),
+        );
+        let waiting = link.pending().wait_call(key, 1, "hash").unwrap();
+        let watched = timeout(idle * 10, hang_up_idle(&link, idle)).await;
+        assert!(watched.is_err() && link.is_live(), "somebody waits");
+        drop(waiting);
+        timeout(idle * 2, hang_up_idle(&link, idle)).await.unwrap();
+        assert!(!link.is_live());
+    }
+
+    #[test]
+    fn only_http_is_dialled() {
+        let whose = Executor {
+            id: ExecutorId::from_uuid(Uuid::from_u128(2)),
+            workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
+            name: "laptop".into(),
+            kind: perennial_engine::ports::ExecutorKind::Device,
+            card: None,
+            hash: perennial_schema::ExecutorSecretHash([0; 32]),
+            generation: 7,
+            node: None,
+            node_url: None,
+            online: true,
+            last_seen_at: None,
+            created_at: perennial_schema::Timestamp::from_micros(0),
+        };
+        let dialled = request("https://node/", &whose, "xp_1").unwrap();
+        let uri = dialled.uri().to_string();
+        assert!(
+            uri.starts_with("wss://node/v1/executors/exec_") && uri.ends_with("/line?generation=7"),
+            "{uri}"
+        );
+        assert_eq!(dialled.headers()["authorization"], "Bearer xp_1");
+        for bad in ["node:7340", "file:///etc/passwd", "http://no de"] {
+            assert!(request(bad, &whose, "xp_1").is_none(), "{bad}");
+        }
+    }
 }

@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use perennial_proof::proxy::Cut;
 use perennial_proof::rig::process::Program;
 use perennial_tests::client::Client;
 use perennial_tests::server::binary;
+use rand::Rng as _;
 use serde_json::{Value, json};
 
 use crate::cluster_rig::Cluster;
+use crate::drops::{count, say, seed};
 use crate::rig::{Device, PATIENCE, results, session_on, turn};
 
 async fn call(client: &Client, device: &Device, command: &str) -> Result<Value> {
@@ -282,5 +285,56 @@ async fn of_two_with_one_identity_at_two_nodes_the_newest_counts() -> Result<()>
     assert!(results(&events)[0].ends_with("newest\n"), "{:?}", results(&events));
     assert!(!second.is_gone(), "{}", program.log());
     second.stop(PATIENCE).await?;
+    Ok(())
+}
+
+/// F20 and F21 between a worker and the node: the way to a machine is cut at random bytes, and its calls are none the wiser.
+#[tokio::test]
+async fn no_call_is_lost_or_run_twice_when_a_trunk_drops() -> Result<()> {
+    let Some(cluster) = Cluster::start(1, 1, false).await? else {
+        return Ok(());
+    };
+    let device = cluster.device("laptop").await?;
+    let client = cluster.client(0);
+    let session = session_on(client, &device).await?;
+    let proxy = &cluster.nodes[0].trunks;
+    let (trials, mut random) = (count(200), seed("trunk drops"));
+    let (mut expected, before) = (Vec::new(), proxy.counters());
+    for trial in 0..trials {
+        let id = format!("trial-{trial}");
+        let (script, ran) = match trial % 3 {
+            0 => ("/tool read {\"file_path\":\"there\"}".to_owned(), None),
+            1 => (format!("/tool write {}", json!({"file_path": id, "content": id})), None),
+            _ => {
+                let command = format!("echo {id} >> ledger; sleep 0.0{}; echo {id}", random.random_range(0..9));
+                (format!("/tool bash {}", json!({"command": command})), Some(&id))
+            }
+        };
+        expected.extend(ran.cloned());
+        // The worker is the client here: calls are what it asks, results what it is answered.
+        proxy.cut(if random.random_bool(0.5) {
+            Cut::Request {
+                bytes: random.random_range(1..600),
+            }
+        } else {
+            Cut::Answer {
+                bytes: random.random_range(1..300),
+            }
+        });
+        let told = results(&turn(client, &session, &script).await?);
+        let right = match trial % 3 {
+            0 => told.len() == 1 && told[0].contains("there"),
+            1 => std::fs::read_to_string(device.work.join(&id)).unwrap_or_default() == id,
+            _ => told == [format!("{id}\n")],
+        };
+        ensure!(right, "{id}: {told:?}\n{}", cluster.logs());
+    }
+    proxy.heal();
+    let cuts = proxy.counters().cut - before.cut;
+    ensure!(device.ledger() == expected, "{:?}", device.ledger());
+    say(format_args!(
+        "trunk drops: {cuts} of {trials} calls were cut; 0 lost, 0 twice, 0 in doubt"
+    ));
+    ensure!(cuts > trials / 4, "most cuts met nothing: the rig is vacuous");
     Ok(())
 }

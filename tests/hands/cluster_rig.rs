@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use perennial_proof::proxy::Proxy;
 use perennial_proof::rig::process::{Process, Program, beside, free_port};
 use perennial_proof::rig::server::SHORT_LEASES;
 use perennial_tests::client::Client;
@@ -27,6 +28,8 @@ pub(crate) struct Member {
 pub(crate) struct Node {
     pub(crate) member: Member,
     pub(crate) client: Client,
+    /// Between other processes and it: what it says that it is reached at.
+    pub(crate) trunks: Proxy,
     address: SocketAddr,
 }
 
@@ -81,12 +84,16 @@ impl Cluster {
         };
         for number in 0..nodes {
             let listen = format!("127.0.0.1:{}", free_port()?);
-            let program = program("serve", &format!("serve-{number}"), &["--listen", &listen]);
+            let trunks = Proxy::before(&listen).await?;
+            let at = format!("http://{}", trunks.address());
+            let more = ["--listen", &listen, "--advertise", &at];
+            let program = program("serve", &format!("serve-{number}"), &more);
             let (process, url) = program.start_listening().await?;
             let key = std::fs::read_to_string(data.join("key")).context("no key file")?;
             cluster.nodes.push(Node {
                 member: Member { program, process },
                 client: Client::new(&url, key.trim())?,
+                trunks,
                 address: listen.parse()?,
             });
         }

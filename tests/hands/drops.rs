@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::rig::{Device, PATIENCE, Stand, results};
 
 /// Full counts, or a tenth.
-fn count(full: u64) -> u64 {
+pub(crate) fn count(full: u64) -> u64 {
     if std::env::var_os("PERENNIAL_TORTURE").is_some() {
         full
     } else {
@@ -22,7 +22,7 @@ fn count(full: u64) -> u64 {
     }
 }
 
-fn seed(what: &str) -> StdRng {
+pub(crate) fn seed(what: &str) -> StdRng {
     let chosen = std::env::var("PERENNIAL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = chosen.unwrap_or_else(perennial_proof::prove::fresh_seed);
     println!("\nseed {seed} ({what})");
@@ -30,7 +30,7 @@ fn seed(what: &str) -> StdRng {
 }
 
 /// A line of the result, on a line of its own.
-fn say(what: std::fmt::Arguments<'_>) {
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
     println!("\nring 2: {what}");
 }
 

@@ -274,10 +274,7 @@ async fn sessions_do_not_wait_for_each_other_and_the_total_is_bounded() {
     let refused = bash("echo four");
     rig.link.send(ToExecutor::Call(refused.clone())).await;
     assert_eq!(rig.link.refusal(refused.call_id).await, Refusal::Busy);
-    assert_eq!(
-        rig.link.settle(&refused).await,
-        Ok(CallState::NeverStarted)
-    );
+    assert_eq!(rig.link.settle(&refused).await, Ok(CallState::NeverStarted));
     rig.link.send(cancel(&hanging)).await;
     assert!(text(&rig.link.result(queued.call_id).await).ends_with("three\n"));
     assert_eq!(rig.ok("echo free").await, "free\n");

@@ -1,0 +1,9 @@
+//! libFuzzer's bytes to both ends of a line.
+#![no_main]
+
+#[path = "../check.rs"]
+mod check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    check::check(bytes);
+});
