@@ -153,7 +153,7 @@ object! {
         id: String,
         r#type: String,
         name: String,
-        /// `device`.
+        /// `device`, or `sandbox`: made for one session.
         kind: String,
         /// `online` or `offline`.
         status: String,

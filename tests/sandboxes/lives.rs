@@ -201,6 +201,37 @@ async fn only_what_it_made_is_seen() -> Result<()> {
     Ok(())
 }
 
+/// `doctor` says what sandboxes would be made with, and what is wrong with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_examines_the_engine_and_the_program() -> Result<()> {
+    let Some(engine) = crate::engine::Engine::shared().await? else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let doctor = async |docker: &str, executor: &std::path::Path| {
+        let mut command = tokio::process::Command::new(perennial_tests::server::binary()?);
+        command.arg("doctor").arg("--data-dir").arg(dir.path());
+        command
+            .env("PERENNIAL_DOCKER", docker)
+            .env("PERENNIAL_SANDBOX_EXECUTOR", executor);
+        let output = command.env_remove("DOCKER_HOST").output().await?;
+        anyhow::Ok(String::from_utf8(output.stdout)?)
+    };
+    let said = doctor(&engine.host, &engine.executor).await?;
+    assert!(said.contains("ok    sandboxes: Docker "), "{said}");
+    let said = doctor("unix:///nowhere", &engine.executor).await?;
+    assert!(
+        said.contains("BAD   sandboxes: the container engine at unix:///nowhere does not answer"),
+        "{said}"
+    );
+    let said = doctor(&engine.host, &perennial_tests::server::binary()?).await?;
+    assert!(
+        said.contains("BAD   sandboxes") && said.contains("not statically linked"),
+        "{said}"
+    );
+    Ok(())
+}
+
 /// A failure is told with its reason, leaves nothing behind, and is not the last word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sandbox_that_cannot_be_made_says_why() -> Result<()> {

@@ -18,6 +18,11 @@ async fn configs_come_back_filled_out() {
             json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none}),
         ),
         (
+            json!({"type": "cloud", "image": "python:3.13-slim", "cpu": 1.5, "memory": "512m", "disk": 1 << 30, "idle_timeout": 60}),
+            json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none, "image": "python:3.13-slim", "cpu": 1.5,
+                "memory": 512 << 20, "disk": 1 << 30, "idle_timeout": 60}),
+        ),
+        (
             json!({"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.b"]}}),
             json!({"type": "cloud", "packages": none, "networking": {"type": "limited", "allowed_hosts": ["a.b"],
                 "allow_package_managers": false, "allow_mcp_servers": false}}),
@@ -132,6 +137,42 @@ async fn bad_environments_are_refused_by_field() {
         (json!({"name": "a", "scope": "account"}), "scope"),
         (json!({"name": "a", "confgi": {}}), "confgi"),
         (json!({"name": "a", "config": "cloud"}), "config"),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "image": ""}}),
+            "config.image",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "image": "a b"}}),
+            "config.image",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "cpu": 0}}),
+            "config.cpu",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "cpu": "two"}}),
+            "config.cpu",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "memory": "1m"}}),
+            "config.memory",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "memory": "512 MB"}}),
+            "config.memory",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "memory": "99999999999t"}}),
+            "config.memory",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "disk": -1}}),
+            "config.disk",
+        ),
+        (
+            json!({"name": "a", "config": {"type": "cloud", "idle_timeout": 0}}),
+            "config.idle_timeout",
+        ),
         (json!({"name": "a", "config": {}}), "config.type"),
         (json!({"name": "a", "config": {"type": "moon"}}), "config.type"),
         (

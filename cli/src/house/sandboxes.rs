@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use perennial_router::sandbox::{Defaults, Docker, DockerSettings, Reconciler};
+use perennial_schema::ExecutorId;
 use perennial_schema::environment::Cpus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -37,10 +38,7 @@ impl Sandboxes {
         front: &Front,
     ) -> Result<Self> {
         let data_dir = data_dir.canonicalize().context("the data directory")?;
-        let program = settings.program();
-        let program = statically_linked(&program)
-            .and_then(|()| program.canonicalize())
-            .with_context(|| format!("the executor of sandboxes cannot be used: {}", program.display()))?;
+        let program = program(settings)?;
         let root = data_dir.join("doors");
         super::files::data_dir(&root)?;
         let docker = Arc::new(Docker::new(DockerSettings {
@@ -79,6 +77,17 @@ impl Sandboxes {
         })
     }
 
+    /// What they would be made with.
+    pub async fn examine(settings: &SandboxSettings) -> Result<String> {
+        let docker = Docker::new(DockerSettings {
+            engine: settings.docker.value.clone(),
+            program: program(settings)?,
+            doors: PathBuf::new(),
+            instance: ExecutorId::from_uuid(uuid::Uuid::nil()),
+        });
+        Ok(docker.describe().await?)
+    }
+
     /// Lets go of them; they go on without a server.
     pub async fn close(self) {
         self.reconciler.close().await;
@@ -87,6 +96,14 @@ impl Sandboxes {
             warn!(%error, "looking after sandboxes ended abnormally");
         }
     }
+}
+
+/// The program that runs inside.
+fn program(settings: &SandboxSettings) -> Result<PathBuf> {
+    let program = settings.program();
+    statically_linked(&program)
+        .and_then(|()| program.canonicalize())
+        .with_context(|| format!("the executor of sandboxes cannot be used: {}", program.display()))
 }
 
 /// A program that needs a loader would not start in an image without one, and the engine would call the program itself missing.

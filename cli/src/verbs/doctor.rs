@@ -61,6 +61,7 @@ pub async fn run(context: &Context) -> Result<Exit, Error> {
     checks.push(server(context).await);
     checks.extend(cluster(&context.settings).await);
     checks.push(bubblewrap().await);
+    checks.extend(sandboxes(&context.settings).await);
     checks.push(providers(context));
     checks.push(harness(&context.settings.claude.value, &CLAUDE).await);
     checks.push(harness(&context.settings.codex.value, &CODEX).await);
@@ -162,6 +163,10 @@ fn effective(context: &Context) -> Vec<Line> {
         });
     }
     lines.extend(settings.advertise.as_ref().map(|url| line("advertise", url)));
+    if let Some(sandbox) = &settings.sandbox {
+        lines.push(line("docker", &sandbox.docker));
+        lines.push(line("sandbox image", &sandbox.image));
+    }
     lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
     lines.extend(settings.gateway_url.as_ref().map(|url| line("gateway url", url)));
     for (name, provider) in &settings.providers {
@@ -285,6 +290,23 @@ async fn bus(settings: &config::Nats) -> (Verdict, String) {
             "NATS does not answer: nothing is lost without it, and everything is slower".to_owned(),
         )
     }
+}
+
+/// What makes sandboxes; nothing when nothing does.
+async fn sandboxes(settings: &Settings) -> Option<Check> {
+    let sandbox = settings.sandbox.as_ref()?;
+    let (verdict, detail) = match crate::house::Sandboxes::examine(sandbox).await {
+        Ok(engine) => (
+            Verdict::Ok,
+            format!("{engine} at {}, image {}", sandbox.docker.value, sandbox.image.value),
+        ),
+        Err(error) => (Verdict::Bad, format!("{error:#}")),
+    };
+    Some(Check {
+        check: "sandboxes",
+        verdict,
+        detail,
+    })
 }
 
 async fn bubblewrap() -> Check {

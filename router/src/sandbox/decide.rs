@@ -42,8 +42,6 @@ pub(crate) fn decide(state: &SandboxState, seen: Option<&Seen>, facts: Facts) ->
     use SandboxState::{Failed, Gone, Paused, Provisioning, Ready};
     match (state, seen) {
         (Provisioning, None) => Action::Create,
-        // Whoever made it died before it was started.
-        (Provisioning, Some(Seen::Made)) => Action::Start,
         (Provisioning | Paused, Some(Seen::Running)) if facts.attached => Action::Mark(Ready),
         (Provisioning, Some(Seen::Running)) if facts.late => Action::Mark(Failed {
             reason: "its executor did not dial home".into(),
@@ -57,8 +55,10 @@ pub(crate) fn decide(state: &SandboxState, seen: Option<&Seen>, facts: Facts) ->
         (Paused, Some(Seen::Stopped { .. } | Seen::Made)) if facts.wanted => Action::Start,
         // Whoever paused it died in between.
         (Paused, Some(Seen::Running)) if !facts.wanted => Action::Stop,
+        // Whoever made it died over it, and nobody knows how far that was: the session gets another one.
+        (Provisioning, Some(Seen::Made | Seen::Remains)) => Action::Mark(Gone),
         // Somebody else removed it.
-        (Ready | Paused, None | Some(Seen::Remains)) | (Provisioning, Some(Seen::Remains)) => Action::Mark(Gone),
+        (Ready | Paused, None | Some(Seen::Remains)) => Action::Mark(Gone),
         (Gone, _) => Action::Forget,
         (Failed { .. }, Some(_)) => Action::Clean,
         (Failed { .. }, None) if facts.old => Action::Forget,
@@ -90,7 +90,6 @@ mod tests {
     fn a_sandbox_comes_to_life() {
         use SandboxState::{Provisioning, Ready};
         assert_eq!(decide(&Provisioning, None, NOTHING), Action::Create);
-        assert_eq!(decide(&Provisioning, Some(&Seen::Made), NOTHING), Action::Start);
         assert_eq!(decide(&Provisioning, Some(&Seen::Running), NOTHING), Action::Wait);
         let attached = Facts {
             attached: true,
@@ -154,7 +153,9 @@ mod tests {
                 assert_eq!(decide(&state, seen, NOTHING), Action::Mark(Gone));
             }
         }
-        assert_eq!(decide(&Provisioning, Some(&Seen::Remains), NOTHING), Action::Mark(Gone));
+        for half in [Seen::Made, Seen::Remains] {
+            assert_eq!(decide(&Provisioning, Some(&half), NOTHING), Action::Mark(Gone));
+        }
         for seen in [None, Some(&Seen::Running), Some(&Seen::Remains), Some(&stopped())] {
             assert_eq!(decide(&Gone, seen, NOTHING), Action::Forget);
         }

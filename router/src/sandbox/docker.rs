@@ -326,7 +326,7 @@ impl Provisioner for Docker {
         let started = docker
             .start_container(&name(executor), None::<StartContainerOptions>)
             .await;
-        started.map_err(|error| self.failed(&error))
+        done_before_is_fine(started).map_err(|error| self.failed(&error))
     }
 
     async fn stop(&self, executor: ExecutorId) -> Result<(), ProvisionError> {
@@ -335,7 +335,7 @@ impl Provisioner for Docker {
             .t(limits::SANDBOX_STOP_SECONDS)
             .build();
         let stopped = docker.stop_container(&name(executor), Some(options)).await;
-        absent_is_fine(stopped).map_err(|error| self.failed(&error))
+        done_before_is_fine(absent_is_fine(stopped)).map_err(|error| self.failed(&error))
     }
 
     async fn remove(&self, executor: ExecutorId) -> Result<(), ProvisionError> {
@@ -446,7 +446,15 @@ fn status(error: &Error) -> Option<u16> {
 /// What is not there need not be stopped or removed.
 fn absent_is_fine(done: Result<(), Error>) -> Result<(), Error> {
     match done {
-        Err(error) if matches!(status(&error), Some(304 | 404)) => Ok(()),
+        Err(error) if status(&error) == Some(404) => Ok(()),
+        done => done,
+    }
+}
+
+/// What runs need not be started, what does not need not be stopped.
+fn done_before_is_fine(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(error) if status(&error) == Some(304) => Ok(()),
         done => done,
     }
 }

@@ -209,7 +209,11 @@ impl Reconciler {
         let in_use = self.uses.enter(executor);
         let link = match self.standing(exchange, executor) {
             Some(link) => Ok(link),
-            None if matches!(self.store.sandbox(executor).await, Ok(None)) => return None,
+            None if matches!(self.store.sandbox(executor).await, Ok(None)) => {
+                drop(in_use);
+                self.uses.forget(executor);
+                return None;
+            }
             None => self.awake(exchange, executor, patience).await.map_err(String::from),
         };
         Some((link, in_use))
@@ -366,15 +370,18 @@ impl Reconciler {
 
     /// One look at everything. Answers how long nothing needs to be looked at.
     async fn look(self: &Arc<Self>, exchange: &Arc<Exchange>) -> Result<Duration, Trouble> {
+        // What something is done about may look like anything.
+        let busy = self.state().busy.clone();
         // In this order: what is seen is known by then, so what is seen and not known is a leftover.
         let seen = self.provisioner.list().await?;
         let known = self.store.of_instance(self.instance).await?;
         let mut rest = limits::SANDBOX_REST;
         let ids: BTreeSet<ExecutorId> = known.iter().map(|sandbox| sandbox.executor).collect();
-        for (executor, _) in seen.iter().filter(|(executor, _)| !ids.contains(executor)) {
-            self.leftover(*executor);
-        }
-        for sandbox in known {
+        let leftovers = seen
+            .keys()
+            .filter(|executor| !ids.contains(executor) && !busy.contains(executor));
+        leftovers.for_each(|executor| self.leftover(*executor));
+        for sandbox in known.into_iter().filter(|sandbox| !busy.contains(&sandbox.executor)) {
             let executor = sandbox.executor;
             if sandbox.state.is_live()
                 && let Err(error) = self.doors.open(executor)

@@ -50,7 +50,7 @@ impl Uses {
     }
 
     pub(crate) fn wanted(&self, executor: ExecutorId) -> bool {
-        self.with(executor, |used| used.running > 0)
+        self.of().get(&executor).is_some_and(|used| used.running > 0)
     }
 
     pub(crate) fn all_wanted(&self) -> Vec<ExecutorId> {
@@ -80,7 +80,7 @@ impl Uses {
     }
 
     pub(crate) fn stopping(&self, executor: ExecutorId) -> bool {
-        self.with(executor, |used| used.stopping)
+        self.of().get(&executor).is_some_and(|used| used.stopping)
     }
 
     pub(crate) fn forget(&self, executor: ExecutorId) {
