@@ -168,36 +168,52 @@ async fn a_sandbox_goes_with_its_executor() -> Result<()> {
     Ok(())
 }
 
-/// What is not ours is not touched, whatever it is called.
+/// What is not ours is not touched, also when it looks as ours does: it was made by the copy of this data directory elsewhere. What
+/// is ours and nobody knows any more is removed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_it_made_is_seen() -> Result<()> {
+async fn only_what_it_made_is_removed() -> Result<()> {
     let Some(stand) = Stand::start().await? else {
         return Ok(());
     };
-    let own = format!("other-{}", uuid::Uuid::now_v7().simple());
-    let labels = [
-        "--label",
-        "perennial.instance=exec_0",
-        "--label",
-        "perennial.executor=exec_1",
-    ];
-    let mut args = vec!["create", "--name", &own];
-    args.extend(labels);
-    args.extend([crate::engine::IMAGE, "/bin/busybox", "true"]);
-    stand.engine.docker(&args)?;
     let made = stand.session(&json!({})).await?;
     stand.bash(&made.session, "true").await?;
+    let container = stand.container(&made.session)?;
+    let label = |key: &str| {
+        container["Config"]["Labels"][key]
+            .as_str()
+            .map(str::to_owned)
+            .context("a label")
+    };
+    let (instance, doors) = (label("perennial.instance")?, label("perennial.doors")?);
+    let fake = |doors: &str| -> Result<String> {
+        let executor = perennial_schema::ExecutorId::from_uuid(uuid::Uuid::now_v7());
+        let name = format!("perennial-{}", executor.uuid().simple());
+        let labels = [
+            format!("perennial.instance={instance}"),
+            format!("perennial.doors={doors}"),
+            format!("perennial.executor={executor}"),
+            "perennial.session=none".to_owned(),
+        ];
+        let mut args = vec!["create", "--name", &name];
+        labels.iter().for_each(|label| args.extend(["--label", label]));
+        args.extend([crate::engine::IMAGE, "/bin/busybox", "true"]);
+        stand.engine.docker(&args)?;
+        Ok(name)
+    };
+    let (foreign, leftover) = (fake("/elsewhere/doors")?, fake(&doors)?);
+    let path = format!("/v1/sessions/{}", made.session);
     stand
         .client()
-        .send(
-            stand
-                .client()
-                .request("DELETE", &format!("/v1/sessions/{}", made.session)),
-        )
+        .send(stand.client().request("DELETE", &path))
         .await?
         .ok()?;
     stand.until_nothing(&made.session).await?;
-    stand.engine.docker(&["rm", &own])?;
+    let began = Instant::now();
+    while stand.engine.docker(&["inspect", &leftover]).is_ok() {
+        assert!(began.elapsed() < PATIENCE, "{}", stand.up.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stand.engine.docker(&["rm", &foreign])?;
     Ok(())
 }
 
@@ -250,6 +266,12 @@ async fn a_sandbox_that_cannot_be_made_says_why() -> Result<()> {
         );
     }
     stand.until_nothing(&made.session).await?;
+    // A bound that the engine cannot keep is no bound; where it can, it is kept.
+    let bounded = stand.session(&json!({"disk": "64m"})).await?;
+    let told = stand
+        .bash(&bounded.session, "dd if=/dev/zero of=large bs=1M count=80 2>&1")
+        .await?;
+    assert!(told.contains("quota") || told.contains("No space left"), "{told}");
     Ok(())
 }
 
