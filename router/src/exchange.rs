@@ -450,6 +450,9 @@ impl Router for Exchange {
     }
 
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
+        if at.is_none() && self.has_sandbox(from).await {
+            return Err("its files are in a sandbox, and stay there".into());
+        }
         self.copy(from, to, at).await
     }
 

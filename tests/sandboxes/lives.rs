@@ -217,6 +217,28 @@ async fn only_what_it_made_is_removed() -> Result<()> {
     Ok(())
 }
 
+/// A fork has a sandbox of its own, and says that it begins without the files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_gets_another_one() -> Result<()> {
+    let Some(stand) = Stand::start().await? else {
+        return Ok(());
+    };
+    let made = stand.session(&json!({})).await?;
+    stand.bash(&made.session, "echo here > kept").await?;
+    let path = format!("/v1/sessions/{}/fork", made.session);
+    let fork = stand.client().post(&path, &json!({})).await?.ok()?;
+    let fork = fork["id"].as_str().context("an id")?;
+    let log = stand.client().log(fork).await?;
+    let told = log
+        .iter()
+        .find(|event| event["type"] == "session.forked")
+        .context("its beginning")?;
+    assert_eq!(told["payload"]["workspace"], "empty", "{told}");
+    assert_eq!(stand.bash(fork, "ls").await?, "[no output]");
+    assert_eq!(stand.bash(&made.session, "cat kept").await?, "here\n");
+    Ok(())
+}
+
 /// `doctor` says what sandboxes would be made with, and what is wrong with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_examines_the_engine_and_the_program() -> Result<()> {

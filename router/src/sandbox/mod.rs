@@ -66,6 +66,14 @@ impl Exchange {
         sandboxes.reach(self, order.placement.executor_id, patience).await
     }
 
+    /// Whether a session has its files in a sandbox.
+    pub(crate) async fn has_sandbox(&self, session: SessionId) -> bool {
+        match self.sandboxes.get() {
+            Some(sandboxes) => sandboxes.has(session).await,
+            None => false,
+        }
+    }
+
     /// A session is over, and its sandbox with it.
     pub(crate) async fn retire_sandbox(&self, session: SessionId) {
         if let Some(sandboxes) = self.sandboxes.get() {

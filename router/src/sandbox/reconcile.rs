@@ -271,6 +271,16 @@ impl Reconciler {
         }
     }
 
+    /// Whether a session has one; when nobody can say, as if it had.
+    pub(super) async fn has(&self, session: SessionId) -> bool {
+        let known = self.store.of_instance(self.instance).await;
+        known.map_or(true, |known| {
+            known
+                .iter()
+                .any(|sandbox| sandbox.key.session == session && sandbox.state.is_live())
+        })
+    }
+
     /// A session is over.
     pub(super) async fn retire(&self, session: SessionId) {
         match self.store.retire(session).await {
