@@ -305,6 +305,10 @@ async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answer
         };
         let Some(frame) = frame else { break };
         let Some(answer) = ask(link, frame).await else { continue };
+        // Who asks and does not listen is not listened to.
+        if waiting.len() >= limits::PENDING_PER_LINK {
+            waiting.join_next().await;
+        }
         let answers = answers.clone();
         waiting.spawn(async move {
             if let Some(answer) = answer.await {
