@@ -154,8 +154,9 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// Processes die with their handles; the executor of the workers is nobody's child.
+    /// Processes die with their handles; the executor of the workers is nobody's child, and comes back while one of them lives.
     fn drop(&mut self) {
+        self.workers.clear();
         if let Err(error) = end_executor(&self.dir.path().join("data")) {
             eprintln!("the cluster's executor is left: {error:#}");
         }
