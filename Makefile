@@ -30,7 +30,7 @@ test: setup-test lint
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked $(failpoints) -- -D warnings
+	cargo clippy --workspace --all-targets --locked $(failpoints),perennial-executor/standalone -- -D warnings
 
 # Ring 1 for longer: make simulate SEEDS=1000000 [FIRST=1]. Optimised; a failure names its seed and the faults it takes.
 SEEDS ?= 100000

@@ -106,7 +106,7 @@ async fn serve(told: Instructions) -> Result<(), Failure> {
     executor.close().await;
     match ended {
         Ended::Stopped => Ok(()),
-        Ended::Unknown => Err("the server does not know this executor (any more)".into()),
+        Ended::Unknown | Ended::Removed => Err("the server does not know this executor (any more)".into()),
         Ended::Replaced => Err("another process connected as this executor".into()),
     }
 }
