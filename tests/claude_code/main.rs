@@ -366,6 +366,8 @@ async fn a_call_of_a_tool_that_does_not_exist_is_answered_by_the_log() {
     let replies = vec![
         Reply::Says(vec![ghost.clone()], "tool_use"),
         Reply::Says(vec![text("sorry")], "end_turn"),
+        // For the process that is ended: it may be quick enough to ask once more.
+        Reply::Says(vec![text("sorry")], "end_turn"),
     ];
     let Some(mut bench) = Bench::open(replies).await else {
         return;

@@ -99,9 +99,7 @@ fn environment(command: &mut Command, install: &Install, home: &Home, access: &A
 }
 
 /// Measured with 2.1.197 unless it says otherwise.
-const FIXED: [(&str, &str); 18] = [
-    // At its start it asks git, twice, about a folder that is empty.
-    ("PATH", "/nonexistent"),
+const FIXED: [(&str, &str); 17] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     ("DISABLE_AUTOUPDATER", "1"),
     // Goes on by itself when the transcript ends with the user's side …

@@ -34,6 +34,8 @@ struct Incoming {
     /// It holds a word, and nothing but words and thoughts.
     words: bool,
     other: bool,
+    /// It calls a tool we do not have.
+    stray: bool,
     /// The harness answered one of its calls itself.
     spoiled: bool,
 }
@@ -117,12 +119,15 @@ impl Live {
         }
         incoming.words |= glance.has_words();
         incoming.other |= glance.begins_other_than_words();
+        incoming.stray |= glance.calls().is_some_and(|name| !self.offers(name));
         incoming
             .message
             .get_or_insert_with(Accumulator::default)
             .event(event.text(), sink)?;
         match glance.stop_reason() {
-            Some("tool_use") | None => {}
+            None => {}
+            // A call of an unknown tool is answered by the harness, which then asks its model at once.
+            Some("tool_use") if !incoming.stray => {}
             // The one ending behind which the harness does nothing of its own.
             Some("end_turn") if incoming.words && !incoming.other => self.phase = Phase::Finishing,
             // Complete but for `message_stop`, which says nothing. Ended here and now, before the harness can ask again.
@@ -160,6 +165,12 @@ impl Live {
         }
         self.greeted = true;
         Ok(())
+    }
+
+    /// Whether a tool, as the harness names it, is one of ours.
+    fn offers(&self, name: &str) -> bool {
+        let own = name.strip_prefix(TOOL_PREFIX);
+        own.is_some_and(|own| self.asked.tools.iter().any(|tool| tool.name == own))
     }
 
     /// Gives tools their own names back, and notes what the process will wait for. A process that answers a call itself
@@ -261,6 +272,8 @@ struct GlanceBlock {
     kind: String,
     #[serde(default)]
     text: String,
+    #[serde(default)]
+    name: Option<String>,
 }
 
 impl Glance {
@@ -272,6 +285,12 @@ impl Glance {
         let begun = self.content_block.as_ref().map(|block| block.text.as_str());
         let more = self.delta.as_ref().and_then(|delta| delta.text.as_deref());
         begun.or(more).is_some_and(|text| !text.trim().is_empty())
+    }
+
+    /// The tool a call that begins here is for.
+    fn calls(&self) -> Option<&str> {
+        let begun = self.content_block.as_ref().filter(|block| block.kind == "tool_use")?;
+        begun.name.as_deref()
     }
 
     fn begins_other_than_words(&self) -> bool {
