@@ -153,7 +153,7 @@ impl Stand {
         let began = Instant::now();
         while !self
             .engine
-            .docker(&["exec", container, "/bin/cat", "/sandbox/work/ledger"])
+            .docker(&["exec", "--workdir", "/sandbox/work", container, "/bin/cat", "ledger"])
             .is_ok_and(|said| said.contains(word))
         {
             if began.elapsed() > PATIENCE {

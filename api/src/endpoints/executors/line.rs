@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use perennial_schema::ExecutorPass;
 
-use super::tunnel::{MESSAGE_BYTES, messages};
+use super::tunnel::{Upgrade, accept, messages};
 use super::{executor_id, tunnels};
 use crate::api::App;
 use crate::auth::bearer;
@@ -29,7 +28,7 @@ pub(crate) async fn executor_line(
     Id(id): Id,
     query: Query,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let executor = executor_id(&id)?;
     let refuse = || ApiError::unauthenticated("a line to an executor is opened with a pass, once");
@@ -44,14 +43,7 @@ pub(crate) async fn executor_line(
     if !tunnels.holds(executor, generation) {
         return Err(ApiError::conflict("this connection of the executor is not held here").code("executor_elsewhere"));
     }
-    let upgrade = upgrade.map_err(|error| ApiError::bad_request(format!("expected a WebSocket: {error}")))?;
-    let tracker = app.tracker.clone();
-    Ok(upgrade
-        .max_message_size(MESSAGE_BYTES)
-        .max_frame_size(MESSAGE_BYTES)
-        .on_upgrade(async move |socket| {
-            tracker
-                .track_future(async move { tunnels.lend(executor, generation, messages(socket)).await })
-                .await;
-        }))
+    accept(&app, upgrade, async move |socket| {
+        tunnels.lend(executor, generation, messages(socket)).await;
+    })
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -19,8 +20,11 @@ use crate::auth::bearer;
 use crate::error::ApiError;
 use crate::openapi as doc;
 
+/// A request to go on as a WebSocket, or why it is none.
+pub(super) type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
 /// Largest message of an executor: what is written at a time is smaller.
-pub(super) const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
+const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
 
 #[utoipa::path(get, path = "/v1/executors/tunnel", tag = "executors",
     responses((status = 101, description = "A WebSocket of an executor's tunnel"),
@@ -29,7 +33,7 @@ pub(super) const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE
 pub(crate) async fn executor_tunnel(
     State(app): State<App>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
     let refuse = || ApiError::unauthenticated("this executor is not known here (any more): register it again");
     let token: ExecutorToken = bearer(&headers).and_then(|text| text.parse().ok()).ok_or_else(refuse)?;
@@ -50,16 +54,23 @@ pub(crate) async fn executor_tunnel(
         (None, Err(_)) => return Err(refuse()),
     };
     let tunnels = tunnels?;
+    accept(&app, upgrade, async move |socket| {
+        tunnels.serve(&who, messages(socket)).await;
+    })
+}
+
+/// Serves a WebSocket for as long as it lasts; a server that stops waits for its end.
+pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
+    app: &App,
+    upgrade: Upgrade,
+    serve: impl FnOnce(WebSocket) -> F + Send + 'static,
+) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(format!("expected a WebSocket: {error}")))?;
     let tracker = app.tracker.clone();
     Ok(upgrade
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
-        .on_upgrade(async move |socket| {
-            tracker
-                .track_future(async move { tunnels.serve(&who, messages(socket)).await })
-                .await;
-        }))
+        .on_upgrade(move |socket| tracker.track_future(serve(socket))))
 }
 
 /// Binary messages as bytes; what else a WebSocket carries is its own business.
