@@ -7,6 +7,7 @@ use perennial_engine::ports::{
     Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Router as ToolRouter, SessionKey, SessionRow, Sessions,
 };
 use perennial_gateway::Gateway;
+use perennial_mailbox::Office;
 use perennial_router::Tunnels;
 use perennial_schema::SessionId;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,8 @@ pub struct Ports {
     pub metering: Arc<dyn Metering>,
     /// Machines that dial in.
     pub executors: Arc<dyn Executors>,
+    /// Mail in and out.
+    pub mail: Arc<Office>,
 }
 
 /// How the API behaves.

@@ -106,3 +106,14 @@ impl Default for Limits {
         }
     }
 }
+
+/// Content of one message of mail, in bytes.
+pub(crate) const MAIL_BYTES: usize = 256 * 1024;
+/// Messages of a queue received at once.
+pub(crate) const MAIL_RECEIVED: u32 = 10;
+/// How long a received message is hidden from others when the client does not say.
+pub(crate) const MAIL_HIDDEN_DEFAULT_SECONDS: u64 = 30;
+/// The longest it can be hidden without an extension.
+pub(crate) const MAIL_HIDDEN_MOST_SECONDS: u64 = 12 * 3600;
+/// How long a receive may wait.
+pub(crate) const MAIL_WAIT_MOST: Duration = Duration::from_secs(30);

@@ -95,6 +95,8 @@ object! {
         execution_identity: Value,
         /// Ours: `claude-code`, `codex` or `acp:NAME`; absent for the native loop.
         harness: Option<String>,
+        /// Ours: how it takes mail, `{environment_id, sessions}`; absent when it takes none.
+        mail: Option<Value>,
         metadata: std::collections::HashMap<String, String>,
         created_at: chrono::DateTime<chrono::Utc>,
         updated_at: chrono::DateTime<chrono::Utc>,
@@ -111,6 +113,8 @@ object! {
         metadata: Option<std::collections::HashMap<String, String>>,
         /// Ours: `native` (default), `claude-code`, `codex` or `acp:NAME`.
         harness: Option<String>,
+        /// Ours: takes mail at `agent/<name>` with it. `sessions` is `per_thread` (default), `single` or `per_message`.
+        mail: Option<Value>,
     }
     AgentUpdate {
         /// Refused unless it is the newest.
@@ -124,6 +128,8 @@ object! {
         /// Merged; a null value deletes its key.
         metadata: Option<std::collections::HashMap<String, Option<String>>>,
         harness: Option<String>,
+        /// Null: it takes no mail any more.
+        mail: Option<Value>,
     }
     AgentPage { data: Vec<Agent>, next_page: Option<String>, }
     /// A code for one machine to register with.
@@ -395,6 +401,83 @@ object! {
         /// The event, as the session's log has it.
         tool_use: Value,
     }
+    /// A message.
+    Mail {
+        id: String,
+        r#type: String,
+        /// `agent/NAME`, `session/ID` or `queue/NAME`.
+        mailbox: String,
+        /// Set by the server: an address, `key/ID` or `postmaster`.
+        from: String,
+        subject: Option<String>,
+        content: Vec<Value>,
+        thread: String,
+        in_reply_to: Option<String>,
+        metadata: std::collections::HashMap<String, String>,
+        /// Through how many agents its conversation went since a person or a program wrote.
+        hops: u32,
+        /// `queued`, `leased`, `delivered`, `acknowledged`, `dead` or `cancelled`.
+        state: String,
+        /// Why it is dead.
+        reason: Option<String>,
+        /// The session that has it in its log.
+        session_id: Option<String>,
+        deliveries: u32,
+        deliver_at: Option<chrono::DateTime<chrono::Utc>>,
+        expires_at: Option<chrono::DateTime<chrono::Utc>>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        updated_at: chrono::DateTime<chrono::Utc>,
+        /// Of a message that was received: names this delivery.
+        receipt: Option<String>,
+    }
+    MailPage { data: Vec<Mail>, next_page: Option<String>, }
+    MailSend {
+        subject: Option<String>,
+        /// Text, or content blocks.
+        content: Value,
+        /// Conversation; that of the message it answers when left out, else a new one.
+        thread: Option<String>,
+        in_reply_to: Option<String>,
+        metadata: Option<std::collections::HashMap<String, String>>,
+        deliver_at: Option<chrono::DateTime<chrono::Utc>>,
+        /// A dead letter from then on.
+        expires_at: Option<chrono::DateTime<chrono::Utc>>,
+        /// `queue/NAME`, in which answers are received.
+        reply_to: Option<String>,
+    }
+    MailReceive {
+        /// 1 to 10; 1 when left out.
+        limit: Option<u32>,
+        /// Seconds the messages are hidden from others; 30 when left out.
+        visibility_timeout: Option<u64>,
+        /// Seconds to wait for mail; 0 when left out.
+        wait: Option<u64>,
+    }
+    MailReceived { data: Vec<Mail>, }
+    MailAcknowledge { receipt: String, }
+    MailReject {
+        receipt: String,
+        /// Seconds until it is handed out again; 0 when left out.
+        delay: Option<u64>,
+    }
+    MailExtend {
+        receipt: String,
+        /// Seconds from now.
+        visibility_timeout: u64,
+    }
+    /// A mailbox that has had mail.
+    Mailbox {
+        address: String,
+        r#type: String,
+        /// Messages that somebody may still get.
+        open: u64,
+        /// Those that a program has just now.
+        leased: u64,
+        /// Dead letters.
+        dead: u64,
+        latest_at: chrono::DateTime<chrono::Utc>,
+    }
+    MailboxPage { data: Vec<Mailbox>, next_page: Option<String>, }
     ApprovalPage { data: Vec<Approval>, next_page: Option<String>, }
     Deleted { id: String, r#type: String, }
     Health { status: String, default_model: Option<String>, }
@@ -470,6 +553,12 @@ params! {
         /// Events after this number.
         after: u64,
         limit: u32,
+    }
+    MailParams {
+        #[param(rename = "states[]")]
+        states: Vec<String>,
+        /// Only this conversation's.
+        thread: String,
     }
     ExportParams {
         /// `false` leaves the workspace folder out.

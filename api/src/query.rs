@@ -156,7 +156,7 @@ impl Query {
 
 /// RFC 3339, where an unescaped `+` of an offset arrives as a space. Python's naive datetimes and dates carry no offset and
 /// are taken as UTC.
-fn time(text: &str) -> Option<Timestamp> {
+pub(crate) fn time(text: &str) -> Option<Timestamp> {
     if let Ok(time) = DateTime::parse_from_rfc3339(&text.replacen(' ', "+", 1)) {
         return Some(time.to_utc().into());
     }

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::endpoints::{
-    agents, approvals, budgets, environments, events, executors, feed, gateway_keys, health, metrics, openapi,
-    sessions, usage,
+    agents, approvals, budgets, environments, events, executors, feed, gateway_keys, health, mailboxes, metrics,
+    openapi, sessions, usage,
 };
 use crate::llm::Llm;
 use crate::{auth, host, respond, telemetry};
@@ -71,6 +71,15 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
             executors::remove_executor
         ))
         .routes(routes!(executors::call_executor))
+        .routes(routes!(mailboxes::list_mailboxes))
+        .routes(routes!(mailboxes::send_mail, mailboxes::list_mail))
+        .routes(routes!(mailboxes::retrieve_mail))
+        .routes(routes!(mailboxes::cancel_mail))
+        .routes(routes!(mailboxes::replay_mail))
+        .routes(routes!(mailboxes::receive_mail))
+        .routes(routes!(mailboxes::acknowledge_mail))
+        .routes(routes!(mailboxes::reject_mail))
+        .routes(routes!(mailboxes::extend_mail))
         .routes(routes!(usage::usage))
         .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))

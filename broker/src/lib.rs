@@ -5,6 +5,7 @@
 //! * [`blobs::files`] and [`blobs::memory`] keep bytes too large for an event.
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`executors`] is the registry of machines that dial in.
+//! * [`mail`] remembers messages on their way.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
 //! **Architecture invariant:** the only crate that writes sessions and events. It never changes a byte of a payload and looks
@@ -17,6 +18,7 @@ pub mod executors;
 mod hinted;
 pub mod limits;
 pub mod log;
+pub mod mail;
 pub mod meter;
 mod sql;
 

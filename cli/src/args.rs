@@ -14,8 +14,8 @@ use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
 use crate::verbs::{
-    agent, approvals, approve, attach, budget, call, completions, deny, doctor, env, key, migrate, prove, run, send,
-    session, usage,
+    agent, approvals, approve, attach, budget, call, completions, deny, doctor, env, key, mail, migrate, prove, run,
+    send, session, usage,
 };
 
 /// Durable agent sessions: a session survives the process that runs it.
@@ -173,6 +173,9 @@ pub enum Verb {
     /// Virtual keys of the model gateway
     #[command(subcommand)]
     Key(key::KeyVerb),
+    /// Mail between sessions, agents, queues and programs
+    #[command(subcommand)]
+    Mail(mail::MailVerb),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Prove(prove::ProveArgs),

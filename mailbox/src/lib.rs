@@ -1,10 +1,21 @@
-//! Durable hand-off between agents: addresses, messages, and the port that carries them (DESIGN §9, I9).
+//! Durable hand-off between agents (DESIGN §9, INVARIANTS I9).
 //!
-//! Only the port and its words are here yet; no backend serves it. It is fixed now because the log already has the event a
-//! delivery becomes (`mail.received`, appended under the message's id) and the kernel already folds it as an input.
+//! * [`Office`] takes mail in, and gives a queue's mail out; what is durable is behind the engine's `Mailboxes` port.
+//! * [`Postman`] hands mail for sessions and agents over: one append of `mail.received` into the receiver's log, under the
+//!   message's id, so that a crash between the append and its note is healed by the repetition, which finds the event.
+//! * [`Agents`] is who can be written to; whoever keeps agents answers it.
+//!
+//! **Architecture invariant:** knows no SQL and no HTTP. The order of a pair of sender and receiver is the store's: it gives out
+//! the next message only when the one before has ended.
 
-mod address;
-mod port;
+mod agents;
+mod event;
+mod limits;
+mod notice;
+mod office;
+mod postman;
+mod room;
 
-pub use address::{Address, ParseAddressError};
-pub use port::{Letter, Mailbox, Posted, Received, SendError};
+pub use agents::{Agents, Peer, Reception};
+pub use office::{Office, Outgoing, PostError};
+pub use postman::Postman;

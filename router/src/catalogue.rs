@@ -131,6 +131,7 @@ mod tests {
             multiagent: None,
             execution_identity: None,
             harness: Harness::Native,
+            mail: None,
         }
     }
 

@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Raw;
+use crate::mail::MailDesk;
 use crate::tool::Policy;
 use crate::{AgentId, Timestamp};
 
@@ -188,6 +189,9 @@ pub struct AgentSnapshot {
     /// Our extension; left out when native.
     #[serde(default, skip_serializing_if = "is_native")]
     pub harness: Harness,
+    /// How it takes mail; our extension. None: it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailDesk>,
 }
 
 fn is_native(harness: &Harness) -> bool {

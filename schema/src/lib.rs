@@ -14,6 +14,7 @@ pub mod executor_token;
 pub mod frame;
 pub mod id;
 pub mod limits;
+pub mod mail;
 pub mod model;
 pub mod packet;
 pub mod session;

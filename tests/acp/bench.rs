@@ -149,6 +149,7 @@ fn agent(name: &str) -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: agent::Harness::Acp(name.to_owned()),
+        mail: None,
     }
 }
 

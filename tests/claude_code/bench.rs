@@ -217,6 +217,7 @@ fn agent() -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: agent::Harness::ClaudeCode,
+        mail: None,
     }
 }
 

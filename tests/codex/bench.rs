@@ -228,6 +228,7 @@ fn agent() -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: agent::Harness::Codex,
+        mail: None,
     }
 }
 

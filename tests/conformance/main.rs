@@ -14,6 +14,8 @@ mod fixture;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod meter;
 #[cfg(test)]
 mod postgres;

@@ -81,7 +81,7 @@ fn imports_point_one_way() {
             "perennial-worker",
             &["schema", "engine", "router", "gateway", "rehearsal"],
         ),
-        ("perennial-api", &["schema", "engine", "router", "gateway"]),
+        ("perennial-api", &["schema", "engine", "mailbox", "router", "gateway"]),
         ("perennial-proof", &["schema"]),
     ]
     .into();

@@ -2,12 +2,14 @@
 //! database `sqlite` or `postgres` names.
 
 mod key;
+mod mail;
 pub mod postgres;
 mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;
 pub use key::{Secret, SecretHash};
+pub use mail::MailAgents;
 use perennial_engine::ports::{Idempotency, StoreError, TimeBounds};
 use perennial_schema::agent::Agent;
 use perennial_schema::environment::Environment;
@@ -124,6 +126,12 @@ pub trait Accounts: Send + Sync {
         id: AgentId,
         version: Option<u64>,
     ) -> Result<Option<Agent>, StoreError>;
+
+    /// The agent that takes mail under a name; of several the one made first.
+    async fn agent_with_mail(&self, workspace: WorkspaceId, name: &str) -> Result<Option<Agent>, StoreError>;
+
+    /// Agents that take mail, by name, then by age.
+    async fn agents_with_mail(&self, workspace: WorkspaceId, limit: u32) -> Result<Vec<Agent>, StoreError>;
 
     /// Stores the version after `agent.snapshot.version - 1`, if that is still the newest.
     async fn put_agent_version(

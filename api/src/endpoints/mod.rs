@@ -10,6 +10,7 @@ pub(crate) mod feed;
 pub(crate) mod gateway_keys;
 pub(crate) mod health;
 mod listing;
+pub(crate) mod mailboxes;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod openapi;

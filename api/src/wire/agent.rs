@@ -3,6 +3,7 @@
 use perennial_schema::agent::{Agent, AgentSnapshot, Harness, ModelConfig};
 use perennial_schema::event::Raw;
 use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS, SYSTEM_CHARS};
+use perennial_schema::mail::{Address, MailDesk};
 use perennial_schema::{AgentId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ pub(crate) struct Create {
     execution_identity: Option<Value>,
     metadata: Option<Pairs>,
     harness: Option<Harness>,
+    mail: Option<Value>,
 }
 
 /// `POST /v1/agents/{id}`.
@@ -53,6 +55,8 @@ pub(crate) struct Update {
     #[serde(default, deserialize_with = "nullable")]
     metadata: Option<Option<Patch>>,
     harness: Option<Harness>,
+    #[serde(default, deserialize_with = "nullable")]
+    mail: Option<Option<Value>>,
 }
 
 impl Create {
@@ -77,6 +81,7 @@ impl Create {
             multiagent: None,
             execution_identity: Some(identity(self.execution_identity.as_ref())?),
             harness: self.harness.unwrap_or_default(),
+            mail: self.mail.as_ref().map(desk).transpose()?,
         };
         check(&snapshot)?;
         let metadata = self.metadata.unwrap_or_default();
@@ -103,6 +108,9 @@ impl Update {
         snapshot.name = self.name.unwrap_or_else(|| snapshot.name.clone());
         if let Some(harness) = self.harness {
             snapshot.harness = harness;
+        }
+        if let Some(mail) = &self.mail {
+            snapshot.mail = mail.as_ref().map(desk).transpose()?;
         }
         snapshot.system = self.system.unwrap_or_else(|| snapshot.system.clone());
         snapshot.description = self.description.unwrap_or_else(|| snapshot.description.clone());
@@ -212,6 +220,14 @@ pub(crate) fn replace_tools(
 /// 400 naming the field.
 pub(crate) fn check(snapshot: &AgentSnapshot) -> Result<(), ApiError> {
     length("name", &snapshot.name, 1, NAME_CHARS)?;
+    if snapshot.mail.is_some() {
+        Address::of("agent", &snapshot.name).map_err(|_| {
+            ApiError::field(
+                "name",
+                "an agent that takes mail is addressed by its name: 1 to 128 letters, digits, -, _ and .",
+            )
+        })?;
+    }
     length(
         "description",
         snapshot.description.as_deref().unwrap_or_default(),
@@ -287,6 +303,11 @@ fn effort(path: &str, given: &Value) -> Result<Raw, ApiError> {
             format!("expected one of {}", EFFORTS.join(", ")),
         )),
     }
+}
+
+/// How an agent takes mail.
+fn desk(given: &Value) -> Result<MailDesk, ApiError> {
+    part(given, "mail")
 }
 
 fn no_multiagent(given: Option<&Value>) -> Result<(), ApiError> {

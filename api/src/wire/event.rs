@@ -248,11 +248,25 @@ impl Allowed {
 
 fn content(path: &str, event: &Value, allowed: Allowed) -> Result<(), ApiError> {
     let path = format!("{path}.content");
-    let blocks = match event.get("content") {
-        None | Some(Value::Null) if !allowed.required => return Ok(()),
-        None => return Err(ApiError::field(path, "missing; expected a list of content blocks")),
-        Some(Value::Array(blocks)) => blocks,
-        Some(other) => {
+    match event.get("content") {
+        None | Some(Value::Null) if !allowed.required => Ok(()),
+        None => Err(ApiError::field(path, "missing; expected a list of content blocks")),
+        Some(blocks) => content_blocks(path, blocks, allowed),
+    }
+}
+
+/// Content like that of a `user.message`.
+///
+/// # Errors
+/// 400 naming the field.
+pub(crate) fn message_content(path: &str, blocks: &Value) -> Result<(), ApiError> {
+    content_blocks(path.to_owned(), blocks, Allowed::MESSAGE)
+}
+
+fn content_blocks(path: String, blocks: &Value, allowed: Allowed) -> Result<(), ApiError> {
+    let blocks = match blocks {
+        Value::Array(blocks) => blocks,
+        other => {
             return Err(ApiError::field(
                 path,
                 format!("expected a list of content blocks, not {}", kind_of(other)),

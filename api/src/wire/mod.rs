@@ -5,6 +5,7 @@ pub(crate) mod budget;
 pub(crate) mod environment;
 pub(crate) mod event;
 pub(crate) mod executor;
+pub(crate) mod mail;
 pub(crate) mod metadata;
 pub(crate) mod meter;
 pub(crate) mod session;

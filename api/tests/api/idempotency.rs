@@ -100,6 +100,60 @@ async fn every_post(rig: &Rig) -> Vec<(&'static str, String, Value)> {
         one("/v1/sessions/{session_id}/fork", &session, json!({})),
         one("/v1/sessions/{session_id}/retry", &poisonous, json!({})),
     ]
+    .into_iter()
+    .chain(every_post_of_mail(rig).await)
+    .collect()
+}
+
+/// The same for mail: a message of its own for each verb, and a receipt where it takes one.
+async fn every_post_of_mail(rig: &Rig) -> Vec<(&'static str, String, Value)> {
+    const MESSAGES: &str = "/v1/mailboxes/{kind}/{name}/messages";
+    const RECEIVE: &str = "/v1/mailboxes/{kind}/{name}/receive";
+    let at = |queue: &str| format!("/v1/mailboxes/queue/{queue}/messages");
+    let mut routes = vec![(MESSAGES, at("sent"), json!({"content": "x"}))];
+    rig.post(&at("received"), &json!({"content": "x"})).await.ok();
+    let receive = |queue: &str| format!("/v1/mailboxes/queue/{queue}/receive");
+    routes.push((RECEIVE, receive("received"), json!({"limit": 2})));
+    let verbs = [
+        "/v1/mailboxes/{kind}/{name}/messages/{message_id}/acknowledge",
+        "/v1/mailboxes/{kind}/{name}/messages/{message_id}/reject",
+        "/v1/mailboxes/{kind}/{name}/messages/{message_id}/extend",
+        "/v1/mailboxes/{kind}/{name}/messages/{message_id}/cancel",
+        "/v1/mailboxes/{kind}/{name}/messages/{message_id}/replay",
+    ];
+    for route in verbs {
+        let verb = route.rsplit('/').next().unwrap();
+        let sent = rig.post(&at(verb), &json!({"content": "x"})).await.ok();
+        let path = format!("{}/{}/{verb}", at(verb), id(&sent));
+        let body = match verb {
+            "cancel" => json!({}),
+            "replay" => {
+                die(rig, verb).await;
+                json!({})
+            }
+            _ => {
+                let received = rig.post(&receive(verb), &json!({})).await.ok();
+                let mut body = json!({"receipt": received["data"][0]["receipt"]});
+                if verb == "extend" {
+                    body["visibility_timeout"] = json!(9);
+                }
+                body
+            }
+        };
+        routes.push((route, path, body));
+    }
+    routes
+}
+
+/// Rejects a queue's message until it is a dead letter.
+async fn die(rig: &Rig, queue: &str) {
+    let receive = format!("/v1/mailboxes/queue/{queue}/receive");
+    for _ in 0..perennial_engine::ports::MAIL_DELIVERIES {
+        let received = rig.post(&receive, &json!({})).await.ok();
+        let message = &received["data"][0];
+        let path = format!("/v1/mailboxes/queue/{queue}/messages/{}/reject", id(message));
+        rig.post(&path, &json!({"receipt": message["receipt"]})).await.ok();
+    }
 }
 
 fn route_parts(route: &str) -> (&str, &str) {

@@ -23,6 +23,7 @@ mod fork;
 mod gateway_keys;
 mod idempotency;
 mod listener;
+mod mail;
 mod pages;
 mod rig;
 mod sessions;

@@ -11,20 +11,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use perennial_api::accounts::Accounts as _;
 use perennial_api::accounts::sqlite::SqliteAccounts;
+use perennial_api::accounts::{Accounts as _, MailAgents};
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
 use perennial_broker::meter::{Meter, Told};
-use perennial_broker::{Hinted, blobs, bus, clock, executors, log};
+use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
     Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
+use perennial_mailbox::{Office, Postman};
 use perennial_router::Tunnels;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::{Body as EventBody, Draft};
+use perennial_schema::event::{Body as EventBody, Draft, Idle};
 use perennial_schema::frame::{PACK_PIECE_BYTES, PackAnswer, PackAsk};
+use perennial_schema::session::StopReason;
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, OwnerId, PackId, SessionId, WorkspaceId};
 use serde_json::{Value, json};
@@ -45,6 +47,7 @@ pub(crate) struct Rig {
     pub(crate) metering: Arc<dyn Metering>,
     pub(crate) blobs: Arc<blobs::memory::Memory>,
     pub(crate) executors: Arc<executors::Memory>,
+    office: Arc<Office>,
     owner: OwnerId,
 }
 
@@ -111,6 +114,12 @@ impl Rig {
         let told = Told::new(meter, Arc::clone(&bus), store.clone(), clock.clone(), ids.clone());
         let metering: Arc<dyn Metering> = Arc::new(told);
         let blobs = Arc::new(blobs::memory::Memory::default());
+        let office = Arc::new(Office::new(
+            Arc::new(mail::Memory::new(clock.clone())),
+            store.clone(),
+            Arc::new(MailAgents(Arc::new(accounts.clone()))),
+            Arc::clone(&bus),
+        ));
         let ports = Ports {
             log: store.clone(),
             sessions: store.clone(),
@@ -123,6 +132,7 @@ impl Rig {
             accounts: Arc::new(accounts.clone()),
             metering: metering.clone(),
             executors: registry.clone(),
+            mail: office.clone(),
         };
         let exchange = Arc::new(perennial_router::Exchange::new(perennial_router::Settings::default()));
         let owner = OwnerId::from_uuid(Uuid::now_v7());
@@ -138,6 +148,7 @@ impl Rig {
                 },
             ),
             executors: registry,
+            office,
             store,
             bus,
             key: ensured.fresh.unwrap().expose().to_owned(),
@@ -242,6 +253,26 @@ impl Rig {
         SessionKey {
             workspace: self.workspace,
             session: session.parse().unwrap(),
+        }
+    }
+
+    /// Hands over what is due, as a postman would, until nothing is.
+    pub(crate) async fn deliver(&self) {
+        let postman = Postman::new(self.office.clone(), self.store.clone(), Arc::new(clock::System));
+        while postman.round().await.unwrap().is_none() {}
+    }
+
+    /// Ends the turn of a session that was claimed for it.
+    pub(crate) async fn finish(&self, session: &str) {
+        loop {
+            let claimed = self.claim().await;
+            let idle = EventBody::SessionStatusIdle(Idle {
+                stop_reason: StopReason::EndTurn,
+            });
+            self.hold(&claimed, vec![idle], true).await;
+            if claimed.row.key.session.to_string() == session {
+                return;
+            }
         }
     }
 

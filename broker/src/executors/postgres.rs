@@ -30,7 +30,7 @@ impl Postgres {
     }
 
     /// Asks with the database's clock.
-    pub(super) async fn rows(&self, asked: Statement) -> Result<Vec<PgRow>, StoreError> {
+    pub(crate) async fn rows(&self, asked: Statement) -> Result<Vec<PgRow>, StoreError> {
         let asked = asked.at("(SELECT micros FROM tick)");
         let time = self.time.clone();
         let make = move || {

@@ -77,7 +77,7 @@ impl Sqlite {
         Self { store }
     }
 
-    pub(super) async fn rows(&self, asked: Statement) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(crate) async fn rows(&self, asked: Statement) -> Result<Vec<SqliteRow>, StoreError> {
         let asked = at(asked, self.store.clock().now());
         let read = |pool: sqlx::SqlitePool| async move {
             let mut db = pool.acquire().await.map_err(|error| before_commit(&error))?;
@@ -86,7 +86,7 @@ impl Sqlite {
         self.store.read(read).await
     }
 
-    pub(super) async fn change(&self, statements: Vec<Statement>) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(crate) async fn change(&self, statements: Vec<Statement>) -> Result<Vec<SqliteRow>, StoreError> {
         self.store
             .ask(All {
                 statements,

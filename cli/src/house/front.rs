@@ -78,6 +78,7 @@ impl Front {
             accounts: store.accounts.clone(),
             metering: store.metering.clone(),
             executors: store.executors.clone(),
+            mail: store.mail.clone(),
         };
         let config = Config {
             // Loopback names only where only loopback can reach us; elsewhere names are the operator's business.

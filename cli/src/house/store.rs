@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use perennial_api::accounts::Accounts;
 use perennial_api::accounts::postgres::PostgresAccounts;
 use perennial_api::accounts::sqlite::SqliteAccounts;
+use perennial_api::accounts::{Accounts, MailAgents};
 use perennial_broker::Hinted;
 use perennial_broker::blobs::files::Files;
 use perennial_broker::clock::System;
 use perennial_broker::executors;
 use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
+use perennial_broker::mail;
 use perennial_broker::meter::{self, Meter, Told};
-use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Metering, Sandboxes, Sessions};
+use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Mailboxes, Metering, Sandboxes, Sessions};
+use perennial_mailbox::{Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::SystemIds;
@@ -48,6 +51,8 @@ pub struct Store {
     pub executors: Arc<dyn Executors>,
     /// Machines that are made for sessions.
     pub sandboxes: Arc<dyn Sandboxes>,
+    /// Mail in and out.
+    pub mail: Arc<Office>,
     /// Sweeps what nobody settled.
     tending: JoinHandle<()>,
     base: Base,
@@ -85,6 +90,7 @@ impl Store {
             Arc::new(blobs) as Arc<dyn Blobs>,
             Arc::new(accounts) as Arc<dyn Accounts>,
             Arc::new(executors::Sqlite::new(sqlite.clone())),
+            mail::embedded(sqlite.clone()),
         );
         Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
     }
@@ -107,6 +113,7 @@ impl Store {
             Arc::new(blobs) as Arc<dyn Blobs>,
             Arc::new(accounts) as Arc<dyn Accounts>,
             Arc::new(executors::Postgres::new(&postgres)),
+            mail::shared(&postgres),
         );
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
@@ -116,7 +123,7 @@ impl Store {
         store: L,
         bus: Arc<dyn Bus>,
         meter: Meter,
-        (blobs, accounts, executors): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<E>),
+        (blobs, accounts, executors, mail): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<E>, Arc<dyn Mailboxes>),
         base: Base,
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
@@ -127,7 +134,9 @@ impl Store {
             sweep: Duration::from_millis(settings.sweep_ms.value),
             keep: Duration::from_secs(u64::from(settings.traces_days.value) * 24 * 3600),
         };
+        let agents = Arc::new(MailAgents(accounts.clone()));
         Self {
+            mail: Arc::new(Office::new(mail, log.clone(), agents, bus.clone())),
             tending: tokio::spawn(meter::tend(metering.clone(), clock.clone(), habits)),
             metering,
             clock,
@@ -153,6 +162,12 @@ impl Store {
         let bus = self.bus.clone();
         let watch = postgres.watch(direct_url, owner, Arc::new(move || bus.wake()))?;
         Ok(Some(watch))
+    }
+
+    /// Hands mail over until `closing` is cancelled.
+    pub fn deliver(&self, closing: CancellationToken) -> JoinHandle<()> {
+        let postman = Postman::new(self.mail.clone(), self.log.clone(), self.clock.clone());
+        tokio::spawn(postman.run(closing))
     }
 
     /// Finishes what was asked for and closes.

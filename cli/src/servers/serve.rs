@@ -48,6 +48,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     banner::serving(&front, settings);
 
     let closing = CancellationToken::new();
+    let delivering = store.deliver(closing.clone());
     let serving = front.start(closing.clone());
     signals.stop().await;
     tracing::info!("stopping");
@@ -56,6 +57,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     // Whoever dialled in here dials another node; what runs there goes on.
     tunnels.close();
     serving.ended().await?;
+    delivering.await?;
     exchange.close().await;
     gateway.settled().await;
     store.close().await;

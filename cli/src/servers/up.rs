@@ -94,6 +94,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
 
     let closing = CancellationToken::new();
     let thinking = brains.start(closing.clone());
+    let delivering = store.deliver(closing.clone());
     let serving = front.start(closing.clone());
     signals.stop().await;
     tracing::info!("stopping");
@@ -107,6 +108,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
         sandboxes.close().await;
     }
     serving.ended().await?;
+    delivering.await?;
     models.settled().await;
     hands.close().await;
     store.close().await;

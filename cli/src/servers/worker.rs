@@ -39,11 +39,13 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let watch = store.watch(settings, brains.owner())?;
     banner::working(&hands, settings);
 
+    let delivering = store.deliver(closing.clone());
     let thinking = brains.start(closing.clone());
     signals.stop().await;
     tracing::info!("stopping");
     closing.cancel();
     thinking.ended().await;
+    delivering.await?;
     silent.cancel();
     port.ended().await?;
     models.settled().await;

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod env;
 pub mod executor;
 pub mod key;
+pub mod mail;
 pub mod migrate;
 pub mod prove;
 pub mod run;
@@ -75,6 +76,7 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Usage(args) => usage::run(context, args).await,
         Verb::Budget(verb) => budget::run(context, verb).await,
         Verb::Key(verb) => key::run(context, verb).await,
+        Verb::Mail(verb) => mail::run(context, verb).await,
         Verb::Migrate(_) => migrate::run(context).await,
         Verb::Doctor(_) => doctor::run(context).await,
         Verb::Prove(args) => prove::run(context, args).await,

@@ -10,10 +10,10 @@ use super::resource::{Change, Resource, all, one, page_of};
 use super::work::Work;
 use crate::accounts::{AccountsError, Earlier, Made};
 
-const ADD: &str = "INSERT INTO agents (workspace_id, id, version, created_at) VALUES ($1, $2, $3, $4)";
+const ADD: &str = "INSERT INTO agents (workspace_id, id, version, created_at, mail_name) VALUES ($1, $2, $3, $4, $5)";
 const ADD_VERSION: &str = "INSERT INTO agent_versions (workspace_id, agent_id, version, definition, metadata, created_at) \
                            VALUES ($1, $2, $3, $4, $5, $6)";
-const BUMP: &str = "UPDATE agents SET version = $3 WHERE workspace_id = $1 AND id = $2 AND version = $4 \
+const BUMP: &str = "UPDATE agents SET version = $3, mail_name = $5 WHERE workspace_id = $1 AND id = $2 AND version = $4 \
                     AND archived_at IS NULL";
 const ARCHIVE: &str = "UPDATE agents SET archived_at = coalesce(archived_at, $3) WHERE workspace_id = $1 AND id = $2";
 const GET: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
@@ -22,6 +22,15 @@ const GET: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.met
 const VERSIONS: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
                         FROM agents r JOIN agent_versions v ON v.workspace_id = r.workspace_id AND v.agent_id = r.id \
                         WHERE r.workspace_id = $1 AND r.id = $2 AND v.version < $3 ORDER BY v.version DESC LIMIT $4";
+
+const MAIL_NAMED: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
+                          FROM agents r JOIN agent_versions v ON v.workspace_id = r.workspace_id AND v.agent_id = r.id \
+                          AND v.version = r.version WHERE r.workspace_id = $1 AND r.mail_name = $2 AND r.archived_at IS NULL \
+                          ORDER BY r.created_at, r.id LIMIT 1";
+const MAIL: &str = "SELECT r.id, r.created_at, r.archived_at, v.definition, v.metadata, v.created_at AS updated_at \
+                    FROM agents r JOIN agent_versions v ON v.workspace_id = r.workspace_id AND v.agent_id = r.id \
+                    AND v.version = r.version WHERE r.workspace_id = $1 AND r.mail_name > '' AND r.archived_at IS NULL \
+                    ORDER BY r.mail_name, r.created_at, r.id LIMIT $2";
 
 impl Resource for Agent {
     const PAGE: &'static str = page_of!(
@@ -68,7 +77,8 @@ pub(super) async fn create<DB: Dialect>(
         .text(workspace)
         .text(agent.snapshot.id)
         .count(agent.snapshot.version)
-        .time(agent.created_at);
+        .time(agent.created_at)
+        .text(mail_name(&agent));
     change.execute(add).await.map_err(DB::unavailable)?;
     finish(change, workspace, agent).await
 }
@@ -88,7 +98,8 @@ pub(super) async fn put_version<DB: Dialect>(
         .text(workspace)
         .text(agent.snapshot.id)
         .count(version)
-        .count(version.saturating_sub(1));
+        .count(version.saturating_sub(1))
+        .text(mail_name(&agent));
     if change.execute(bump).await.map_err(DB::unavailable)? == 0 {
         return Err(AccountsError::VersionMoved);
     }
@@ -154,6 +165,29 @@ pub(super) async fn versions<DB: Dialect>(
         .count(before.unwrap_or(u64::MAX))
         .number(limit);
     all(&pool, versions).await
+}
+
+pub(super) async fn with_mail_named<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    name: String,
+) -> Result<Option<Agent>, StoreError> {
+    let mut work = Work::reading(&pool).await?;
+    one(&mut work, statement(MAIL_NAMED).text(workspace).text(name)).await
+}
+
+pub(super) async fn with_mail<DB: Dialect>(
+    pool: Pool<DB>,
+    workspace: WorkspaceId,
+    limit: u32,
+) -> Result<Vec<Agent>, StoreError> {
+    all(&pool, statement(MAIL).text(workspace).number(limit)).await
+}
+
+/// The name an agent takes mail under; empty when it takes none.
+fn mail_name(agent: &Agent) -> &str {
+    let taken = agent.snapshot.mail.as_ref();
+    taken.map_or("", |_| agent.snapshot.name.as_str())
 }
 
 fn get(workspace: WorkspaceId, id: AgentId, version: Option<u64>) -> Statement {

@@ -51,6 +51,15 @@ impl<DB: Dialect> Accounts for SqlAccounts<DB> {
         self.run(|pool| agents::find(pool, workspace, id, version)).await
     }
 
+    async fn agent_with_mail(&self, workspace: WorkspaceId, name: &str) -> Result<Option<Agent>, StoreError> {
+        let name = name.to_owned();
+        self.run(|pool| agents::with_mail_named(pool, workspace, name)).await
+    }
+
+    async fn agents_with_mail(&self, workspace: WorkspaceId, limit: u32) -> Result<Vec<Agent>, StoreError> {
+        self.run(move |pool| agents::with_mail(pool, workspace, limit)).await
+    }
+
     async fn put_agent_version(
         &self,
         workspace: WorkspaceId,

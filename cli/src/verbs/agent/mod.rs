@@ -65,6 +65,12 @@ pub struct Definition {
     /// Which brain runs the turns: native, claude-code, codex or acp:NAME
     #[arg(long)]
     harness: Option<Harness>,
+    /// Take mail at agent/NAME, in sessions of this environment
+    #[arg(long, value_name = "ENVIRONMENT")]
+    mail: Option<String>,
+    /// Which session a message goes to: per_thread, single or per_message
+    #[arg(long, value_name = "POLICY", requires = "mail", value_parser = ["per_thread", "single", "per_message"])]
+    mail_sessions: Option<String>,
 }
 
 impl Definition {
@@ -85,6 +91,12 @@ impl Definition {
         for (member, value) in flags {
             if let Some(value) = value {
                 body[member] = json!(value);
+            }
+        }
+        if let Some(environment) = &self.mail {
+            body["mail"] = json!({"environment_id": environment});
+            if let Some(policy) = &self.mail_sessions {
+                body["mail"]["sessions"] = json!(policy);
             }
         }
         Ok(body)

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use perennial_schema::SessionId;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::SessionId;
 
 /// Longest name of an agent or queue in an address, in bytes.
 const NAME_BYTES: usize = 128;
@@ -34,6 +36,22 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    /// An address out of the two halves of its path.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of(kind: &str, name: &str) -> Result<Self, ParseAddressError> {
+        format!("{kind}/{name}").parse()
+    }
+
+    /// The session's own mailbox, or an agent's: mail is handed over there, and not fetched.
+    #[must_use]
+    pub const fn takes_mail_itself(&self) -> bool {
+        !matches!(self, Self::Queue(_))
+    }
+}
+
 impl FromStr for Address {
     type Err = ParseAddressError;
 
@@ -51,6 +69,18 @@ impl FromStr for Address {
             "session" => name.parse().map(Self::Session).map_err(|_| refuse()),
             _ => Err(refuse()),
         }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -1,0 +1,37 @@
+//! `POST /v1/mailboxes/{kind}/{name}/messages/{message_id}/replay`: queues a dead letter again.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::{find, shown};
+use crate::api::App;
+use crate::auth::Principal;
+use crate::body::JsonBody;
+use crate::endpoints::once::Once;
+use crate::error::ApiError;
+use crate::idempotency::Repeatable;
+use crate::openapi as doc;
+use crate::path::MessageAt;
+
+#[utoipa::path(post, path = "/v1/mailboxes/{kind}/{name}/messages/{message_id}/replay", tag = "mail",
+    params(("kind" = String, Path), ("name" = String, Path), ("message_id" = String, Path)),
+    responses((status = 200, description = "The message", body = doc::Mail),
+    (status = 409, description = "Too late", body = doc::Error),
+    (status = "4XX", description = "Refused", body = doc::Error)))]
+pub(crate) async fn replay_mail(
+    State(app): State<App>,
+    principal: Principal,
+    at: MessageAt,
+    repeatable: Repeatable,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let message = find(&app, principal, &at).await?;
+    let once = Once::of(&app, principal, repeatable.with(&body)).await?;
+    if once.earlier.is_none() {
+        if !app.ports.mail.replay(principal.workspace, &message).await? {
+            return Err(ApiError::conflict("the message is not a dead letter").code("message_not_dead"));
+        }
+        once.made(&app, at.id.clone()).await?;
+    }
+    shown(&app, principal, &at).await
+}

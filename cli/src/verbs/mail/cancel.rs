@@ -1,0 +1,14 @@
+//! `perennial mail cancel MAILBOX MESSAGE`
+
+use serde_json::json;
+
+use super::MessageArg;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::verbs::Context;
+
+/// Asks for it.
+pub async fn run(context: &Context, args: MessageArg) -> Result<Exit, Error> {
+    let path = format!("{}/cancel", args.path());
+    super::print(context, &context.client()?.post(&path, &json!({})).await?)
+}

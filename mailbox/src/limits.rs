@@ -1,0 +1,30 @@
+//! Every bound of this crate in one place.
+
+use std::time::Duration;
+
+/// Messages that may wait for one session or agent.
+pub(crate) const ROOM: u32 = 1_000;
+/// Messages that may wait in one queue.
+pub(crate) const QUEUE_ROOM: u32 = 10_000;
+/// Through so many agents a conversation may go without a person or a program writing in it.
+pub(crate) const HOPS: u32 = 64;
+/// Messages taken at once; they are handed over side by side.
+pub(crate) const BATCH: u32 = 32;
+/// How long a taken message is left to its taker, in milliseconds.
+pub(crate) const LEASE_MILLIS: u64 = 30_000;
+/// A taker that has had a message for so long lets it go before it appends anything: whoever comes next may be at it soon.
+pub(crate) const LEASE_SAFE: Duration = Duration::from_secs(15);
+/// How often a postman looks without being told, at least.
+pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+/// How often what ended is cleared away.
+pub(crate) const TEND: Duration = Duration::from_secs(30);
+/// How long a message is kept after its end, in milliseconds; so long its id is remembered.
+pub(crate) const KEEP_MILLIS: u64 = 30 * 24 * 3600 * 1000;
+/// First wait before a failed hand-over is repeated, in milliseconds; doubled each time.
+pub(crate) const RETRY_MILLIS: u64 = 200;
+/// The longest such wait.
+pub(crate) const RETRY_MOST_MILLIS: u64 = 30_000;
+/// Sessions that are tried for one message of an agent: each was archived when it came to it.
+pub(crate) const SUCCESSORS: u32 = 3;
+/// Dead letters whose senders are told in one go.
+pub(crate) const NOTICES: u32 = 32;

@@ -1,0 +1,280 @@
+//! Where mail is handed in, and a queue's mail is fetched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial_engine::ports::{
+    Bus, Letter, Mailboxes, Message, Receipt, Return, SendError, Sent, SessionKey, SessionMetadata, Sessions,
+    StoreError,
+};
+use perennial_schema::event::Raw;
+use perennial_schema::mail::{Address, Sender};
+use perennial_schema::{MessageId, Timestamp, WorkspaceId};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::agents::Agents;
+use crate::{limits, room};
+
+/// A message as its sender has it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Sending it again under the same id changes nothing.
+    pub id: MessageId,
+    /// Set by the server, never by the sender.
+    pub from: Sender,
+    /// Where to.
+    pub to: Address,
+    /// One line.
+    pub subject: Option<String>,
+    /// Content blocks, a JSON array.
+    pub content: Raw,
+    /// Conversation; that of the message it answers when left out, else a new one.
+    pub thread: Option<String>,
+    /// The message it answers.
+    pub in_reply_to: Option<MessageId>,
+    /// Free pairs.
+    pub metadata: SessionMetadata,
+    /// Not before.
+    pub deliver_at: Option<Timestamp>,
+    /// A dead letter from then on.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A message that was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// Nobody is there.
+    #[error("there is no mailbox {0}: {1}")]
+    NoSuchAddress(Address, &'static str),
+    /// It answers a message that is not there.
+    #[error("there is no message {0} to answer")]
+    NoSuchMessage(MessageId),
+    /// The conversation goes in circles.
+    #[error(
+        "this conversation went through {0} agents without a person or a program writing in it; it ends here, or somebody else goes on"
+    )]
+    TooManyHops(u32),
+    /// Full, used up, or the store cannot.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+impl From<StoreError> for PostError {
+    fn from(error: StoreError) -> Self {
+        Self::Send(error.into())
+    }
+}
+
+/// A mail office.
+pub struct Office {
+    pub(crate) mail: Arc<dyn Mailboxes>,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) agents: Arc<dyn Agents>,
+    pub(crate) bus: Arc<dyn Bus>,
+    /// There is mail for the postman of this process.
+    pub(crate) bell: Notify,
+}
+
+impl Office {
+    /// Over these.
+    #[must_use]
+    pub fn new(
+        mail: Arc<dyn Mailboxes>,
+        sessions: Arc<dyn Sessions>,
+        agents: Arc<dyn Agents>,
+        bus: Arc<dyn Bus>,
+    ) -> Self {
+        Self {
+            mail,
+            sessions,
+            agents,
+            bus,
+            bell: Notify::new(),
+        }
+    }
+
+    /// What is durable.
+    #[must_use]
+    pub fn mail(&self) -> &dyn Mailboxes {
+        self.mail.as_ref()
+    }
+
+    /// Who can be written to.
+    #[must_use]
+    pub fn agents(&self) -> &dyn Agents {
+        self.agents.as_ref()
+    }
+
+    /// Takes a message in: from here on it is delivered or its sender learns why not.
+    ///
+    /// # Errors
+    /// [`PostError`]; nothing was sent.
+    pub async fn send(&self, workspace: WorkspaceId, outgoing: Outgoing) -> Result<Sent, PostError> {
+        if let Some(message) = self.mail.message(workspace, outgoing.id).await? {
+            // Judged anew, a repetition could be refused by now.
+            return self.post(workspace, repeated(outgoing, &message)).await;
+        }
+        self.check(workspace, &outgoing.to).await?;
+        let answered = match outgoing.in_reply_to {
+            Some(id) => Some(
+                self.mail
+                    .message(workspace, id)
+                    .await?
+                    .ok_or(PostError::NoSuchMessage(id))?,
+            ),
+            None => None,
+        };
+        let hops = self.hops(workspace, &outgoing.from, answered.as_ref()).await?;
+        let thread = outgoing
+            .thread
+            .clone()
+            .or_else(|| answered.map(|message| message.letter.thread))
+            .unwrap_or_else(|| outgoing.id.to_string());
+        self.post(workspace, letter(outgoing, thread, hops)).await
+    }
+
+    async fn post(&self, workspace: WorkspaceId, letter: Letter) -> Result<Sent, PostError> {
+        let (to, room) = (letter.to.clone(), room_of(&letter.to));
+        fail::fail_point!("mail.send.before");
+        let sent = self.mail.send(workspace, letter, room).await?;
+        fail::fail_point!("mail.send.after");
+        self.ring(workspace, &to, sent.message.position);
+        Ok(sent)
+    }
+
+    /// Says that there is something new in a mailbox.
+    pub(crate) fn ring(&self, workspace: WorkspaceId, to: &Address, position: u64) {
+        if to.takes_mail_itself() {
+            self.bell.notify_one();
+        }
+        self.bus.hint(room::of(workspace, to), position);
+    }
+
+    async fn check(&self, workspace: WorkspaceId, to: &Address) -> Result<(), PostError> {
+        let missing = |why| Err(PostError::NoSuchAddress(to.clone(), why));
+        match to {
+            Address::Queue(_) => Ok(()),
+            Address::Session(session) => {
+                let key = SessionKey {
+                    workspace,
+                    session: *session,
+                };
+                match self.sessions.get(key).await? {
+                    Some(row) if row.deleted_at.is_some() => missing("no such session"),
+                    Some(row) if row.archived_at.is_some() => missing("the session is archived"),
+                    Some(_) => Ok(()),
+                    None => missing("no such session"),
+                }
+            }
+            Address::Agent(name) => match self.agents.reception(workspace, name).await? {
+                Some(_) => Ok(()),
+                None => missing("no agent of this name takes mail"),
+            },
+        }
+    }
+
+    /// How often the conversation changed hands with this message. A person's or a program's own mail begins anew.
+    async fn hops(&self, workspace: WorkspaceId, from: &Sender, answered: Option<&Message>) -> Result<u32, PostError> {
+        let before = answered.map(|message| message.letter.hops);
+        let so_far = match from {
+            Sender::Key(_) | Sender::Postmaster => return Ok(0),
+            Sender::At(Address::Session(session)) => {
+                let key = SessionKey {
+                    workspace,
+                    session: *session,
+                };
+                let latest = self.mail.delivered_to(key, 1).await?.pop();
+                before.max(latest.map(|message| message.letter.hops))
+            }
+            Sender::At(_) => before,
+        };
+        let hops = so_far.map_or(0, |hops| hops.saturating_add(1));
+        if hops > limits::HOPS {
+            return Err(PostError::TooManyHops(limits::HOPS));
+        }
+        Ok(hops)
+    }
+
+    /// Fetches a queue's mail; waits for some, at most so long.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn receive(
+        &self,
+        workspace: WorkspaceId,
+        queue: &Address,
+        limit: u32,
+        hidden_millis: u64,
+        patience: Duration,
+    ) -> Result<Vec<Message>, StoreError> {
+        let until = Instant::now() + patience;
+        let mut hints = self.bus.subscribe(room::of(workspace, queue));
+        loop {
+            let received = self.mail.receive(workspace, queue, limit, hidden_millis).await?;
+            if !received.is_empty() || Instant::now() >= until {
+                return Ok(received);
+            }
+            // A message that was given back, or whose time has come, is not told of.
+            let look = until.min(Instant::now() + limits::SWEEP);
+            if let Ok(None) = timeout_at(look, hints.next()).await {
+                tokio::time::sleep_until(look).await;
+            }
+        }
+    }
+
+    /// What a program says of a message it received. None when its receipt is stale.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn give_back(
+        &self,
+        workspace: WorkspaceId,
+        receipt: Receipt,
+        what: Return,
+    ) -> Result<Option<Message>, StoreError> {
+        let message = self.mail.give_back(workspace, receipt, what).await?;
+        if let Some(message) = &message {
+            self.ring(workspace, &message.letter.to, message.position);
+        }
+        self.bell.notify_one();
+        Ok(message)
+    }
+
+    /// Queues a dead letter again. False when it is not dead.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn replay(&self, workspace: WorkspaceId, message: &Message) -> Result<bool, StoreError> {
+        let did = self.mail.replay(workspace, message.letter.id).await?;
+        self.ring(workspace, &message.letter.to, message.position);
+        Ok(did)
+    }
+}
+
+const fn room_of(to: &Address) -> u32 {
+    match to {
+        Address::Queue(_) => limits::QUEUE_ROOM,
+        Address::Agent(_) | Address::Session(_) => limits::ROOM,
+    }
+}
+
+fn repeated(outgoing: Outgoing, there: &Message) -> Letter {
+    letter(outgoing, there.letter.thread.clone(), there.letter.hops)
+}
+
+fn letter(outgoing: Outgoing, thread: String, hops: u32) -> Letter {
+    Letter {
+        id: outgoing.id,
+        from: outgoing.from,
+        to: outgoing.to,
+        subject: outgoing.subject,
+        content: outgoing.content,
+        thread,
+        in_reply_to: outgoing.in_reply_to,
+        metadata: outgoing.metadata,
+        hops,
+        deliver_at: outgoing.deliver_at,
+        expires_at: outgoing.expires_at,
+    }
+}

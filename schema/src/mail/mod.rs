@@ -1,0 +1,11 @@
+//! Mail: where it goes, who it is from, what becomes of it (DESIGN §9).
+
+mod address;
+mod desk;
+mod sender;
+mod state;
+
+pub use address::{Address, ParseAddressError};
+pub use desk::{MailDesk, MailSessions};
+pub use sender::{ParseSenderError, Sender};
+pub use state::MailState;
