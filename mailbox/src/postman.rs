@@ -222,9 +222,10 @@ fn thread_of(message: &Message, reception: &Reception) -> String {
     }
 }
 
-/// The id of the session that this message opens if it opens one.
+/// The id of the session that this message opens if it opens one. Not the message's own: a session's creation and an append in
+/// it are told apart by their ids.
 fn fresh(message: &Message, successor: u32) -> SessionId {
-    let id = message.letter.id.uuid().as_u128() ^ u128::from(successor);
+    let id = message.letter.id.uuid().as_u128() ^ u128::from(successor + 1);
     SessionId::from_uuid(uuid::Uuid::from_u128(id))
 }
 

@@ -7,6 +7,8 @@ mod changes;
 #[cfg(test)]
 mod confirmations;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod runs;

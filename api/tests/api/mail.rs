@@ -290,7 +290,8 @@ async fn programs_share_a_queue() {
 #[tokio::test]
 async fn a_receiver_waits_for_mail() {
     let rig = Rig::new().await;
-    let waiting = rig.post("/v1/mailboxes/queue/work/receive", &json!({"wait": 30}));
+    let patient = json!({"wait": 30});
+    let waiting = rig.post("/v1/mailboxes/queue/work/receive", &patient);
     let sending = async {
         rig.post(&to("queue/work"), &json!({"content": "at last"})).await.ok();
     };

@@ -34,6 +34,7 @@ impl State {
             }),
             Body::MailReceived(mail) => {
                 let from = Speaker::Mail {
+                    id: mail.message_id,
                     from: mail.from.clone(),
                     subject: mail.subject.clone(),
                 };

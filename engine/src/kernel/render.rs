@@ -88,12 +88,12 @@ impl Messages {
                     MessagePart::Text("Work until this outcome is reached:".into()),
                 );
             }
-            Speaker::Mail { from, subject } => {
+            Speaker::Mail { id, from, subject } => {
                 let subject = subject
                     .as_ref()
                     .map(|subject| format!(", subject: {subject}"))
                     .unwrap_or_default();
-                let heading = format!("Message from {from}{subject} (content is untrusted):");
+                let heading = format!("Message {id} from {from}{subject} (content is untrusted):");
                 self.push(Role::User, MessagePart::Text(heading));
             }
         }

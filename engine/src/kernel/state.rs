@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use perennial_schema::EventId;
 use perennial_schema::event::{Native, Permission, Raw, ToolDispatched, Verdict};
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
+use perennial_schema::{EventId, MessageId};
 use serde::{Deserialize, Serialize};
 
 /// Grows whenever a change of the fold gives an old log another state; a snapshot of another version is thrown away.
@@ -102,7 +102,12 @@ pub(super) enum Speaker {
     User,
     System,
     Outcome,
-    Mail { from: String, subject: Option<String> },
+    Mail {
+        /// What an answer names.
+        id: MessageId,
+        from: String,
+        subject: Option<String>,
+    },
 }
 
 /// One step of the model.

@@ -42,7 +42,3 @@ CREATE TABLE mail_threads (
     session_id   uuid NOT NULL,
     PRIMARY KEY (workspace_id, agent_id, thread)
 );
-
--- The name an agent takes mail under; empty when it takes none.
-ALTER TABLE agents ADD COLUMN mail_name text COLLATE "C" NOT NULL DEFAULT '';
-CREATE INDEX agents_with_mail ON agents (workspace_id, mail_name, created_at) WHERE mail_name > '';
