@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Raw;
 use crate::tool::Policy;
-use crate::{AgentId, Timestamp};
+use crate::{AgentId, Attachment, Timestamp};
 
 /// A model and how to use it; always an object in responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,6 +188,10 @@ pub struct AgentSnapshot {
     /// Our extension; left out when native.
     #[serde(default, skip_serializing_if = "is_native")]
     pub harness: Harness,
+    /// Our extension: the executors that its sessions have beside their environment's, the first of them for calls that name
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executors: Vec<Attachment>,
 }
 
 fn is_native(harness: &Harness) -> bool {

@@ -149,6 +149,7 @@ fn agent(name: &str) -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: agent::Harness::Acp(name.to_owned()),
+        executors: Vec::new(),
     }
 }
 
@@ -160,6 +161,7 @@ fn tools() -> Vec<ToolSpec> {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     };
     vec![spec(Builtin::Bash), spec(Builtin::Read)]
 }

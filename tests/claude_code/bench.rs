@@ -217,6 +217,7 @@ fn agent() -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: agent::Harness::ClaudeCode,
+        executors: Vec::new(),
     }
 }
 
@@ -228,6 +229,7 @@ pub(crate) fn tools() -> Vec<ToolSpec> {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     };
     vec![spec(Builtin::Bash), spec(Builtin::Read)]
 }
@@ -241,6 +243,7 @@ pub(crate) fn broken_tool() -> ToolSpec {
         lane: Lane::Client,
         permission: Permission::Allow,
         effect: Effect::Once,
+        choices: Vec::new(),
     }
 }
 

@@ -228,6 +228,7 @@ fn agent() -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: agent::Harness::Codex,
+        executors: Vec::new(),
     }
 }
 
@@ -239,6 +240,7 @@ pub(crate) fn tools() -> Vec<ToolSpec> {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     };
     vec![spec(Builtin::Bash), spec(Builtin::Read)]
 }

@@ -399,6 +399,7 @@ pub(crate) fn agent() -> AgentSnapshot {
         multiagent: None,
         execution_identity: None,
         harness: perennial_schema::agent::Harness::Native,
+        executors: Vec::new(),
     }
 }
 

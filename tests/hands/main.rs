@@ -18,6 +18,8 @@ mod identity;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod sessions;

@@ -184,6 +184,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         multiagent: None,
         execution_identity: None,
         harness: Harness::Native,
+        executors: Vec::new(),
     };
     NewSession {
         key,

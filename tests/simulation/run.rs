@@ -406,6 +406,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
             multiagent: None,
             execution_identity: None,
             harness: agent::Harness::Native,
+            executors: Vec::new(),
         },
         environment_id: EnvironmentId::from_uuid(Uuid::from_u128(2)),
         environment: EnvironmentConfig::Local {
