@@ -87,6 +87,11 @@ pub(crate) fn summary(kind: Option<ExecutorKind>, card: Option<&Card>, dir: Opti
     }
     let card_dir = card.and_then(|card| card.cwd.as_deref());
     said.extend(dir.or(card_dir).map(|dir| format!("works in {dir}")));
+    let others = card.map_or(&[][..], |card| &card.roots).iter().map(String::as_str);
+    let others: Vec<&str> = others.filter(|root| dir.is_none() && Some(*root) != card_dir).collect();
+    if !others.is_empty() {
+        said.push(format!("also offers {}", others.join(" ")));
+    }
     let remote = card
         .and_then(|card| card.git_remote.as_deref())
         .filter(|_| dir.is_none());

@@ -335,7 +335,10 @@ pub struct Card {
     /// Command lines of harnesses, likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub harnesses: Vec<Program>,
-    /// The folder it offers.
+    /// The folders it offers; none where all of the machine may be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<String>,
+    /// The folder it offers where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Where that folder was cloned from, without credentials.

@@ -22,6 +22,8 @@ mod many;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod terms;
