@@ -115,6 +115,8 @@ object! {
         harness: Option<String>,
         /// Ours: takes mail at `agent/<name>` with it. `sessions` is `per_thread` (default), `single` or `per_message`.
         mail: Option<Value>,
+        /// Ours: attached to its sessions.
+        executors: Option<Vec<ExecutorAttach>>,
     }
     AgentUpdate {
         /// Refused unless it is the newest.
@@ -130,6 +132,8 @@ object! {
         harness: Option<String>,
         /// Null: it takes no mail any more.
         mail: Option<Value>,
+        /// Ours: attached to its sessions, whole.
+        executors: Option<Vec<ExecutorAttach>>,
     }
     AgentPage { data: Vec<Agent>, next_page: Option<String>, }
     /// A code for one machine to register with.
@@ -170,6 +174,14 @@ object! {
     }
     ExecutorPage { data: Vec<Executor>, next_page: Option<String>, }
     ExecutorRename { name: String, }
+    /// An executor of the workspace that is to be a session's hands, beside its environment.
+    ExecutorAttach {
+        executor_id: String,
+        /// What the model calls it; its name, unless said.
+        name: Option<String>,
+        /// Absolute path there; none means the folder that the executor offers.
+        dir: Option<String>,
+    }
     ExecutorCallCreate {
         /// `bash`, `read`, `write`, `edit`, `glob` or `grep`.
         tool: String,
@@ -247,6 +259,8 @@ object! {
         initial_events: Option<Vec<Value>>,
         /// `{"type": "limit", "max_list_cost": {"amount": "2500", "currency": "USD"}}`, in cents.
         budget: Option<Value>,
+        /// Ours: attached from the beginning; left out, those of the agent and of the environment.
+        executors: Option<Vec<ExecutorAttach>>,
     }
     SessionUpdate {
         title: Option<String>,

@@ -39,6 +39,8 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
             sessions::delete_session
         ))
         .routes(routes!(sessions::archive_session))
+        .routes(routes!(sessions::attach_executor))
+        .routes(routes!(sessions::detach_executor))
         .routes(routes!(sessions::fork_session))
         .routes(routes!(sessions::export_session))
         .routes(routes!(sessions::import_session))

@@ -73,8 +73,8 @@ pub struct Config {
     pub home: Option<PathBuf>,
     /// Where programs are found, also by uncontained shells.
     pub path: OsString,
-    /// The folder it offers: no other folder of this host may be named as a workspace, whoever asks. None offers all.
-    pub root: Option<PathBuf>,
+    /// The folders it offers: no other folder of this host may be named as a workspace, whoever asks. None of them offers all.
+    pub roots: Vec<PathBuf>,
     /// What its owner allows.
     pub policy: Policy,
     /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
@@ -96,7 +96,7 @@ impl Config {
             sandbox: Sandbox::Auto,
             home: std::env::home_dir(),
             path: std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into()),
-            root: None,
+            roots: Vec::new(),
             policy: Policy::default(),
             executor_id: None,
             limits: Limits::default(),
@@ -135,8 +135,8 @@ impl Executor {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let (data_dir, id, root) = (config.data_dir.clone(), config.executor_id, config.root.clone());
-        let opened = tokio::task::spawn_blocking(move || open_store(&data_dir, id, root.as_deref())).await;
+        let (data_dir, id, roots) = (config.data_dir.clone(), config.executor_id, config.roots.clone());
+        let opened = tokio::task::spawn_blocking(move || open_store(&data_dir, id, &roots)).await;
         let store = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
         let (contained, uncontained_reason) = match config.sandbox {
             Sandbox::Off => (None, Some("the sandbox is switched off".to_owned())),
@@ -247,12 +247,13 @@ fn hello(house: &House, found: Card) -> Hello {
             arch: std::env::consts::ARCH.into(),
             tools: offered.map(|tool| tool.name().to_owned()).collect(),
             contained: house.sandbox.is_some(),
+            roots: house.workspaces.roots(),
             ..found
         },
     }
 }
 
-fn open_store(data_dir: &Path, id: Option<ExecutorId>, root: Option<&Path>) -> Result<Store, OpenError> {
+fn open_store(data_dir: &Path, id: Option<ExecutorId>, roots: &[PathBuf]) -> Result<Store, OpenError> {
     private_dir(data_dir).map_err(OpenError::Journal)?;
     let journal = Journal::open(data_dir, id).map_err(OpenError::Journal)?;
     let killed =
@@ -266,7 +267,7 @@ fn open_store(data_dir: &Path, id: Option<ExecutorId>, root: Option<&Path>) -> R
     if let Err(error) = journal.sweep(SystemTime::now(), |_| false) {
         tracing::warn!(%error, "journals of forgotten sessions stay");
     }
-    let workspaces = Workspaces::open(data_dir, root).map_err(OpenError::Workspaces)?;
+    let workspaces = Workspaces::open(data_dir, roots).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);
     let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
     let packs = Packs::open(data_dir).map_err(OpenError::Journal)?;

@@ -116,7 +116,7 @@ async fn open(told: Instructions) -> Result<Arc<Executor>, Failure> {
         name: probe::hostname().unwrap_or_else(|| "sandbox".into()),
         sandbox: Sandbox::Off,
         home: None,
-        root: Some(told.work.clone()),
+        roots: vec![told.work.clone()],
         executor_id: Some(told.id),
         ..Config::new(&told.state)
     };

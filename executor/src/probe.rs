@@ -65,6 +65,7 @@ async fn version(path: &OsStr, name: &str, flag: &str) -> Option<Program> {
     Some(Program {
         name: name.to_owned(),
         version,
+        path: None,
     })
 }
 

@@ -18,19 +18,27 @@ pub(crate) struct Workspaces {
     pub(crate) data_dir: PathBuf,
     /// Parent of the sessions' own folders, canonical.
     pub(crate) root: PathBuf,
-    /// The one folder of this host that may be worked in, canonical; none allows all.
-    offered: Option<PathBuf>,
+    /// The folders of this host that may be worked in, canonical; none of them allows all.
+    offered: Vec<PathBuf>,
 }
 
 impl Workspaces {
-    pub(crate) fn open(data_dir: &Path, offered: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn open(data_dir: &Path, offered: &[PathBuf]) -> io::Result<Self> {
         let root = data_dir.join("workspaces");
         private_dir(&root)?;
         Ok(Self {
             data_dir: data_dir.canonicalize()?,
             root: root.canonicalize()?,
-            offered: offered.map(Path::canonicalize).transpose()?,
+            offered: offered
+                .iter()
+                .map(|dir| dir.canonicalize())
+                .collect::<io::Result<_>>()?,
         })
+    }
+
+    /// The folders that may be worked in, if not all may, for people.
+    pub(crate) fn roots(&self) -> Vec<String> {
+        self.offered.iter().map(|dir| dir.display().to_string()).collect()
     }
 
     /// Opens the folder a call works in; a session's own is made when it is first needed. An error is told to the model.
@@ -75,9 +83,15 @@ impl Workspaces {
                 self.data_dir.display()
             ));
         }
-        match &self.offered {
-            None => Folder::open(path, given.to_owned()),
+        if self.offered.is_empty() {
+            return Folder::open(path, given.to_owned());
+        }
+        match self.offered.iter().find(|offered| path.starts_with(offered)) {
             Some(offered) => Folder::within(offered, path, given),
+            None => Err(format!(
+                "this executor offers {} only, and {shown} is outside of it",
+                self.roots().join(", ")
+            )),
         }
     }
 }
@@ -107,12 +121,7 @@ impl Folder {
     /// The same, of a folder within another one: opened from there, so that nothing swapped meanwhile leads out of it.
     fn within(offered: &Path, path: PathBuf, given: &Path) -> Result<Self, String> {
         let shown = given.display();
-        let inside = path.strip_prefix(offered).map_err(|_| {
-            format!(
-                "this executor offers {} only, and {shown} is outside of it",
-                offered.display()
-            )
-        })?;
+        let inside = path.strip_prefix(offered).map_err(|_| outside(&shown.to_string()))?;
         let opened = Dir::open_ambient_dir(offered, ambient_authority()).and_then(|offered| {
             if inside.as_os_str().is_empty() {
                 Ok(offered)

@@ -12,12 +12,13 @@ use perennial_schema::event::Permission;
 use perennial_schema::tool::{Builtin, Effect, Policy};
 use serde_json::Value;
 
+use crate::hands::{Hand, choices, with_argument};
 use crate::limits;
 use crate::policy::{Reach, permission};
 
 /// Builds the catalogue, in the order of the agent's toolsets. The first of two tools with one name wins, so that a name
-/// always means one tool.
-pub(crate) fn build(agent: &AgentSnapshot, environment: &EnvironmentConfig, reach: Reach) -> Vec<ToolSpec> {
+/// always means one tool. `hands` are never none; the first is for calls that name none.
+pub(crate) fn build(agent: &AgentSnapshot, environment: &EnvironmentConfig, hands: &[Hand]) -> Vec<ToolSpec> {
     let mut names = BTreeSet::new();
     let mut tools = Vec::new();
     for toolset in &agent.tools {
@@ -25,7 +26,7 @@ pub(crate) fn build(agent: &AgentSnapshot, environment: &EnvironmentConfig, reac
             Toolset::Agent {
                 default_config,
                 configs,
-            } => builtins(default_config, configs, environment, reach),
+            } => builtins(default_config, configs, environment, hands),
             Toolset::Custom {
                 name,
                 description,
@@ -46,13 +47,13 @@ fn builtins(
     defaults: &ToolDefaults,
     configs: &[BuiltinConfig],
     environment: &EnvironmentConfig,
-    reach: Reach,
+    hands: &[Hand],
 ) -> Vec<ToolSpec> {
     Builtin::ALL
         .into_iter()
         .filter_map(|tool| {
             let (enabled, policy) = configured(tool, defaults, configs);
-            enabled.then(|| builtin(tool, policy, environment, reach))
+            enabled.then(|| builtin(tool, policy, environment, hands)).flatten()
         })
         .collect()
 }
@@ -66,20 +67,33 @@ fn configured(tool: Builtin, defaults: &ToolDefaults, configs: &[BuiltinConfig])
         })
 }
 
-fn builtin(tool: Builtin, policy: Policy, environment: &EnvironmentConfig, reach: Reach) -> ToolSpec {
-    let (lane, reach) = match environment {
-        // Somebody else's machine: this host is out of its reach, and containment is its owner's business.
-        EnvironmentConfig::SelfHosted => (Lane::SelfHosted, Reach::Bounded),
-        EnvironmentConfig::Cloud { .. } | EnvironmentConfig::Local { .. } => (Lane::Executor, reach),
-    };
-    ToolSpec {
+/// A tool that somebody offers. With several hands each call says which; with one there is nothing to say, and an attached
+/// one is meant all the same.
+fn builtin(tool: Builtin, policy: Policy, environment: &EnvironmentConfig, hands: &[Hand]) -> Option<ToolSpec> {
+    let mut spec = ToolSpec {
         name: tool.name().to_owned(),
         description: tool.description().to_owned(),
         input_schema: tool.input_schema(),
-        lane,
-        permission: permission(policy, tool, reach),
+        lane: Lane::Executor,
+        permission: Permission::Deny,
         effect: tool.effect(),
+        choices: Vec::new(),
+    };
+    if matches!(environment, EnvironmentConfig::SelfHosted) {
+        // Somebody else's machine: this host is out of its reach, and containment is its owner's business.
+        spec.lane = Lane::SelfHosted;
+        spec.permission = permission(policy, tool, Reach::Bounded);
+        return Some(spec);
     }
+    let choices = choices(hands, tool, policy);
+    spec.permission = choices.first()?.permission;
+    if hands.len() > 1 {
+        spec.input_schema = with_argument(spec.input_schema, hands, &choices);
+    }
+    if hands.iter().any(|hand| hand.attached.is_some()) {
+        spec.choices = choices;
+    }
+    Some(spec)
 }
 
 fn custom(name: &str, description: &str, input_schema: &Value) -> ToolSpec {
@@ -90,6 +104,7 @@ fn custom(name: &str, description: &str, input_schema: &Value) -> ToolSpec {
         lane: Lane::Client,
         permission: Permission::Allow,
         effect: Effect::Once,
+        choices: Vec::new(),
     }
 }
 
@@ -132,6 +147,7 @@ mod tests {
             execution_identity: None,
             harness: Harness::Native,
             mail: None,
+            executors: Vec::new(),
         }
     }
 
@@ -161,6 +177,16 @@ mod tests {
         }
     }
 
+    fn here(reach: Reach) -> Vec<Hand> {
+        vec![Hand {
+            name: "server".into(),
+            attached: None,
+            summary: String::new(),
+            tools: None,
+            reach,
+        }]
+    }
+
     fn local() -> EnvironmentConfig {
         EnvironmentConfig::Local {
             executor_id: None,
@@ -174,12 +200,12 @@ mod tests {
 
     #[test]
     fn no_toolset_means_no_tools() {
-        assert_eq!(build(&agent(Vec::new()), &local(), Reach::Bounded), Vec::new());
+        assert_eq!(build(&agent(Vec::new()), &local(), &here(Reach::Bounded)), Vec::new());
     }
 
     #[test]
     fn enabled_tools_come_in_order_with_their_schema_and_effect() {
-        let tools = build(&agent(vec![toolset(vec![], true)]), &local(), Reach::Bounded);
+        let tools = build(&agent(vec![toolset(vec![], true)]), &local(), &here(Reach::Bounded));
         assert_eq!(names(&tools), ["bash", "read", "write", "edit", "glob", "grep"]);
         for tool in &tools {
             assert_eq!(tool.lane, Lane::Executor);
@@ -195,7 +221,7 @@ mod tests {
             vec![("bash", true, Policy::AlwaysAsk), ("read", true, Policy::Deny)],
             false,
         );
-        let tools = build(&agent(vec![set]), &local(), Reach::Bounded);
+        let tools = build(&agent(vec![set]), &local(), &here(Reach::Bounded));
         assert_eq!(names(&tools), ["bash", "read"]);
         assert_eq!(tools[0].permission, Permission::Ask);
         assert_eq!(tools[1].permission, Permission::Deny);
@@ -207,9 +233,10 @@ mod tests {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
             container: Container::default(),
+            executors: Vec::new(),
         };
         for environment in [local(), cloud] {
-            let tools = build(&agent(vec![toolset(vec![], true)]), &environment, Reach::Host);
+            let tools = build(&agent(vec![toolset(vec![], true)]), &environment, &here(Reach::Host));
             let asking: Vec<_> = tools
                 .iter()
                 .filter(|tool| tool.permission == Permission::Ask)
@@ -225,7 +252,7 @@ mod tests {
         let tools = build(
             &agent(vec![toolset(vec![], true), custom_set("ask")]),
             &environment,
-            Reach::Host,
+            &here(Reach::Host),
         );
         assert!(
             tools[..6]
@@ -247,11 +274,46 @@ mod tests {
             custom_set(&long),
             custom_set("look-up_2"),
         ];
-        let tools = build(&agent(sets), &local(), Reach::Bounded);
+        let tools = build(&agent(sets), &local(), &here(Reach::Bounded));
         assert_eq!(
             names(&tools),
             ["bash", "read", "write", "edit", "glob", "grep", "look-up_2"]
         );
         assert_eq!(tools[0].lane, Lane::Executor);
+    }
+
+    #[test]
+    fn with_several_hands_each_tool_asks_which() {
+        let mut hands = vec![Hand {
+            name: "laptop".into(),
+            attached: Some(perennial_schema::Attachment {
+                executor_id: perennial_schema::ExecutorId::from_uuid(Uuid::from_u128(7)),
+                name: "laptop".into(),
+                dir: None,
+            }),
+            summary: String::new(),
+            tools: Some(vec!["bash".into(), "read".into()]),
+            reach: Reach::Host,
+        }];
+        // One that is attached is meant, and nothing is asked.
+        let tools = build(&agent(vec![toolset(vec![], true)]), &local(), &hands);
+        assert_eq!(names(&tools), ["bash", "read"]);
+        assert_eq!(tools[0].permission, Permission::Ask);
+        assert!(tools[0].input_schema["properties"].get("executor").is_none());
+        assert_eq!(tools[0].choices[0].hand, hands[0].attached);
+        hands.extend(here(Reach::Bounded));
+        let tools = build(&agent(vec![toolset(vec![], true)]), &local(), &hands);
+        assert_eq!(names(&tools), ["bash", "read", "write", "edit", "glob", "grep"]);
+        for tool in &tools {
+            let both = tool.name == "bash" || tool.name == "read";
+            let named = &tool.input_schema["properties"]["executor"]["enum"];
+            assert_eq!(
+                named.as_array().map(Vec::len),
+                Some(if both { 2 } else { 1 }),
+                "{}",
+                tool.name
+            );
+            assert_eq!(tool.choices.len(), if both { 2 } else { 1 });
+        }
     }
 }

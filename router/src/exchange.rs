@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_engine::ports::{CallError, Executors, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_engine::ports::{CallError, Executors, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
@@ -88,7 +88,6 @@ struct Board {
 }
 
 /// Tool calls to attached executors.
-#[derive(Debug)]
 pub struct Exchange {
     settings: Settings,
     board: Arc<Mutex<Board>>,
@@ -99,7 +98,18 @@ pub struct Exchange {
     readers: TaskTracker,
     /// Where machines are that dialled in elsewhere; unset where nobody can.
     trunks: OnceLock<Trunks>,
+    /// What executors are; unset where none dials in.
+    pub(crate) registry: OnceLock<Arc<dyn Executors>>,
     closing: CancellationToken,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange")
+            .field("settings", &self.settings)
+            .field("board", &self.board)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Exchange {
@@ -113,6 +123,7 @@ impl Exchange {
             sandboxes: OnceLock::new(),
             readers: TaskTracker::new(),
             trunks: OnceLock::new(),
+            registry: OnceLock::new(),
             closing: CancellationToken::new(),
         }
     }
@@ -120,7 +131,12 @@ impl Exchange {
     /// From now on, machines that dialled another process of the cluster are reached through it.
     pub fn join(&self, registry: Arc<dyn Executors>) {
         // Said once, by whoever starts this process.
-        let _ = self.trunks.set(Trunks::new(registry));
+        let _ = self.trunks.set(Trunks::new(registry.clone()));
+        self.know(registry);
+    }
+
+    pub(crate) fn trunks(&self) -> Option<&Trunks> {
+        self.trunks.get()
     }
 
     /// Takes a link into use once its executor said hello. An older link of the same executor is cut.
@@ -321,7 +337,7 @@ impl Exchange {
     }
 
     /// Nobody on the line counts as uncontained: a tool then asks rather than runs on a host nobody vouched for.
-    fn reach(&self, environment: &EnvironmentConfig) -> Reach {
+    pub(crate) fn reach(&self, environment: &EnvironmentConfig) -> Reach {
         // What we make ourselves contains, whether it is made already or not.
         if self.sandboxes_of(environment).is_some() {
             return Reach::Bounded;
@@ -331,12 +347,22 @@ impl Exchange {
             Some(executor) => board.live(executor),
             None => board.hands(),
         };
+        drop(board);
+        self.reach_of(link.as_deref())
+    }
+
+    pub(crate) fn reach_of(&self, link: Option<&Link>) -> Reach {
         let contained = link.is_some_and(|link| link.card().contained);
         if contained || self.settings.allow_local {
             Reach::Bounded
         } else {
             Reach::Host
         }
+    }
+
+    /// What the executor of this host says of itself.
+    pub(crate) fn home_card(&self) -> Option<Card> {
+        self.board().hands().map(|link| link.card().clone())
     }
 }
 
@@ -348,12 +374,6 @@ impl Board {
     fn live(&self, executor: ExecutorId) -> Option<Arc<Link>> {
         self.links.get(&executor).filter(|link| link.is_live()).cloned()
     }
-}
-
-/// Of the tools that run on a machine, those that its owner offers: it refuses the others anyway.
-fn offered(mut tools: Vec<ToolSpec>, card: &Card) -> Vec<ToolSpec> {
-    tools.retain(|tool| tool.lane != Lane::Executor || card.tools.contains(&tool.name));
-    tools
 }
 
 fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
@@ -384,26 +404,17 @@ fn leave(board: &Mutex<Board>, link: &Link) {
 
 #[async_trait]
 impl Router for Exchange {
-    fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
-        let tools = catalogue::build(agent, environment, self.reach(environment));
-        match environment.executor().and_then(|executor| self.live(executor)) {
-            Some(link) => offered(tools, &link.card()),
-            None => tools,
-        }
+    async fn catalogue(
+        &self,
+        key: SessionKey,
+        agent: &AgentSnapshot,
+        environment: &EnvironmentConfig,
+    ) -> Vec<ToolSpec> {
+        catalogue::build(agent, environment, &self.hands_of(key, agent, environment).await)
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
         self.place_call(key, environment).await
-    }
-
-    async fn prepare(&self, key: SessionKey, environment: &EnvironmentConfig) {
-        let (Some(executor), Some(trunks)) = (environment.executor(), self.trunks.get()) else {
-            return;
-        };
-        if self.live(executor).is_none() {
-            let attempt = trunks.try_once(self, executor, key.workspace);
-            let _ = timeout(limits::PREPARE_WAIT, attempt).await;
-        }
     }
 
     async fn place_at_once(&self, key: SessionKey, environment: &EnvironmentConfig) -> Option<Placement> {

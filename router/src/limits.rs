@@ -34,6 +34,8 @@ pub const COPY_WAIT: Duration = Duration::from_secs(300);
 pub const PIECE_WAIT: Duration = Duration::from_secs(30);
 /// Answers about one pack that may wait for who asked.
 pub const PACK_ANSWERS: usize = 4;
+/// Longest line that says what an executor is, in characters: it is in every model request, once a tool.
+pub const SUMMARY_CHARS: usize = 400;
 /// Longest tool name offered to a model.
 pub const TOOL_NAME_BYTES: usize = 64;
 /// Largest request a harness may send to its MCP endpoint, in bytes.

@@ -14,16 +14,14 @@ use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
 use tokio::time::timeout;
 
-use crate::exchange::{Exchange, Settings};
+use crate::exchange::Exchange;
 use crate::pack::ANYBODY;
-use crate::policy::Reach;
 use crate::relay::Answer;
-use crate::{catalogue, limits, pack};
+use crate::{limits, pack};
 
 /// Asks others.
 pub struct Remote {
     bus: Arc<dyn Bus>,
-    settings: Settings,
     guests: Arc<Exchange>,
 }
 
@@ -32,8 +30,8 @@ const NO_HANDS: &str = "this process runs no tools: a worker does";
 impl Remote {
     /// A router over this bus, and over the exchange that machines dial in to or are reached through.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, settings: Settings, guests: Arc<Exchange>) -> Self {
-        Self { bus, settings, guests }
+    pub fn new(bus: Arc<dyn Bus>, guests: Arc<Exchange>) -> Self {
+        Self { bus, guests }
     }
 
     /// One question, asked until it is answered or it is clear that nobody does.
@@ -70,21 +68,14 @@ impl Remote {
 
 #[async_trait]
 impl Router for Remote {
-    fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec> {
-        if environment.executor().is_some() {
-            return self.guests.catalogue(agent, environment);
-        }
-        // Nobody here knows whether anything contains them.
-        let reach = if self.settings.allow_local {
-            Reach::Bounded
-        } else {
-            Reach::Host
-        };
-        catalogue::build(agent, environment, reach)
-    }
-
-    async fn prepare(&self, key: SessionKey, environment: &EnvironmentConfig) {
-        self.guests.prepare(key, environment).await;
+    /// Nobody here knows whether anything contains the hands of other hosts.
+    async fn catalogue(
+        &self,
+        key: SessionKey,
+        agent: &AgentSnapshot,
+        environment: &EnvironmentConfig,
+    ) -> Vec<ToolSpec> {
+        self.guests.catalogue(key, agent, environment).await
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
@@ -149,11 +140,7 @@ impl Router for Remote {
         let Some(at) = at else { return };
         if let Some(workspace) = self.guests.guest_of(at).await {
             let key = SessionKey { workspace, session };
-            let environment = EnvironmentConfig::Local {
-                executor_id: Some(at),
-                dir: None,
-            };
-            self.guests.prepare(key, &environment).await;
+            self.guests.make_ready(key, at).await;
             return self.guests.forget(session, Some(at)).await;
         }
         if let Err(error) = self.ask(at, &ToExecutor::Forget { session }).await {

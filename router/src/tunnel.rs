@@ -59,6 +59,7 @@ impl Tunnels {
     /// No tunnels yet. `node` is an id of this process alone.
     #[must_use]
     pub fn new(exchange: Arc<Exchange>, registry: Arc<dyn Executors>, node: OwnerId) -> Self {
+        exchange.know(registry.clone());
         Self {
             exchange,
             registry,

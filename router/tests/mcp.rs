@@ -30,6 +30,7 @@ fn spec(tool: Builtin) -> ToolSpec {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     }
 }
 

@@ -39,7 +39,7 @@ struct Hands {
 
 #[async_trait]
 impl Router for Hands {
-    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
+    async fn catalogue(&self, _: SessionKey, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
         Vec::new()
     }
 
@@ -93,7 +93,7 @@ async fn rig(relays: u128, fails: bool) -> Rig {
     }
     // They listen once they have been polled.
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    let remote = Arc::new(Remote::new(Arc::new(bus.clone()), Settings::default(), nobody()));
+    let remote = Arc::new(Remote::new(Arc::new(bus.clone()), nobody()));
     Rig {
         remote,
         hands,
@@ -179,7 +179,7 @@ async fn a_stopped_relay_answers_nobody() {
 
 #[tokio::test]
 async fn calls_have_no_place_here() {
-    let remote = Remote::new(Arc::new(Local::new()), Settings::default(), nobody());
+    let remote = Remote::new(Arc::new(Local::new()), nobody());
     let key = SessionKey {
         workspace: WorkspaceId::from_uuid(Uuid::nil()),
         session: FROM,

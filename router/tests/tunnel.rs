@@ -20,11 +20,14 @@ use perennial_engine::ports::{
     CallError, Executor, ExecutorKind, Executors as _, NewExecutor, Order, Router as _, SessionKey, Settled,
 };
 use perennial_router::{Exchange, Settings, Tunnels};
+use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::Raw;
 use perennial_schema::frame::{Call, Card, Dismissal, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor, Workspace};
 use perennial_schema::tool::{Effect, Outcome};
-use perennial_schema::{EventId, ExecutorId, ExecutorToken, JournalId, OwnerId, SessionId, WorkspaceId};
+use perennial_schema::{
+    AgentId, Attachment, EventId, ExecutorId, ExecutorToken, JournalId, OwnerId, SessionId, WorkspaceId,
+};
 use perennial_tunnel::{End, Ends, carry};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -320,4 +323,82 @@ async fn what_other_processes_do_is_noticed() {
     assert_eq!(machines[2].frame().await, None, "no reason: it dials again");
     let row = house.registry.holder(moved.id).await.unwrap().unwrap();
     assert_eq!((row.node, row.generation), (Some(elsewhere), 2));
+}
+
+fn agent(executors: Vec<Attachment>) -> AgentSnapshot {
+    let raw = serde_json::json!({
+        "id": AgentId::from_uuid(Uuid::nil()), "type": "agent", "version": 1, "name": "a", "model": {"id": "m"},
+        "system": null, "description": null, "mcp_servers": [], "skills": [], "multiagent": null, "executors": executors,
+        "tools": [{"type": "agent_toolset_20260401", "configs": [],
+            "default_config": {"enabled": true, "permission_policy": {"type": "auto"}}}],
+    });
+    serde_json::from_value(raw).unwrap()
+}
+
+fn attached(who: &Executor, name: &str) -> Attachment {
+    Attachment {
+        executor_id: who.id,
+        name: name.into(),
+        dir: None,
+    }
+}
+
+/// What the model may choose from: those of the workspace that were not removed, also when they are away, each described as it was
+/// when it connected last.
+#[tokio::test(start_paused = true)]
+async fn a_catalogue_names_what_is_attached() {
+    let house = House::new();
+    let (mine, away, theirs) = (
+        house.registered(workspace(1)).await,
+        house.registered(workspace(1)).await,
+        house.registered(workspace(2)).await,
+    );
+    let _machines = (house.dial(&mine).await, house.dial(&theirs).await);
+    let executors = vec![
+        attached(&mine, "laptop"),
+        attached(&away, "desk"),
+        attached(&theirs, "theirs"),
+    ];
+    let here = EnvironmentConfig::Local {
+        executor_id: None,
+        dir: Some("/srv".into()),
+    };
+    let offered = async |executors: Vec<Attachment>, environment: &EnvironmentConfig| {
+        let tools = house
+            .exchange
+            .catalogue(key(workspace(1)), &agent(executors), environment)
+            .await;
+        tools
+            .into_iter()
+            .map(|tool| {
+                let names = tool.choices.iter().map(|choice| choice.name.clone());
+                (
+                    tool.name.clone(),
+                    names.collect::<Vec<_>>(),
+                    tool.input_schema["properties"]["executor"].clone(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let tools = offered(executors.clone(), &here).await;
+    // It says itself that it has no tools at all.
+    assert_eq!(tools[0].0, "bash");
+    assert_eq!(tools[0].1, ["desk", "server"]);
+    let told = tools[0].2["description"].as_str().unwrap();
+    assert!(
+        told.contains("- desk: somebody's machine\n- server: the server's machine, works in /srv"),
+        "{told}"
+    );
+    assert!(!told.contains("theirs"));
+    // The same again, whoever hung up meanwhile; and without one that was removed.
+    assert_eq!(offered(executors.clone(), &here).await, tools);
+    house.registry.remove(workspace(1), away.id).await.unwrap();
+    assert_eq!(offered(executors.clone(), &here).await[0].1, ["server"]);
+    // Alone, it is the environment's and there is nothing to choose.
+    let tools = offered(Vec::new(), &environment(&away)).await;
+    assert!(
+        tools
+            .iter()
+            .all(|(_, choices, argument)| choices.is_empty() && argument.is_null())
+    );
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::event::Raw;
 use crate::mail::MailDesk;
 use crate::tool::Policy;
-use crate::{AgentId, Timestamp};
+use crate::{AgentId, Attachment, Timestamp};
 
 /// A model and how to use it; always an object in responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,6 +192,10 @@ pub struct AgentSnapshot {
     /// How it takes mail; our extension. None: it takes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<MailDesk>,
+    /// Our extension: the executors that its sessions have beside their environment's, the first of them for calls that name
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executors: Vec<Attachment>,
 }
 
 fn is_native(harness: &Harness) -> bool {

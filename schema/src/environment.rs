@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentId, ExecutorId, Timestamp};
+use crate::{Attachment, EnvironmentId, ExecutorId, Timestamp};
 
 /// An environment as the API serves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub enum EnvironmentConfig {
         /// Our extension: what a sandbox of it is made of.
         #[serde(flatten)]
         container: Container,
+        /// Our extension: executors that its sessions have beside their sandbox.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        executors: Vec<Attachment>,
     },
     /// Somebody's worker queue.
     SelfHosted,
@@ -68,6 +71,15 @@ impl EnvironmentConfig {
         match self {
             Self::Local { executor_id, .. } => *executor_id,
             Self::Cloud { .. } | Self::SelfHosted => None,
+        }
+    }
+
+    /// The executors that its sessions have beside their sandbox.
+    #[must_use]
+    pub fn executors(&self) -> &[Attachment] {
+        match self {
+            Self::Cloud { executors, .. } => executors,
+            Self::SelfHosted | Self::Local { .. } => &[],
         }
     }
 }

@@ -326,13 +326,19 @@ pub struct Card {
     /// Bytes free where the tools work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_free_bytes: Option<u64>,
+    /// Graphics processors, as their driver calls them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
     /// Languages and tools, and what they say of their version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<Program>,
     /// Command lines of harnesses, likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub harnesses: Vec<Program>,
-    /// The folder it offers.
+    /// The folders it offers; none where all of the machine may be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<String>,
+    /// The folder it offers where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Where that folder was cloned from, without credentials.
@@ -347,6 +353,9 @@ pub struct Program {
     pub name: String,
     /// The first line of what it says of its version.
     pub version: String,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// What a journal knows of a call.

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod archive;
+mod attachment;
 pub mod content;
 pub mod environment;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod tool;
 pub mod transcript;
 pub mod virtual_key;
 
+pub use attachment::Attachment;
 pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorToken};
 pub use id::*;
 pub use time::Timestamp;

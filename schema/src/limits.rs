@@ -16,6 +16,8 @@ pub const NAME_CHARS: usize = 256;
 pub const DESCRIPTION_CHARS: usize = 2048;
 /// System prompt, in characters.
 pub const SYSTEM_CHARS: usize = 100_000;
+/// Executors that are attached to one session, or that an agent or an environment attaches to its sessions.
+pub const EXECUTORS: usize = 8;
 /// Tools of one agent.
 pub const TOOLS: usize = 128;
 /// MCP servers of one agent.

@@ -150,6 +150,7 @@ fn agent(name: &str) -> AgentSnapshot {
         execution_identity: None,
         harness: agent::Harness::Acp(name.to_owned()),
         mail: None,
+        executors: Vec::new(),
     }
 }
 
@@ -161,6 +162,7 @@ fn tools() -> Vec<ToolSpec> {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     };
     vec![spec(Builtin::Bash), spec(Builtin::Read)]
 }

@@ -218,6 +218,7 @@ fn agent() -> AgentSnapshot {
         execution_identity: None,
         harness: agent::Harness::ClaudeCode,
         mail: None,
+        executors: Vec::new(),
     }
 }
 
@@ -229,6 +230,7 @@ pub(crate) fn tools() -> Vec<ToolSpec> {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     };
     vec![spec(Builtin::Bash), spec(Builtin::Read)]
 }
@@ -242,6 +244,7 @@ pub(crate) fn broken_tool() -> ToolSpec {
         lane: Lane::Client,
         permission: Permission::Allow,
         effect: Effect::Once,
+        choices: Vec::new(),
     }
 }
 

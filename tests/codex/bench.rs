@@ -229,6 +229,7 @@ fn agent() -> AgentSnapshot {
         execution_identity: None,
         harness: agent::Harness::Codex,
         mail: None,
+        executors: Vec::new(),
     }
 }
 
@@ -240,6 +241,7 @@ pub(crate) fn tools() -> Vec<ToolSpec> {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: tool.effect(),
+        choices: Vec::new(),
     };
     vec![spec(Builtin::Bash), spec(Builtin::Read)]
 }

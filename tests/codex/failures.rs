@@ -189,6 +189,7 @@ async fn a_thread_without_our_tools_fails_the_attempt() {
         lane: Lane::Client,
         permission: Permission::Allow,
         effect: Effect::Once,
+        choices: Vec::new(),
     };
     bench.tools = [tools(), vec![broken]].concat();
     let outcome = bench.think(vec![said("go")]).await;

@@ -400,6 +400,7 @@ pub(crate) fn agent() -> AgentSnapshot {
         execution_identity: None,
         harness: perennial_schema::agent::Harness::Native,
         mail: None,
+        executors: Vec::new(),
     }
 }
 

@@ -136,7 +136,7 @@ impl Crowd {
         std::fs::write(work.join("there"), "there\n")?;
         let config = Config {
             sandbox: Sandbox::Off,
-            root: Some(work.clone()),
+            roots: vec![work.clone()],
             executor_id: Some(id.parse()?),
             ..Config::new(home)
         };

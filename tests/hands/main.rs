@@ -18,7 +18,11 @@ mod identity;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod service;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]

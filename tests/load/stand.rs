@@ -185,6 +185,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         execution_identity: None,
         harness: Harness::Native,
         mail: None,
+        executors: Vec::new(),
     };
     NewSession {
         key,

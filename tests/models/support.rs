@@ -131,6 +131,7 @@ pub(crate) fn request(model: &str, messages: Vec<Message>) -> ModelRequest {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: Effect::Once,
+        choices: Vec::new(),
     };
     ModelRequest {
         session: SessionId::from_uuid(Uuid::from_u128(1)),

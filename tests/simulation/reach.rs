@@ -45,7 +45,7 @@ fn unknown(why: &str) -> CallError {
 
 #[async_trait]
 impl Router for Reach {
-    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
+    async fn catalogue(&self, _: SessionKey, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
         let tool = |name: &str, lane, permission, effect| ToolSpec {
             name: name.to_owned(),
             description: String::new(),
@@ -53,6 +53,7 @@ impl Router for Reach {
             lane,
             permission,
             effect,
+            choices: Vec::new(),
         };
         vec![
             tool("bash", Lane::Executor, Permission::Allow, Effect::Once),

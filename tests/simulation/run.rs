@@ -407,6 +407,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
             execution_identity: None,
             harness: agent::Harness::Native,
             mail: None,
+            executors: Vec::new(),
         },
         environment_id: EnvironmentId::from_uuid(Uuid::from_u128(2)),
         environment: EnvironmentConfig::Local {

@@ -4,7 +4,7 @@ use perennial_schema::agent::{Agent, AgentSnapshot, Harness, ModelConfig};
 use perennial_schema::event::Raw;
 use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS, SYSTEM_CHARS};
 use perennial_schema::mail::{Address, MailDesk};
-use perennial_schema::{AgentId, Timestamp};
+use perennial_schema::{AgentId, Attachment, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ pub(crate) struct Create {
     metadata: Option<Pairs>,
     harness: Option<Harness>,
     mail: Option<Value>,
+    executors: Option<Vec<Value>>,
 }
 
 /// `POST /v1/agents/{id}`.
@@ -57,14 +58,21 @@ pub(crate) struct Update {
     harness: Option<Harness>,
     #[serde(default, deserialize_with = "nullable")]
     mail: Option<Option<Value>>,
+    #[serde(default, deserialize_with = "nullable")]
+    executors: Option<Option<Vec<Value>>>,
 }
 
 impl Create {
-    /// The agent this body describes, version 1.
+    /// The executors it names.
+    pub(crate) fn executors(&self) -> &[Value] {
+        self.executors.as_deref().unwrap_or_default()
+    }
+
+    /// The agent this body describes, version 1, with the executors it names as they were found.
     ///
     /// # Errors
     /// 400 naming the field.
-    pub(crate) fn into_agent(self, id: AgentId, at: Timestamp) -> Result<Agent, ApiError> {
+    pub(crate) fn into_agent(self, id: AgentId, at: Timestamp, executors: Vec<Attachment>) -> Result<Agent, ApiError> {
         no_multiagent(self.multiagent.as_ref())?;
         let mcp_servers = tools::servers("mcp_servers", &self.mcp_servers.unwrap_or_default())?;
         let snapshot = AgentSnapshot {
@@ -82,6 +90,7 @@ impl Create {
             execution_identity: Some(identity(self.execution_identity.as_ref())?),
             harness: self.harness.unwrap_or_default(),
             mail: self.mail.as_ref().map(desk).transpose()?,
+            executors,
         };
         check(&snapshot)?;
         let metadata = self.metadata.unwrap_or_default();
@@ -97,11 +106,23 @@ impl Create {
 }
 
 impl Update {
-    /// The agent after this update, one version on; none when nothing changes.
+    /// The executors it names, if it does; null clears.
+    pub(crate) fn executors(&self) -> Option<&[Value]> {
+        self.executors
+            .as_ref()
+            .map(|given| given.as_deref().unwrap_or_default())
+    }
+
+    /// The agent after this update, one version on, with the executors it names as they were found; none when nothing changes.
     ///
     /// # Errors
     /// 400 naming the field.
-    pub(crate) fn apply(self, current: &Agent, at: Timestamp) -> Result<Option<Agent>, ApiError> {
+    pub(crate) fn apply(
+        self,
+        current: &Agent,
+        at: Timestamp,
+        executors: Option<Vec<Attachment>>,
+    ) -> Result<Option<Agent>, ApiError> {
         no_multiagent(self.multiagent.as_ref())?;
         let mut next = current.clone();
         let snapshot = &mut next.snapshot;
@@ -111,6 +132,9 @@ impl Update {
         }
         if let Some(mail) = &self.mail {
             snapshot.mail = mail.as_ref().map(desk).transpose()?;
+        }
+        if let Some(executors) = executors {
+            snapshot.executors = executors;
         }
         snapshot.system = self.system.unwrap_or_else(|| snapshot.system.clone());
         snapshot.description = self.description.unwrap_or_else(|| snapshot.description.clone());

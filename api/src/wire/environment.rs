@@ -2,7 +2,7 @@
 
 use perennial_schema::environment::{Container, Cpus, Environment, EnvironmentConfig, Networking, Packages};
 use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS};
-use perennial_schema::{EnvironmentId, ExecutorId, Timestamp};
+use perennial_schema::{Attachment, EnvironmentId, ExecutorId, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -46,11 +46,21 @@ pub(crate) struct Update {
 }
 
 impl Create {
-    /// The environment this body describes.
+    /// The executors that its configuration names.
+    pub(crate) fn executors(&self) -> &[Value] {
+        executors(self.config.as_ref())
+    }
+
+    /// The environment this body describes, with the executors it names as they were found.
     ///
     /// # Errors
     /// 400 naming the field.
-    pub(crate) fn into_environment(self, id: EnvironmentId, at: Timestamp) -> Result<Environment, ApiError> {
+    pub(crate) fn into_environment(
+        self,
+        id: EnvironmentId,
+        at: Timestamp,
+        executors: Vec<Attachment>,
+    ) -> Result<Environment, ApiError> {
         scope(self.scope.as_ref())?;
         let metadata = self.metadata.unwrap_or_default();
         metadata::check(&metadata)?;
@@ -59,7 +69,7 @@ impl Create {
             kind: "environment".into(),
             name: self.name,
             description: self.description.unwrap_or_default(),
-            config: config(self.config.as_ref())?,
+            config: config(self.config.as_ref(), executors)?,
             metadata,
             created_at: at,
             updated_at: at,
@@ -71,18 +81,28 @@ impl Create {
 }
 
 impl Update {
-    /// The environment after this update.
+    /// The executors that its configuration names.
+    pub(crate) fn executors(&self) -> &[Value] {
+        executors(self.config.as_ref())
+    }
+
+    /// The environment after this update, with the executors it names as they were found.
     ///
     /// # Errors
     /// 400 naming the field.
-    pub(crate) fn apply(self, mut environment: Environment, at: Timestamp) -> Result<Environment, ApiError> {
+    pub(crate) fn apply(
+        self,
+        mut environment: Environment,
+        at: Timestamp,
+        executors: Vec<Attachment>,
+    ) -> Result<Environment, ApiError> {
         scope(self.scope.as_ref())?;
         environment.name = self.name.unwrap_or(environment.name);
         if let Some(description) = self.description {
             environment.description = description.unwrap_or_default();
         }
         if let Some(given) = self.config.filter(|given| !given.is_null()) {
-            let next = config(Some(&given))?;
+            let next = config(Some(&given), executors)?;
             if kind(&next) != kind(&environment.config) {
                 return Err(ApiError::field(
                     "config.type",
@@ -136,6 +156,9 @@ struct CloudInput {
     memory: Option<Value>,
     disk: Option<Value>,
     idle_timeout: Option<u32>,
+    /// Found by who asks.
+    #[serde(rename = "executors")]
+    _executors: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -177,8 +200,14 @@ struct PackagesInput {
     go: Option<Vec<String>>,
 }
 
+/// What is no list is refused where the rest of the configuration is read.
+fn executors(config: Option<&Value>) -> &[Value] {
+    let given = config.and_then(|config| config.get("executors"));
+    given.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 /// `config`, `cloud` when absent, filled out the way responses show it.
-fn config(given: Option<&Value>) -> Result<EnvironmentConfig, ApiError> {
+fn config(given: Option<&Value>, executors: Vec<Attachment>) -> Result<EnvironmentConfig, ApiError> {
     let cloud = serde_json::json!({"type": "cloud"});
     let given = given.filter(|given| !given.is_null()).unwrap_or(&cloud);
     match given.get("type").and_then(Value::as_str) {
@@ -188,6 +217,7 @@ fn config(given: Option<&Value>) -> Result<EnvironmentConfig, ApiError> {
                 networking: networking(input.networking.as_ref())?,
                 container: container(&input)?,
                 packages: packages(input.packages.unwrap_or_default()),
+                executors,
             })
         }
         Some("self_hosted") => part::<BareInput>(given, "config").map(|_| EnvironmentConfig::SelfHosted),

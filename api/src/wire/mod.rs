@@ -1,6 +1,7 @@
 //! What clients send and what they are shown, where that is more than the vocabulary's own types.
 
 pub(crate) mod agent;
+pub(crate) mod attachment;
 pub(crate) mod budget;
 pub(crate) mod environment;
 pub(crate) mod event;

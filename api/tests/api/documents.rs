@@ -106,6 +106,8 @@ fn every_route_is_documented() {
             "POST /v1/sessions/{session_id}",
             "DELETE /v1/sessions/{session_id}",
             "POST /v1/sessions/{session_id}/archive",
+            "POST /v1/sessions/{session_id}/executors",
+            "DELETE /v1/sessions/{session_id}/executors/{executor_id}",
             "POST /v1/sessions/{session_id}/fork",
             "GET /v1/sessions/{session_id}/export",
             "POST /v1/sessions/import",

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::attached::device;
 use crate::rig::{Rig, id, message};
 use crate::sessions::quarantine;
 
@@ -61,6 +62,7 @@ async fn every_post(rig: &Rig) -> Vec<(&'static str, String, Value)> {
     let environment = rig.environment(json!({"type": "local"})).await;
     let closed = rig.environment(json!({"type": "local"})).await;
     let session = rig.session().await;
+    let (another, laptop) = (rig.session().await, device(rig, "laptop").await);
     let archived = rig.session().await;
     let poisonous = rig.session().await;
     rig.say(&poisonous, "work").await;
@@ -97,6 +99,11 @@ async fn every_post(rig: &Rig) -> Vec<(&'static str, String, Value)> {
         one("/v1/sessions/{session_id}", &session, json!({"title": "x"})),
         one("/v1/sessions/{session_id}/archive", &archived, json!({})),
         one("/v1/sessions/{session_id}/events", &session, message("a")),
+        one(
+            "/v1/sessions/{session_id}/executors",
+            &another,
+            json!({"executor_id": laptop}),
+        ),
         one("/v1/sessions/{session_id}/fork", &session, json!({})),
         one("/v1/sessions/{session_id}/retry", &poisonous, json!({})),
     ]
@@ -191,7 +198,7 @@ async fn every_post_remembers_its_key() {
             other["title"] = json!("other");
         } else if path.starts_with("/v1/budgets") {
             other["limit"] = json!(7);
-        } else if path == "/v1/gateway_keys" {
+        } else if path == "/v1/gateway_keys" || path.ends_with("/executors") {
             other["name"] = json!("other");
         } else {
             other["metadata"] = json!({"other": "body"});

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod agents;
+mod attached;
 mod auth;
 mod bad_input;
 mod budgets;

@@ -398,7 +398,7 @@ impl Hands {
 
 #[async_trait]
 impl Router for Hands {
-    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
+    async fn catalogue(&self, _: SessionKey, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
         Vec::new()
     }
 

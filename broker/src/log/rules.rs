@@ -75,6 +75,10 @@ impl Head {
                 if guards.contains(&Guard::Quarantined) && !self.quarantined {
                     return Err(AppendError::NotQuarantined);
                 }
+                let is_other = |guard: &Guard| matches!(guard, Guard::Head(head) if *head != self.head);
+                if guards.iter().any(is_other) {
+                    return Err(AppendError::Moved { head: self.head });
+                }
                 Ok(())
             }
         }
@@ -318,7 +322,7 @@ pub(crate) fn tool_uses(append: &Append) -> Vec<EventId> {
         .iter()
         .filter_map(|guard| match guard {
             Guard::Unanswered { tool_use_id, .. } => Some(*tool_use_id),
-            Guard::NotRunning | Guard::Quarantined => None,
+            Guard::NotRunning | Guard::Quarantined | Guard::Head(_) => None,
         })
         .chain(
             append

@@ -99,6 +99,27 @@ pub struct AgentSnapshot {
     pub model: Model,
     /// Left out when native.
     pub harness: Option<String>,
+    /// Machines that are attached beside the environment.
+    #[serde(default)]
+    pub executors: Vec<Attached>,
+}
+
+/// A machine that is attached to a session.
+#[derive(Debug, Deserialize)]
+pub struct Attached {
+    /// Id.
+    pub executor_id: String,
+    /// What the model calls it.
+    pub name: String,
+    /// A folder there.
+    pub dir: Option<String>,
+}
+
+impl std::fmt::Display for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.name, self.executor_id)?;
+        self.dir.iter().try_for_each(|dir| write!(f, " in {dir}"))
+    }
 }
 
 /// A model.
@@ -153,6 +174,8 @@ pub struct EnvironmentConfig {
     pub kind: String,
     /// The folder of a local one.
     pub dir: Option<String>,
+    /// The machine of a local one, if it dialled in.
+    pub executor_id: Option<String>,
 }
 
 /// What `POST …/events` answers.

@@ -180,7 +180,7 @@ pub fn exchange(settings: &Settings) -> Arc<Exchange> {
 }
 
 /// What whoever starts the router decides.
-pub fn router_settings(settings: &Settings) -> perennial_router::Settings {
+fn router_settings(settings: &Settings) -> perennial_router::Settings {
     perennial_router::Settings {
         allow_local: settings.allow_local.value,
         ..Default::default()

@@ -17,7 +17,7 @@ use perennial_engine::ports::Ids;
 pub use brains::Brains;
 pub use bus::BusKind;
 pub use front::{Front, Key, Keys};
-pub use hands::{Hands, exchange, router_settings, tunnels};
+pub use hands::{Hands, exchange, tunnels};
 pub use models::{Access, Port, gateway};
 pub use registry::{Connection, Registry, Terms};
 pub use sandboxes::Sandboxes;

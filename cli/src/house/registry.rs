@@ -14,8 +14,11 @@ use super::files;
 /// An executor of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
-    /// The folder it offers, canonical.
+    /// The folder it offers, canonical; what the connection is known by on this machine.
     pub dir: PathBuf,
+    /// More folders that it offers, canonical.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<PathBuf>,
     /// The workspace it is in.
     pub workspace_id: String,
     /// The server's address.
@@ -53,6 +56,13 @@ struct Content {
 /// The file, and the folder it is in.
 pub struct Registry {
     dir: PathBuf,
+}
+
+impl Connection {
+    /// The folders it offers, that for calls which name none first.
+    pub fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.dir).chain(&self.more)
+    }
 }
 
 impl Registry {
@@ -134,6 +144,7 @@ mod tests {
     fn connection(dir: &str, workspace: &str, executor: &str) -> Connection {
         Connection {
             dir: dir.into(),
+            more: Vec::new(),
             workspace_id: workspace.into(),
             server: "http://127.0.0.1:1".into(),
             executor_id: executor.into(),

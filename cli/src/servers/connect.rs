@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::owner::Owner;
+use super::service;
 use crate::client;
 use crate::config::environment;
 use crate::error::Error;
@@ -42,9 +43,10 @@ pub struct ConnectArgs {
     /// What this machine is called there [default: its hostname]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The folder to offer; nothing outside of it may be named as a workspace [default: where you are]
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    /// A folder to offer; nothing outside of it may be named as a workspace [default: where you are]. With several, the first is
+    /// for what names none
+    #[arg(long = "dir", value_name = "DIR")]
+    dirs: Vec<PathBuf>,
     /// Offer only these of bash, read, write, edit, glob, grep
     #[arg(long, value_name = "TOOL,…", value_delimiter = ',')]
     tools: Option<Vec<String>>,
@@ -57,6 +59,12 @@ pub struct ConnectArgs {
     /// Lift what earlier --tools, --read-only and --ask in this folder asked for
     #[arg(long, conflicts_with_all = ["tools", "read_only", "ask"])]
     unrestricted: bool,
+    /// Instead of connecting, have a service of yours do so from now on (systemd, launchd)
+    #[arg(long)]
+    install: bool,
+    /// Stop and remove the service of this folder
+    #[arg(long, conflicts_with_all = ["install", "code"])]
+    uninstall: bool,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +79,12 @@ struct Registered {
 /// journal says so.
 pub async fn run(args: ConnectArgs) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
-    let dir = folder(args.dir.as_deref())?;
+    let mut dirs = folders(&args.dirs)?;
+    let dir = dirs.remove(0);
+    if args.uninstall {
+        service::uninstall(&dir, args.server.as_deref(), &environment())?;
+        return Ok(Exit::Done);
+    }
     let state = paths::default_state_dir(&environment())
         .ok_or_else(|| Error::Usage("no place for this machine's registry: set HOME or XDG_STATE_HOME".into()))?;
     let registry = Registry::open(&state)?;
@@ -80,16 +93,24 @@ pub async fn run(args: ConnectArgs) -> anyhow::Result<Exit> {
         Some(code) => register(&args, code, &dir, &registry).await?,
         None => known(&args, &dir, &registry)?,
     };
-    if let Some(terms) = terms {
-        connection.terms = terms;
+    let before = connection.clone();
+    connection.terms = terms.unwrap_or(connection.terms);
+    if !args.dirs.is_empty() {
+        connection.more = dirs;
+    }
+    if connection != before {
         registry.remember(&connection)?;
+    }
+    if args.install {
+        service::install(&connection, &environment())?;
+        return Ok(Exit::Done);
     }
     let executor = open(&connection, &registry, args.name).await?;
     let home = Home::new(&connection.server, &connection.token)?;
     note(&format!(
         "perennial {} offers {} to {} as {} ({})",
         env!("CARGO_PKG_VERSION"),
-        dir.display(),
+        roots(&connection),
         connection.server,
         connection.name,
         connection.executor_id
@@ -204,8 +225,27 @@ fn policy(terms: &Terms) -> anyhow::Result<Policy> {
     })
 }
 
-fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let given = given.unwrap_or_else(|| Path::new("."));
+/// The folders that are named, each once; the one where we are if none is.
+fn folders(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut dirs = Vec::with_capacity(given.len() + 1);
+    for given in given {
+        let dir = folder(given)?;
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    if dirs.is_empty() {
+        dirs.push(folder(Path::new("."))?);
+    }
+    Ok(dirs)
+}
+
+fn roots(connection: &Connection) -> String {
+    let roots: Vec<String> = connection.roots().map(|dir| dir.display().to_string()).collect();
+    roots.join(", ")
+}
+
+fn folder(given: &Path) -> anyhow::Result<PathBuf> {
     let dir = given
         .canonicalize()
         .with_context(|| format!("cannot open the folder {}", given.display()))?;
@@ -230,6 +270,7 @@ async fn register(args: &ConnectArgs, code: &str, dir: &Path, registry: &Registr
     let registered: Registered = client::register(&server, &body).await?.parse()?;
     let connection = Connection {
         dir: dir.to_owned(),
+        more: Vec::new(),
         workspace_id: registered.workspace_id,
         server,
         executor_id: registered.id,
@@ -270,17 +311,17 @@ fn known(args: &ConnectArgs, dir: &Path, registry: &Registry) -> anyhow::Result<
 async fn open(connection: &Connection, registry: &Registry, name: Option<String>) -> anyhow::Result<Arc<Executor>> {
     let id = connection.executor_id.parse();
     let home = registry.home_of(&connection.executor_id);
-    if home.starts_with(&connection.dir) {
+    if let Some(dir) = connection.roots().find(|dir| home.starts_with(dir)) {
         return Err(Error::Usage(format!(
             "the folder {} holds this machine's registry and journals ({}): offer a smaller one",
-            connection.dir.display(),
+            dir.display(),
             home.display()
         ))
         .into());
     }
     let config = Config {
         name: name.unwrap_or_else(|| connection.name.clone()),
-        root: Some(connection.dir.clone()),
+        roots: connection.roots().cloned().collect(),
         policy: policy(&connection.terms)?,
         executor_id: Some(id.context("the registry holds an executor id that is none")?),
         ..Config::new(home)

@@ -6,6 +6,7 @@ pub mod executor;
 mod owner;
 pub mod rehearsal;
 pub mod serve;
+mod service;
 pub mod up;
 pub mod worker;
 

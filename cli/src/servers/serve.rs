@@ -10,7 +10,7 @@ use super::banner;
 use crate::args::{ClusterArgs, FrontArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Front, Keys, Signals, Store, files, router_settings};
+use crate::house::{self, Front, Keys, Signals, Store, files};
 
 /// Serve the API of a cluster; any number of them on any number of hosts.
 ///
@@ -36,11 +36,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let exchange = house::exchange(settings);
     exchange.join(store.executors.clone());
     let tunnels = house::tunnels(&exchange, store.executors.clone());
-    let router = Arc::new(Remote::new(
-        store.bus.clone(),
-        router_settings(settings),
-        exchange.clone(),
-    ));
+    let router = Arc::new(Remote::new(store.bus.clone(), exchange.clone()));
     let keys = if args.new_key { Keys::Always } else { Keys::First };
     let gateway = house::gateway(settings, &store);
     let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;

@@ -12,9 +12,7 @@ use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::house::{
-    self, Access, Brains, BusKind, Front, Hands, Keys, Sandboxes, Signals, Store, files, router_settings,
-};
+use crate::house::{self, Access, Brains, BusKind, Front, Hands, Keys, Sandboxes, Signals, Store, files};
 
 /// Start the server: API, worker and executor in one process on an embedded database.
 ///
@@ -64,11 +62,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
         None => (hands.router(), Keys::Always),
         // A session's workspace may be on another host; our own is asked over the bus like any other.
         Some(_) => {
-            let remote: Arc<dyn Router> = Arc::new(Remote::new(
-                store.bus.clone(),
-                router_settings(settings),
-                hands.exchange().clone(),
-            ));
+            let remote: Arc<dyn Router> = Arc::new(Remote::new(store.bus.clone(), hands.exchange().clone()));
             (remote, Keys::First)
         }
     };

@@ -213,13 +213,16 @@ impl State {
     }
 
     fn push_call(&mut self, event: &Event, name: &str, input: &Raw, lane: CallLane, permission: Option<Permission>) {
-        let Private { native_id, note, .. } = event.private.clone();
+        let Private {
+            native_id, note, hand, ..
+        } = event.private.clone();
         let call = Call {
             id: event.id,
             native_id,
             name: name.to_owned(),
             input: input.clone(),
             lane,
+            hand,
             permission: permission.unwrap_or(Permission::Allow),
             refusal: note,
             confirmation: None,

@@ -100,10 +100,18 @@ impl Author<'_> {
     }
 
     fn tool_use(&self, id: EventId, native_id: Option<String>, tool: &ToolSpec, input: &Raw) -> Draft {
+        let (permission, hand, note) = match tool.chosen(input) {
+            Ok(None) => (tool.permission, None, None),
+            Ok(Some(choice)) => (choice.permission, choice.hand.clone(), None),
+            // The model is told which ones there are.
+            Err(note) => (Permission::Deny, None, Some(note)),
+        };
         let (name, input) = (tool.name.clone(), input.clone());
-        let evaluated_permission = Some(tool.permission);
+        let evaluated_permission = Some(permission);
         let mut private = Private {
             native_id,
+            hand,
+            note,
             ..Private::default()
         };
         let body = match &tool.lane {

@@ -44,8 +44,8 @@ pub enum Command<'a> {
         step: &'a ModelStep,
         /// The tools it was offered.
         tools: &'a [ToolSpec],
-        /// Where its calls go that may run at once: their intents travel in the same commit. None leaves them undispatched.
-        placement: Option<Placement>,
+        /// Where those of its calls go that may run at once: their intents travel in the same commit. Others stay undispatched.
+        placements: &'a [(EventId, Placement)],
     },
     /// The open request came to nothing (failed, superseded, interrupted): its previews are void.
     AbandonRequest {
@@ -113,7 +113,11 @@ impl State {
             Command::FinishCompaction { summary, up_to, usage } => {
                 self.finish_compaction(&author, summary, up_to, usage)
             }
-            Command::FinishRequest { step, tools, placement } => self.finish_request(&author, step, tools, placement),
+            Command::FinishRequest {
+                step,
+                tools,
+                placements,
+            } => self.finish_request(&author, step, tools, placements),
             Command::AbandonRequest { usage } => Ok(vec![self.end_request_draft(&author, usage, true)?]),
             Command::Dispatch { calls, placement } => self.dispatch(&author, calls, placement),
             Command::Complete {
@@ -199,7 +203,7 @@ impl State {
         author: &Author<'_>,
         step: &ModelStep,
         tools: &[ToolSpec],
-        placement: Option<Placement>,
+        placements: &[(EventId, Placement)],
     ) -> Result<Vec<Draft>, Rejection> {
         let mut drafts: Vec<Draft> = step.parts.iter().map(|part| author.part(part, tools)).collect();
         let end = self.end_request_draft(author, step.usage, false)?;
@@ -212,13 +216,14 @@ impl State {
         } else {
             end
         });
-        if let Some(placement) = placement {
-            for part in &step.parts {
-                let Part::ToolUse { id, name, input, .. } = part else {
-                    continue;
-                };
-                let tool = tools.iter().find(|tool| tool.name == *name && tool.runs_at_once());
-                drafts.extend(tool.map(|tool| author.dispatched(*id, name, input, 1, tool.effect, placement)));
+        for part in &step.parts {
+            let Part::ToolUse { id, name, input, .. } = part else {
+                continue;
+            };
+            let tool = tools.iter().find(|tool| tool.name == *name && tool.runs_at_once(input));
+            let placement = placements.iter().find(|(call, _)| call == id);
+            if let (Some(tool), Some((_, placement))) = (tool, placement) {
+                drafts.push(author.dispatched(*id, name, input, 1, tool.effect, *placement));
             }
         }
         Ok(drafts)

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use perennial_schema::event::{Native, Permission, Raw, ToolDispatched, Verdict};
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{EventId, MessageId};
+use perennial_schema::{Attachment, EventId, MessageId};
 use serde::{Deserialize, Serialize};
 
 /// Grows whenever a change of the fold gives an old log another state; a snapshot of another version is thrown away.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// A session, folded up to `seq`. A snapshot is this value serialised; it is disposable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,6 +159,9 @@ pub struct Call {
     pub input: Raw,
     /// Who answers it.
     pub lane: CallLane,
+    /// The attached executor it is for, as it was attached when the model asked; none means where the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand: Option<Attachment>,
     /// What policy said.
     pub permission: Permission,
     /// What the model is told if policy refused.

@@ -63,6 +63,8 @@ pub enum Guard {
     NotRunning,
     /// The session is quarantined.
     Quarantined,
+    /// This is the session's last event: what was decided by it still holds.
+    Head(u64),
 }
 
 /// A repeated request is answered with the first one's outcome (I19). Scoped by workspace and `scope`.

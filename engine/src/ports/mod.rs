@@ -3,6 +3,7 @@
 
 mod blobs;
 mod bus;
+mod choice;
 mod clock;
 mod executors;
 mod leases;
@@ -16,6 +17,7 @@ mod sessions;
 
 pub use blobs::*;
 pub use bus::*;
+pub use choice::*;
 pub use clock::*;
 pub use executors::*;
 pub use leases::*;

@@ -10,7 +10,7 @@ use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, ExecutorId, JournalId, PackId, SessionId};
 use serde_json::Value;
 
-use super::SessionKey;
+use super::{Choice, SessionKey};
 
 /// A tool as a model sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,18 +23,13 @@ pub struct ToolSpec {
     pub input_schema: Value,
     /// Who runs it.
     pub lane: Lane,
-    /// What policy says when it is asked for.
+    /// What policy says when it is asked for, where there is nothing to choose.
     pub permission: Permission,
     /// What may be done when an outcome is unknown.
     pub effect: Effect,
-}
-
-impl ToolSpec {
-    /// Whether a call of it goes to an executor of ours without a person's word.
-    #[must_use]
-    pub fn runs_at_once(&self) -> bool {
-        self.permission == Permission::Allow && matches!(self.lane, Lane::Executor | Lane::Mcp { .. })
-    }
+    /// Where the model may have it run, the first unless it says; empty when there is nothing to choose, and the environment
+    /// says it.
+    pub choices: Vec<Choice>,
 }
 
 /// Who runs a tool.
@@ -114,11 +109,11 @@ pub enum CallError {
 /// Where a session's tools come from and go to.
 #[async_trait]
 pub trait Router: Send + Sync {
-    /// The tools an agent has in an environment, policy evaluated. Deterministic.
-    fn catalogue(&self, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<ToolSpec>;
-
-    /// Makes ready, in a bounded time, what a session's next calls need and what its catalogue depends on.
-    async fn prepare(&self, _key: SessionKey, _environment: &EnvironmentConfig) {}
+    /// The tools an agent has in an environment and on the executors attached to it, policy evaluated. What it depends on is
+    /// made ready in a bounded time; of that it is a pure function. It may differ from one drive of a session to the next: what
+    /// a tool use meant is in the log, and nothing in the log is read by a catalogue again.
+    async fn catalogue(&self, key: SessionKey, agent: &AgentSnapshot, environment: &EnvironmentConfig)
+    -> Vec<ToolSpec>;
 
     /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;

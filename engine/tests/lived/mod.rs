@@ -43,6 +43,15 @@ fn brain(choice: u8) -> Option<Brain<'static>> {
     Some(Brain { name, provider })
 }
 
+/// Every call of a step placed, or none.
+fn placements(step: &ModelStep, placed: bool) -> Vec<(EventId, Placement)> {
+    let calls = step.parts.iter().filter_map(|part| match part {
+        Part::ToolUse { id, .. } if placed => Some((*id, PLACEMENT)),
+        _ => None,
+    });
+    calls.collect()
+}
+
 fn tools() -> Vec<ToolSpec> {
     let tool = |name: &str, lane, permission| ToolSpec {
         name: name.into(),
@@ -51,6 +60,7 @@ fn tools() -> Vec<ToolSpec> {
         lane,
         permission,
         effect: Effect::Once,
+        choices: Vec::new(),
     };
     vec![
         tool("bash", Lane::Executor, Permission::Allow),
@@ -147,11 +157,11 @@ impl Life {
             }
             Step::CloseRequest(_) if self.cut.is_none() && (choice % 7 < 5 || choice % 7 == 6) => {
                 let step = self.model_step(choice);
-                let placement = choice.is_multiple_of(2).then_some(PLACEMENT);
+                let placements = placements(&step, choice.is_multiple_of(2));
                 self.decide(Command::FinishRequest {
                     step: &step,
                     tools: &tools(),
-                    placement,
+                    placements: &placements,
                 });
             }
             Step::CloseRequest(_) => {
@@ -210,7 +220,7 @@ impl Life {
         self.decide(Command::FinishRequest {
             step: &step,
             tools: &[],
-            placement: None,
+            placements: &[],
         });
         self.settle();
     }

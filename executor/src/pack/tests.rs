@@ -25,7 +25,7 @@ impl Rig {
         let data = tempfile::tempdir().unwrap();
         Self {
             packs: Packs::open(data.path()).unwrap(),
-            workspaces: Workspaces::open(data.path(), None).unwrap(),
+            workspaces: Workspaces::open(data.path(), &[]).unwrap(),
             limits: Limits::default(),
             data,
         }

@@ -126,6 +126,17 @@ impl Reconciler {
         }
     }
 
+    /// What a sandbox is, in a line.
+    pub(crate) fn describe(&self, container: &Container) -> String {
+        let spec = self.defaults.fill(container);
+        let cpus = f64::from(spec.cpu.in_thousandths()) / 1000.0;
+        format!(
+            "a container of this session alone, of the image {}, {cpus} processors, {} MiB of memory",
+            spec.image,
+            spec.memory >> 20
+        )
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Raw;
+use crate::Attachment;
 use crate::model::StopKind;
 
 /// Replay data of one event. Absent for imported or foreign events: `render` copes.
@@ -20,6 +21,9 @@ pub struct Private {
     /// On a tool use: a self-hosted worker runs it, not an executor of ours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_hosted: bool,
+    /// On a tool use: the attached executor that was meant, as it was attached then; absent means where the environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand: Option<Attachment>,
     /// Why the model stopped, on `span.model_request_end`; absent means it was simply done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopKind>,

@@ -19,6 +19,7 @@ on_every_store![
     self_hosted_results_may_follow_a_confirmation,
     racing_answers_have_one_winner,
     not_running_means_idle_unready_and_unheld,
+    what_was_decided_by_a_head_needs_that_head,
     archived_sessions_take_nothing_but_deletion,
     deleted_sessions_take_nothing,
 ];
@@ -182,6 +183,21 @@ async fn not_running_means_idle_unready_and_unheld(rig: Rig) {
     assert!(matches!(held, Err(AppendError::Running)), "{held:?}");
     rig.append(rig.rest(key, epoch, 3)).await.unwrap();
     rig.append(update()).await.unwrap();
+}
+
+async fn what_was_decided_by_a_head_needs_that_head(rig: Rig) {
+    let key = rig.session().await;
+    let at = |head| guarded(client(key, vec![rig.message("x")], Ready::Never), Guard::Head(head));
+    let (first, second) = (at(0), at(0));
+    rig.append(first.clone()).await.unwrap();
+    let moved = rig.append(second).await;
+    assert!(matches!(moved, Err(AppendError::Moved { head: 1 })), "{moved:?}");
+    let beyond = rig.append(at(2)).await;
+    assert!(matches!(beyond, Err(AppendError::Moved { head: 1 })), "{beyond:?}");
+    rig.append(at(1)).await.unwrap();
+    // A repetition of one that was done is done, whatever the head is by now.
+    assert!(rig.append(first).await.unwrap().replayed);
+    assert_eq!(rig.row(key).await.head, 2);
 }
 
 async fn archived_sessions_take_nothing_but_deletion(rig: Rig) {

@@ -60,7 +60,7 @@ impl AtOnce {
 
 #[async_trait]
 impl Router for AtOnce {
-    fn catalogue(&self, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
+    async fn catalogue(&self, _: SessionKey, _: &AgentSnapshot, _: &EnvironmentConfig) -> Vec<ToolSpec> {
         vec![ToolSpec {
             name: "noop".into(),
             description: "Does nothing.".into(),
@@ -68,6 +68,7 @@ impl Router for AtOnce {
             lane: Lane::Executor,
             permission: Permission::Allow,
             effect: Effect::Once,
+            choices: Vec::new(),
         }]
     }
 

@@ -1,9 +1,10 @@
 //! Tool calls: place, record the intent, send; settle what an earlier attempt sent; append results as they come.
 
 use perennial_engine::kernel::{Call, Close, Command};
-use perennial_engine::ports::{CallError, Order, Placement, Ready, Router, Settled};
-use perennial_schema::EventId;
+use perennial_engine::ports::{CallError, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of};
+use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::tool::{Effect, Outcome};
+use perennial_schema::{Attachment, EventId, ExecutorId};
 use tracing::{debug, info, warn};
 
 use super::append::Terms;
@@ -28,8 +29,11 @@ impl Session {
     }
 
     /// Intent before effect: the dispatch is in the log before the first byte leaves (I5).
-    async fn dispatch(&mut self, calls: Vec<Call>) -> Result<Flow, Stop> {
-        let placement = match self.placed().await? {
+    /// Calls for one executor at a time: another one may have to be made first.
+    async fn dispatch(&mut self, mut calls: Vec<Call>) -> Result<Flow, Stop> {
+        let hand = calls.first().and_then(|call| call.hand.clone());
+        calls.retain(|call| call.hand == hand);
+        let placement = match self.placed(hand.as_ref()).await? {
             Some(Ok(placement)) => placement,
             None => return Ok(Flow::Continue),
             Some(Err(reason)) => {
@@ -141,12 +145,12 @@ impl Session {
         };
         warn!(call.id = %call_id, reason, "the outcome of a call is unknown");
         // Its executor may have been rebuilt under another journal: whatever is sent from here on is placed anew.
-        self.placement = None;
+        self.placements.remove(&at(call.hand.as_ref()));
         let again = call
             .dispatched
             .as_ref()
             .is_some_and(|sent| sent.effect != Effect::Once && sent.attempt < 5);
-        if again && let Ok(placement) = self.place().await {
+        if again && let Ok(placement) = self.place(call.hand.as_ref()).await {
             let leaving = [(call_id, self.effect(&call))];
             let drafts = self.decide(Command::Dispatch {
                 calls: &leaving,
@@ -232,18 +236,22 @@ impl Session {
     }
 
     /// The same, while the log and the lease are watched: a machine may have to be made first. None when an interrupt came before.
-    async fn placed(&mut self) -> Result<Option<Result<Placement, String>>, Stop> {
-        if let Some(placement) = self.placement {
-            return Ok(Some(Ok(placement)));
+    async fn placed(&mut self, hand: Option<&Attachment>) -> Result<Option<Result<Placement, String>>, Stop> {
+        if let Some(placement) = self.placements.get(&at(hand)) {
+            return Ok(Some(Ok(*placement)));
         }
-        let (router, key, environment) = (self.ports.router.clone(), self.key, self.row.environment.clone());
+        let environment = match self.works_at(hand) {
+            Ok(environment) => environment,
+            Err(reason) => return Ok(Some(Err(reason))),
+        };
+        let (router, key) = (self.ports.router.clone(), self.key);
         let placing = async move { router.place(key, &environment).await };
         tokio::pin!(placing);
         loop {
             tokio::select! {
                 biased;
                 placed = &mut placing => {
-                    self.placement = placed.as_ref().ok().copied();
+                    self.placements.extend(placed.as_ref().ok().map(|placement| (at(hand), *placement)));
                     return Ok(Some(placed));
                 }
                 () = self.watch.lost.cancelled() => return Err(Stop::Evicted),
@@ -257,24 +265,60 @@ impl Session {
         }
     }
 
-    /// The executor for this session's calls if none has to be waited for.
-    pub(super) async fn place_at_once(&mut self) -> Option<Placement> {
-        if self.placement.is_none() {
-            let environment = &self.row.environment;
-            self.placement = self.ports.router.place_at_once(self.key, environment).await;
+    /// Where the calls of a step go that run at once, if nothing has to be waited for there.
+    pub(super) async fn places_at_once(&mut self, step: &ModelStep) -> Vec<(EventId, Placement)> {
+        let mut placements = Vec::new();
+        for part in &step.parts {
+            let Part::ToolUse { id, name, input, .. } = part else {
+                continue;
+            };
+            let tool = self.tools.iter().find(|tool| tool.name == *name);
+            let Some(tool) = tool.filter(|tool| tool.runs_at_once(input)) else {
+                continue;
+            };
+            let Ok(choice) = tool.chosen(input) else { continue };
+            let hand = choice.and_then(|choice| choice.hand.clone());
+            placements.extend(
+                self.place_at_once(hand.as_ref())
+                    .await
+                    .map(|placement| (*id, placement)),
+            );
         }
-        self.placement
+        placements
+    }
+
+    async fn place_at_once(&mut self, hand: Option<&Attachment>) -> Option<Placement> {
+        if let Some(placement) = self.placements.get(&at(hand)) {
+            return Some(*placement);
+        }
+        let environment = self.works_at(hand).ok()?;
+        let placement = self.ports.router.place_at_once(self.key, &environment).await?;
+        self.placements.insert(at(hand), placement);
+        Some(placement)
     }
 
     /// The executor for this session's calls, chosen once per drive.
-    async fn place(&mut self) -> Result<Placement, String> {
-        if let Some(placement) = self.placement {
-            return Ok(placement);
+    async fn place(&mut self, hand: Option<&Attachment>) -> Result<Placement, String> {
+        if let Some(placement) = self.placements.get(&at(hand)) {
+            return Ok(*placement);
         }
-        let placement = self.ports.router.place(self.key, &self.row.environment).await?;
+        let environment = self.works_at(hand)?;
+        let placement = self.ports.router.place(self.key, &environment).await?;
         debug!(executor.id = %placement.executor_id, "placed");
-        self.placement = Some(placement);
+        self.placements.insert(at(hand), placement);
         Ok(placement)
+    }
+
+    /// Where a call works that has not left yet. What was detached since it was asked for takes it no more.
+    fn works_at(&self, hand: Option<&Attachment>) -> Result<EnvironmentConfig, String> {
+        let attached = &self.row.agent.executors;
+        match hand {
+            Some(hand) if attached.iter().all(|attached| attached.executor_id != hand.executor_id) => Err(format!(
+                "executor {:?} is not attached to this session any more",
+                hand.name
+            )),
+            hand => Ok(environment_of(hand, &self.row.environment)),
+        }
     }
 
     fn effect(&self, call: &Call) -> Effect {
@@ -299,9 +343,14 @@ impl Session {
                 executor_id: sent.executor_id,
                 journal_id: sent.journal_id,
             },
-            environment: self.row.environment.clone(),
+            environment: environment_of(call.hand.as_ref(), &self.row.environment),
         })
     }
+}
+
+/// By what a placement is remembered.
+fn at(hand: Option<&Attachment>) -> Option<ExecutorId> {
+    hand.map(|hand| hand.executor_id)
 }
 
 /// Asks what became of a call; sends it only if it was never started.

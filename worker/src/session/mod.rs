@@ -15,7 +15,7 @@ mod think;
 
 pub(crate) use think::Asked;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt;
 use perennial_engine::kernel::{self, Brain, Command, State, Step};
@@ -23,10 +23,10 @@ use perennial_engine::ports::{
     AppendError, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
 };
 use perennial_engine::retry;
-use perennial_schema::EventId;
 use perennial_schema::event::{Body, Draft, Empty};
 use perennial_schema::model::Usage;
 use perennial_schema::tool::Outcome;
+use perennial_schema::{EventId, ExecutorId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
@@ -85,7 +85,8 @@ pub(crate) struct Session {
     fresh: BTreeSet<EventId>,
     /// The open model request that is ours; another one was left by a dead attempt.
     own_request: Option<EventId>,
-    placement: Option<Placement>,
+    /// Where calls go, chosen once per drive: for each attached executor, and where the environment says.
+    placements: BTreeMap<Option<ExecutorId>, Placement>,
     requests: u32,
     /// Who is asked: `harness/provider`, and the provider alone.
     brain: (String, String),
@@ -120,7 +121,7 @@ impl Session {
             in_flight: BTreeSet::new(),
             fresh: BTreeSet::new(),
             own_request: None,
-            placement: None,
+            placements: BTreeMap::new(),
             requests: 0,
             ports,
             row,
@@ -184,8 +185,8 @@ impl Session {
             );
             self.announce(vec![notice]).await?;
         }
-        self.ports.router.prepare(self.key, &self.row.environment).await;
-        self.tools = self.ports.router.catalogue(&self.row.agent, &self.row.environment);
+        let (router, row) = (&self.ports.router, &self.row);
+        self.tools = router.catalogue(self.key, &row.agent, &row.environment).await;
         self.catch_up().await?;
         loop {
             if self.watch.lost.is_cancelled() {

@@ -142,15 +142,11 @@ impl Session {
     /// step without calls ends the turn, in the same commit if nothing has arrived.
     async fn finish(&mut self, step: ModelStep) -> Result<Flow, Stop> {
         let calls = step.parts.iter().any(|part| matches!(part, Part::ToolUse { .. }));
-        let placement = if self.may_dispatch(&step) {
-            self.place_at_once().await
-        } else {
-            None
-        };
+        let placements = self.places_at_once(&step).await;
         let mut finished = self.decide(Command::FinishRequest {
             step: &step,
             tools: &self.tools,
-            placement,
+            placements: &placements,
         })?;
         if step.stop == StopKind::MaxTokens && !calls {
             finished.extend(self.decide(Command::Report(cut_short(step.usage)))?);
@@ -188,14 +184,6 @@ impl Session {
             .map(|call| call.id)
             .collect();
         Ok(Flow::Continue)
-    }
-
-    /// Whether the step asks for anything that runs at once.
-    fn may_dispatch(&self, step: &ModelStep) -> bool {
-        step.parts.iter().any(|part| match part {
-            Part::ToolUse { name, .. } => self.tools.iter().any(|tool| tool.name == *name && tool.runs_at_once()),
-            _ => false,
-        })
     }
 
     /// Closes the request as an error, with what is to be said about it. The previews of this attempt are void; what it has

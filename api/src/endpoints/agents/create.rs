@@ -7,6 +7,7 @@ use perennial_schema::AgentId;
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::executors::attachments;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -24,7 +25,8 @@ pub(crate) async fn create_agent(
 ) -> Result<Response, ApiError> {
     let input: Create = body.parse()?;
     let id = AgentId::from_uuid(app.ports.ids.uuid());
-    let agent = input.into_agent(id, app.ports.clock.now())?;
+    let executors = attachments(&app, principal, "executors", input.executors()).await?;
+    let agent = input.into_agent(id, app.ports.clock.now(), executors)?;
     let accounts = &app.ports.accounts;
     let made = accounts
         .create_agent(principal.workspace, agent, repeatable.with(&body))

@@ -9,6 +9,7 @@ use crate::accounts::{AccountsError, Earlier};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::executors::attachments;
 use crate::endpoints::{agent_id, changed_nothing};
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
@@ -48,7 +49,11 @@ pub(crate) async fn update_agent(
         let input: Update = body.parse()?;
         let expected = input.version;
         let current = current(&app, principal, agent, &id, expected).await?;
-        let Some(next) = input.apply(&current, at)? else {
+        let executors = match input.executors() {
+            Some(given) => Some(attachments(&app, principal, "executors", given).await?),
+            None => None,
+        };
+        let Some(next) = input.apply(&current, at, executors)? else {
             let made = Earlier::agent(agent, current.snapshot.version);
             changed_nothing(&app, principal, idempotency, made).await?;
             return Ok(json(&current));

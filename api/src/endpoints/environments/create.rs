@@ -8,6 +8,7 @@ use super::known_executor;
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::executors::attachments;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -26,7 +27,8 @@ pub(crate) async fn create_environment(
 ) -> Result<Response, ApiError> {
     let input: Create = body.parse()?;
     let id = EnvironmentId::from_uuid(app.ports.ids.uuid());
-    let environment = input.into_environment(id, app.ports.clock.now())?;
+    let executors = attachments(&app, principal, "config.executors", input.executors()).await?;
+    let environment = input.into_environment(id, app.ports.clock.now(), executors)?;
     known_executor(&app, principal, &environment.config).await?;
     let accounts = &app.ports.accounts;
     let made = accounts

@@ -7,6 +7,7 @@ use super::{find, known_executor};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::executors::attachments;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -41,7 +42,8 @@ pub(crate) async fn update_environment(
         );
     }
     let before = environment.config.clone();
-    let next = input.apply(environment, at)?;
+    let executors = attachments(&app, principal, "config.executors", input.executors()).await?;
+    let next = input.apply(environment, at, executors)?;
     if next.config != before {
         known_executor(&app, principal, &next.config).await?;
     }

@@ -1,5 +1,6 @@
 //! Machines that dial in: codes to register with, the registry, the tunnel, lines of other processes to it, and single calls. Ours, beside the adopted API.
 
+mod attached;
 mod call;
 mod code;
 mod line;
@@ -10,6 +11,7 @@ mod rename;
 mod retrieve;
 mod tunnel;
 
+pub(crate) use attached::*;
 pub(crate) use call::*;
 pub(crate) use code::*;
 pub(crate) use line::*;

@@ -35,6 +35,6 @@ pub(super) async fn find(app: &App, principal: Principal, id: &str) -> Result<Ex
 }
 
 /// An executor's id in a path.
-pub(super) fn executor_id(text: &str) -> Result<ExecutorId, ApiError> {
+pub(crate) fn executor_id(text: &str) -> Result<ExecutorId, ApiError> {
     text.parse().map_err(|_| ApiError::not_found("executor", text))
 }

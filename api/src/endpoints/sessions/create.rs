@@ -3,16 +3,19 @@
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{NewSession, Projection, Ready, SessionKey, SessionMetadata};
-use perennial_schema::environment::Environment;
+use perennial_schema::Attachment;
+use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::environment::{Environment, EnvironmentConfig};
 use perennial_schema::event::Raw;
-use perennial_schema::limits::NAME_CHARS;
+use perennial_schema::limits::{EXECUTORS, NAME_CHARS};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{agent, budget, served};
+use super::{agent, budget, served, takes};
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
+use crate::endpoints::executors::{attachments, distinct};
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
@@ -31,6 +34,8 @@ struct Create {
     resources: Option<Vec<Value>>,
     vault_ids: Option<Vec<String>>,
     budget: Option<Value>,
+    /// Ours; left out, those of the agent and of the environment.
+    executors: Option<Vec<Value>>,
 }
 
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = doc::SessionCreate,
@@ -48,8 +53,19 @@ pub(crate) async fn create_session(
     length("title", input.title.as_deref().unwrap_or_default(), 0, NAME_CHARS)?;
     let pairs = input.metadata.unwrap_or_default();
     metadata::check(&pairs)?;
-    let agent = agent::snapshot(&app, principal, &input.agent).await?;
+    let mut agent = agent::snapshot(&app, principal, &input.agent).await?;
     let environment = environment(&app, principal, &input.environment_id).await?;
+    agent.executors = match &input.executors {
+        Some(given) => {
+            let given = attachments(&app, principal, "executors", given).await?;
+            let mut all = given
+                .iter()
+                .map(|attached| takes(&environment.config, attached.executor_id));
+            all.try_for_each(|taken| taken)?;
+            given
+        }
+        None => unless_said(&agent, &environment.config),
+    };
     let reader = Reader {
         ids: app.ports.ids.as_ref(),
         at: app.ports.clock.now(),
@@ -90,6 +106,19 @@ pub(crate) async fn create_session(
         ..key
     };
     Ok(served(&app.reread(key).await?))
+}
+
+/// What is attached when the client does not say: what the agent brings, then what the environment does.
+fn unless_said(agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<Attachment> {
+    let mut all: Vec<Attachment> = Vec::new();
+    for next in agent.executors.iter().chain(environment.executors()) {
+        // Of two that are called the same, the agent's is meant.
+        if takes(environment, next.executor_id).is_ok() && distinct(&all, next).is_ok() {
+            all.push(next.clone());
+        }
+    }
+    all.truncate(EXECUTORS);
+    all
 }
 
 /// Parts of the adopted API that would be silently ignored: refused instead.

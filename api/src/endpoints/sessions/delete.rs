@@ -48,10 +48,13 @@ pub(crate) async fn delete_session(
     };
     append(&app, order).await?;
     super::budget::forget(&app, row.key).await;
-    app.ports
-        .router
+    let router = &app.ports.router;
+    router
         .forget(row.key.session, row.place.or(row.environment.executor()))
         .await;
+    for attached in &row.agent.executors {
+        router.forget(row.key.session, Some(attached.executor_id)).await;
+    }
     Ok(json(&Deleted {
         id: row.key.session.to_string(),
         kind: "session_deleted",

@@ -47,10 +47,12 @@ pub(crate) async fn fork_session(
     length("title", input.title.as_deref().unwrap_or_default(), 0, NAME_CHARS)?;
     let source = app.session(&principal, &id).await?;
     let at_seq = cut(&app, &source, &input).await?;
-    let agent = match &input.agent {
+    let mut agent = match &input.agent {
         Some(given) => agent::another(&app, principal, given, source.agent.clone()).await?,
         None => source.agent.clone(),
     };
+    // Another brain has the same hands.
+    agent.executors.clone_from(&source.agent.executors);
     let state = folded(&app, source.key, at_seq).await?;
     let key = SessionKey {
         session: app.ports.ids.session(),

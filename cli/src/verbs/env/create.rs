@@ -14,9 +14,9 @@ pub struct CreateArgs {
     /// Where its tools run
     #[arg(long = "type", value_enum, default_value = "local")]
     kind: Kind,
-    /// A machine that dialled in, by id or name: its tools run there (local only)
-    #[arg(long, value_name = "EXECUTOR")]
-    executor: Option<String>,
+    /// A machine that dialled in, by id or name: its tools run there (local), or there beside the sandbox (cloud, several)
+    #[arg(long = "executor", value_name = "EXECUTOR")]
+    executors: Vec<String>,
     /// Absolute path of a folder on that machine, or on the server's; without it a session gets the folder that the machine
     /// offers, or a fresh one on the server's (local only)
     #[arg(long, value_name = "PATH")]
@@ -74,11 +74,23 @@ pub async fn run(context: &Context, args: CreateArgs) -> Result<Exit, Error> {
         config[key] = value;
     }
     let client = context.client()?;
-    if let Some(executor) = args.executor {
-        if args.kind != Kind::Local {
-            return Err(Error::Usage("--executor needs --type local".to_owned()));
+    let mut ids = Vec::with_capacity(args.executors.len());
+    for named in &args.executors {
+        ids.push(executor::id_of(&client, named).await?);
+    }
+    match (args.kind, ids.as_slice()) {
+        (_, []) => {}
+        (Kind::Local, [only]) => config["executor_id"] = json!(only),
+        (Kind::Cloud, all) => {
+            let all: Vec<Value> = all.iter().map(|id| json!({"executor_id": id})).collect();
+            config["executors"] = json!(all);
         }
-        config["executor_id"] = json!(executor::id_of(&client, &executor).await?);
+        (Kind::Local, _) => {
+            return Err(Error::Usage(
+                "a local environment is on one machine: name one".to_owned(),
+            ));
+        }
+        (Kind::SelfHosted, _) => return Err(Error::Usage("--executor needs --type local or cloud".to_owned())),
     }
     let mut body = json!({"name": args.name, "config": config});
     if let Some(description) = args.description {

@@ -57,6 +57,8 @@ struct Card {
     disk_free_bytes: Option<u64>,
     programs: Vec<Program>,
     harnesses: Vec<Program>,
+    gpus: Vec<String>,
+    roots: Vec<String>,
     cwd: Option<String>,
     git_remote: Option<String>,
 }
@@ -65,6 +67,7 @@ struct Card {
 struct Program {
     name: String,
     version: String,
+    path: Option<String>,
 }
 
 /// Runs one of them.

@@ -36,9 +36,16 @@ pub(super) fn print(context: &Context, body: &Body) -> Result<Exit, Error> {
         rows.extend(card.cpus.map(|cpus| ("cpus", cpus.to_string())));
         rows.extend(card.memory_bytes.map(|bytes| ("memory", gibibytes(bytes))));
         rows.extend(card.disk_free_bytes.map(|bytes| ("disk free", gibibytes(bytes))));
+        rows.extend(card.gpus.into_iter().map(|gpu| ("gpu", gpu)));
+        let others = card.roots.into_iter().filter(|root| Some(root) != card.cwd.as_ref());
+        let others: Vec<String> = others.collect();
         rows.extend(card.cwd.map(|cwd| ("folder", cwd)));
+        rows.extend(others.into_iter().map(|root| ("folder", root)));
         rows.extend(card.git_remote.map(|remote| ("git remote", remote)));
-        let program = |program: Program| format!("{}: {}", program.name, program.version);
+        let program = |program: Program| match program.path {
+            Some(path) => format!("{}: {} ({path})", program.name, program.version),
+            None => format!("{}: {}", program.name, program.version),
+        };
         rows.extend(card.programs.into_iter().map(|tool| ("has", program(tool))));
         rows.extend(card.harnesses.into_iter().map(|harness| ("harness", program(harness))));
     }

@@ -65,50 +65,85 @@ pub async fn model_of_server(client: &Client) -> Result<String, Error> {
     model.ok_or_else(|| Error::Usage("the server does not say what its default model is: use --model".to_owned()))
 }
 
-/// The id of the local environment: one for fresh folders, one for each folder of the user's.
-pub async fn environment(client: &Client, dir: Option<&Path>) -> Result<String, Error> {
-    let dir = dir.map(absolute).transpose()?;
-    if let Some(found) = find(client, dir.as_deref()).await? {
+/// Where the tools of a local environment work.
+pub struct Where {
+    /// The id of a machine that dialled in; none means the server's.
+    pub executor: Option<String>,
+    /// Absolute path there; none means a fresh folder, or the one that the machine offers.
+    pub dir: Option<String>,
+}
+
+impl Where {
+    /// A folder of the server's machine, which is this one.
+    pub fn here(dir: Option<&Path>) -> Result<Self, Error> {
+        let dir = dir.map(absolute).transpose()?;
+        Ok(Self { executor: None, dir })
+    }
+
+    /// What another machine offers, or a folder there.
+    pub fn on(executor: String, dir: Option<&Path>) -> Result<Self, Error> {
+        let dir = dir.map(absolute_there).transpose()?;
+        let executor = Some(executor);
+        Ok(Self { executor, dir })
+    }
+}
+
+/// A folder on another machine, which says itself whether it is there.
+pub fn absolute_there(dir: &Path) -> Result<String, Error> {
+    let text = dir.to_str().filter(|_| dir.is_absolute()).map(str::to_owned);
+    text.ok_or_else(|| Error::Usage(format!("--dir {}: name the whole path on that machine", dir.display())))
+}
+
+/// The id of the local environment of a place: found, or else made.
+pub async fn environment(client: &Client, place: &Where) -> Result<String, Error> {
+    if let Some(found) = find(client, place).await? {
         return Ok(found);
     }
     let mut config = json!({"type": "local"});
-    if let Some(dir) = &dir {
-        config["dir"] = json!(dir);
+    for (key, value) in [("dir", &place.dir), ("executor_id", &place.executor)] {
+        if let Some(value) = value {
+            config[key] = json!(value);
+        }
     }
     let create = async |name: &str| {
         let body = json!({"name": name, "config": config});
         let environment: Environment = client.post("/v1/environments", &body).await?.parse()?;
         Ok(environment.id)
     };
-    match create(&name(dir.as_deref(), "")).await {
+    match create(&name(place, "")).await {
         // Another run made it at this moment, or somebody uses the name for something else.
-        Err(error) if Error::status(&error) == Some(409) => match find(client, dir.as_deref()).await? {
+        Err(error) if Error::status(&error) == Some(409) => match find(client, place).await? {
             Some(found) => Ok(found),
-            None => create(&name(dir.as_deref(), &format!(" {}", uuid::Uuid::now_v7().simple()))).await,
+            None => create(&name(place, &format!(" {}", uuid::Uuid::now_v7().simple()))).await,
         },
         other => other,
     }
 }
 
-async fn find(client: &Client, dir: Option<&str>) -> Result<Option<String>, Error> {
+async fn find(client: &Client, place: &Where) -> Result<Option<String>, Error> {
     let items = client.list("/v1/environments", &[], LOOKED_AT).await?;
     let environments: Vec<Environment> = typed(&items)?;
     let fits = |environment: &Environment| {
         let config = &environment.config;
-        environment.archived_at.is_none() && config.kind == "local" && config.dir.as_deref() == dir
+        let same = config.dir == place.dir && config.executor_id == place.executor;
+        environment.archived_at.is_none() && config.kind == "local" && same
     };
     Ok(environments.into_iter().find(fits).map(|environment| environment.id))
 }
 
-/// `local`, or `local PATH` with the end of a long path.
-fn name(dir: Option<&str>, suffix: &str) -> String {
-    let Some(dir) = dir else {
-        return format!("local{suffix}");
+/// `local`, `local PATH` with the end of a long path, or the same on another machine.
+fn name(place: &Where, suffix: &str) -> String {
+    let kind = match &place.executor {
+        Some(executor) => format!("local on {executor}"),
+        None => "local".to_owned(),
     };
-    let room = NAME_CHARS - "local ".len() - suffix.len();
+    let Some(dir) = &place.dir else {
+        return format!("{kind}{suffix}");
+    };
+    let room = NAME_CHARS - kind.len() - 1 - suffix.len();
     let skip = dir.chars().count().saturating_sub(room);
     let end: String = dir.chars().skip(skip).collect();
-    format!("local {end}{suffix}")
+    format!("{kind} {end}{suffix}")
 }
 
 fn absolute(dir: &Path) -> Result<String, Error> {
@@ -129,10 +164,15 @@ mod tests {
 
     #[test]
     fn names_fit() {
-        assert_eq!(name(None, ""), "local");
-        assert_eq!(name(Some("/a/b"), ""), "local /a/b");
+        let place = |executor: Option<&str>, dir: Option<&str>| Where {
+            executor: executor.map(str::to_owned),
+            dir: dir.map(str::to_owned),
+        };
+        assert_eq!(name(&place(None, None), ""), "local");
+        assert_eq!(name(&place(None, Some("/a/b")), ""), "local /a/b");
+        assert_eq!(name(&place(Some("exec_1"), Some("/a")), ""), "local on exec_1 /a");
         let long = format!("/{}/end", "é".repeat(400));
-        let name = name(Some(&long), " 0123");
+        let name = name(&place(Some("exec_1"), Some(&long)), " 0123");
         assert!(
             name.chars().count() <= NAME_CHARS && name.ends_with("/end 0123"),
             "{name}"

@@ -10,7 +10,7 @@ use clap::Args;
 use perennial_schema::agent::Harness;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, executor};
 use crate::client::Client;
 use crate::client::resources::Session;
 use crate::error::Error;
@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::follow::{CtrlC, OnCtrlC, Options, follow};
 use crate::output;
 
+use defaults::Where;
 pub use defaults::model_of_server;
 
 /// Start a session with a prompt and show it until it rests
@@ -28,9 +29,12 @@ pub use defaults::model_of_server;
 pub struct RunArgs {
     /// What the agent is to do; `-` reads it from standard input
     prompt: String,
-    /// Work in this folder of the server's machine instead of a fresh one
-    #[arg(long, value_name = "PATH", conflicts_with = "env")]
+    /// Work in this folder of the server's machine instead of a fresh one; with --executor, of the first one's machine
+    #[arg(long, value_name = "PATH")]
     dir: Option<PathBuf>,
+    /// Work on this machine that dialled in, by id or name; several, or one beside --env, and the model chooses
+    #[arg(long = "executor", value_name = "EXECUTOR")]
+    executors: Vec<String>,
     /// Model [default: the server's]
     #[arg(long)]
     model: Option<String>,
@@ -38,7 +42,7 @@ pub struct RunArgs {
     #[arg(long)]
     harness: Option<Harness>,
     /// Go on with this session instead of a new one; --model and --harness change what runs its turns from here on
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dir", "agent", "env", "title"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dir", "executors", "agent", "env", "title"])]
     session: Option<String>,
     /// An agent of the server instead of the default one
     #[arg(long, value_name = "ID", conflicts_with = "harness")]
@@ -102,17 +106,48 @@ async fn start(client: &Client, args: &RunArgs, prompt: &str) -> Result<(Session
         Some(id) => with_model(id, args.model.as_deref()),
         None => defaults::agent(client, args.model.as_deref(), args.harness.as_ref()).await?,
     };
-    let environment = match &args.env {
-        Some(id) => id.clone(),
-        None => defaults::environment(client, args.dir.as_deref()).await?,
-    };
+    let (environment, attached) = place(client, args).await?;
     let mut body = json!({"agent": agent, "environment_id": environment});
+    if !attached.is_empty() {
+        body["executors"] = json!(attached);
+    }
     if let Some(title) = &args.title {
         body["title"] = json!(title);
     }
     let session: Session = client.post("/v1/sessions", &body).await?.parse()?;
     let own = say(client, &session, prompt).await?;
     Ok((session, own))
+}
+
+/// Where the tools run: an environment, and what is attached beside it.
+async fn place(client: &Client, args: &RunArgs) -> Result<(String, Vec<Value>), Error> {
+    let mut executors = Vec::with_capacity(args.executors.len());
+    for named in &args.executors {
+        executors.push(executor::id_of(client, named).await?);
+    }
+    let dir = args.dir.as_deref();
+    let attached = |id: String| json!({"executor_id": id});
+    match &args.env {
+        Some(_) if dir.is_some() && executors.is_empty() => {
+            Err(Error::Usage("--dir beside --env needs --executor".to_owned()))
+        }
+        Some(environment) => {
+            let mut attached: Vec<Value> = executors.into_iter().map(attached).collect();
+            if let (Some(first), Some(dir)) = (attached.first_mut(), dir) {
+                first["dir"] = json!(defaults::absolute_there(dir)?);
+            }
+            Ok((environment.clone(), attached))
+        }
+        None if executors.is_empty() => {
+            let environment = defaults::environment(client, &Where::here(dir)?).await?;
+            Ok((environment, Vec::new()))
+        }
+        None => {
+            let first = executors.remove(0);
+            let environment = defaults::environment(client, &Where::on(first, dir)?).await?;
+            Ok((environment, executors.into_iter().map(attached).collect()))
+        }
+    }
 }
 
 /// A session that is there already, perhaps with another model or harness from here on, and the id of the message.

@@ -96,7 +96,7 @@ async fn query(client: &Client, args: &ImportArgs, gzipped: bool) -> Result<Vec<
     };
     let environment = match &args.env {
         Some(id) => id.clone(),
-        None => defaults::environment(client, args.dir.as_deref()).await?,
+        None => defaults::environment(client, &defaults::Where::here(args.dir.as_deref())?).await?,
     };
     query.push(("environment_id", environment));
     query.extend(agent.map(|id| ("agent_id", id)));

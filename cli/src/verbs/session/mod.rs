@@ -5,6 +5,7 @@ pub mod delete;
 pub mod events;
 pub mod export;
 pub mod fork;
+pub mod hands;
 pub mod import;
 pub mod interrupt;
 pub mod list;
@@ -32,6 +33,8 @@ pub enum SessionVerb {
     Show(SessionArg),
     Events(events::EventsArgs),
     Update(update::UpdateArgs),
+    Attach(hands::AttachArgs),
+    Detach(hands::DetachArgs),
     Fork(fork::ForkArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -58,6 +61,8 @@ pub async fn run(context: &Context, verb: SessionVerb) -> Result<Exit, Error> {
         SessionVerb::Show(args) => show::run(context, args).await,
         SessionVerb::Events(args) => events::run(context, args).await,
         SessionVerb::Update(args) => update::run(context, args).await,
+        SessionVerb::Attach(args) => hands::attach(context, args).await,
+        SessionVerb::Detach(args) => hands::detach(context, args).await,
         SessionVerb::Fork(args) => fork::run(context, args).await,
         SessionVerb::Export(args) => export::run(context, args).await,
         SessionVerb::Import(args) => import::run(context, args).await,
@@ -97,6 +102,12 @@ fn print(context: &Context, body: &Body) -> Result<Exit, Error> {
         ("created", session.created_at),
         ("updated", session.updated_at),
     ];
+    rows.extend(
+        agent
+            .executors
+            .iter()
+            .map(|attached| ("attached", attached.to_string())),
+    );
     rows.extend(head.map(|head| ("events", head)));
     rows.extend(session.archived_at.map(|at| ("archived", at)));
     output::facts(&rows)?;

@@ -119,6 +119,7 @@ mod tests {
             lane: Lane::Executor,
             permission: Permission::Allow,
             effect: Effect::Once,
+            choices: Vec::new(),
         }
     }
 

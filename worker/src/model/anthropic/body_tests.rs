@@ -74,6 +74,7 @@ fn a_conversation_is_sent_verbatim_with_cache_marks_at_its_ends() {
         lane: Lane::Executor,
         permission: Permission::Allow,
         effect: Effect::Once,
+        choices: Vec::new(),
     }];
     let (text, value) = encoded(&ask);
     assert!(

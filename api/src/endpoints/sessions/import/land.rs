@@ -71,7 +71,11 @@ impl Landing<'_> {
         let environment = self.environment(head).await?;
         let pack = PackId::from_uuid(self.app.ports.ids.uuid());
         Ok(Place {
-            agent: overrides.apply(given)?,
+            agent: AgentSnapshot {
+                // Machines are those of the other server.
+                executors: Vec::new(),
+                ..overrides.apply(given)?
+            },
             unpacking: Unpacking::new(pack, &environment.config),
             environment,
         })
