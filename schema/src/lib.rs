@@ -17,13 +17,14 @@ pub mod limits;
 pub mod model;
 pub mod packet;
 pub mod session;
+pub mod stream;
 pub mod text;
 pub mod time;
 pub mod tool;
 pub mod transcript;
 pub mod virtual_key;
 
-pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorToken};
+pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorTicket, ExecutorToken};
 pub use id::*;
 pub use time::Timestamp;
 pub use virtual_key::{VirtualKey, VirtualKeyHash};

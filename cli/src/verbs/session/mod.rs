@@ -8,7 +8,7 @@ pub mod fork;
 pub mod import;
 pub mod interrupt;
 pub mod list;
-mod progress;
+pub mod progress;
 pub mod retry;
 pub mod show;
 mod switch;
