@@ -47,7 +47,17 @@ pub(crate) async fn require_key(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let secret = presented(request.headers())?;
+    let principal = principal(&app, request.headers()).await?;
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}
+
+/// Whose key a request shows.
+///
+/// # Errors
+/// 401 when it shows none, or a wrong one.
+pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, ApiError> {
+    let secret = presented(headers)?;
     let refuse = || ApiError::unauthenticated("this key is not known here; the server prints where its key is kept");
     let key = app
         .keys
@@ -57,11 +67,10 @@ pub(crate) async fn require_key(
     if !key.hash.matches(&secret) {
         return Err(refuse());
     }
-    request.extensions_mut().insert(Principal {
+    Ok(Principal {
         key: key.id,
         workspace: key.workspace,
-    });
-    Ok(next.run(request).await)
+    })
 }
 
 /// What `Authorization: Bearer` presents; empty for other schemes.

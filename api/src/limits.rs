@@ -60,6 +60,18 @@ pub const IMPORT_EVENT_BYTES: u64 = 256 * 1024 * 1024;
 pub const IMPORT_LINE_BYTES: u64 = 32 * 1024 * 1024;
 /// Blobs in it.
 pub const IMPORT_BLOBS: u64 = 10_000;
+/// Bytes of a machine's file handed to a connection at once.
+pub const FILE_PIECE_BYTES: usize = 64 * 1024;
+/// How long a file for a machine may take to arrive.
+pub const FILE_TOTAL: Duration = Duration::from_secs(6 * 3600);
+/// Bytes of a port of a machine handed to a connection at once.
+pub const FORWARD_PIECE_BYTES: usize = 64 * 1024;
+/// How often a client's WebSocket is pinged.
+pub const SOCKET_BEAT: Duration = Duration::from_secs(15);
+/// As many without a word, and the client is gone.
+pub const SOCKET_BEATS: u32 = 3;
+/// Messages that wait for such a client, each at most a piece.
+pub const SOCKET_WAITING: usize = 4;
 /// Verified keys kept in memory.
 pub const CACHED_KEYS: usize = 64;
 /// How long a verified key is trusted without asking the database again.

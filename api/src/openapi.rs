@@ -200,6 +200,20 @@ object! {
         exit_code: Option<i32>,
         content: Vec<Value>,
     }
+    ExecutorTicketCreate {
+        /// Its name: letters, digits, - and _.
+        terminal: String,
+    }
+    /// What a browser opens a terminal with, once.
+    ExecutorTicket {
+        r#type: String,
+        executor_id: String,
+        terminal: String,
+        ticket: String,
+        expires_at: chrono::DateTime<chrono::Utc>,
+    }
+    /// A file of a machine, stored.
+    ExecutorFile { r#type: String, executor_id: String, path: String, bytes: u64, }
     /// Where a session's hands are.
     Environment {
         id: String,

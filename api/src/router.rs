@@ -82,12 +82,15 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(mailboxes::acknowledge_mail))
         .routes(routes!(mailboxes::reject_mail))
         .routes(routes!(mailboxes::extend_mail))
+        .routes(routes!(executors::read_executor_file, executors::write_executor_file))
+        .routes(routes!(executors::forward_executor_port))
+        .routes(routes!(executors::create_executor_ticket))
         .routes(routes!(usage::usage))
         .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))
 }
 
-/// Routes anybody may ask; those of executors ask for a code, a token or a pass of theirs.
+/// Routes anybody may ask; those of executors ask for a code, a token, a pass or a ticket of theirs.
 pub(crate) fn open() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::healthz))
@@ -96,6 +99,7 @@ pub(crate) fn open() -> OpenApiRouter<App> {
         .routes(routes!(executors::register_executor))
         .routes(routes!(executors::executor_tunnel))
         .routes(routes!(executors::executor_line))
+        .routes(routes!(executors::executor_terminal))
 }
 
 /// The whole API. Layers run from the last to the first.

@@ -14,8 +14,8 @@ use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
 use crate::verbs::{
-    agent, approvals, approve, attach, budget, call, completions, deny, doctor, env, key, mail, migrate, prove, run,
-    send, session, usage,
+    agent, approvals, approve, attach, budget, call, completions, cp, deny, doctor, env, forward, key, mail, migrate,
+    prove, run, send, session, shell, usage,
 };
 
 /// Durable agent sessions: a session survives the process that runs it.
@@ -149,6 +149,9 @@ pub enum Verb {
     Executor(ExecutorArgs),
     Connect(ConnectArgs),
     Call(call::CallArgs),
+    Cp(cp::CpArgs),
+    Forward(forward::ForwardArgs),
+    Shell(shell::ShellArgs),
     Run(run::RunArgs),
     Attach(attach::AttachArgs),
     Send(send::SendArgs),

@@ -17,12 +17,15 @@ mod pack;
 mod policy;
 pub mod probe;
 mod process;
+mod replacement;
 pub mod sandbox;
 mod serve;
 mod session;
 mod shell;
 mod shells;
 pub mod socket;
+mod streams;
+mod terminals;
 mod tools;
 pub mod tunnel;
 mod walk;
@@ -37,6 +40,7 @@ use std::time::SystemTime;
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor};
 use perennial_schema::tool::Builtin;
 use perennial_schema::{ExecutorId, JournalId};
+use perennial_tunnel::Lane;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -215,6 +219,12 @@ impl Executor {
         cancel: CancellationToken,
     ) {
         serve::serve(&self.house, self.hello.subscribe(), rx, tx, &cancel).await;
+    }
+
+    /// Answers a further stream of a tunnel until it ends, beside everything else.
+    pub fn stream(&self, lane: Lane) {
+        let house = Arc::clone(&self.house);
+        self.house.tasks.spawn(streams::serve(house, lane));
     }
 
     /// Takes no more calls, stops the running ones (each ends with an outcome that says so, journalled) and ends every shell.

@@ -49,6 +49,30 @@ pub(crate) const PACK_AGE: Duration = Duration::from_secs(60 * 60);
 pub(crate) const PACK_ENTRY_BYTES: u64 = 4096;
 /// Longest path in a pack, in bytes.
 pub(crate) const PACK_PATH_BYTES: u64 = 4096;
+/// Further streams of tunnels that are answered at once.
+pub(crate) const STREAMS: usize = perennial_tunnel::limits::LANES;
+/// How long a stream may take to say what it is for.
+pub(crate) const OPENING_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a file on their way that are in memory, on each side of a stream.
+pub(crate) const FILE_PIECE_BYTES: usize = 128 * 1024;
+/// How long a connection to a port of this machine may take.
+pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Bytes of such a connection in memory, each way.
+pub(crate) const FORWARD_PIECE_BYTES: usize = 64 * 1024;
+/// How long somebody who has nothing more to say may take nothing either.
+pub(crate) const FORWARD_STALL: Duration = Duration::from_secs(60);
+/// Terminals with a shell on them.
+pub(crate) const TERMINALS: usize = 16;
+/// What of a terminal is shown again to who comes back, and kept for who is slow.
+pub(crate) const SCROLLBACK_BYTES: usize = 256 * 1024;
+/// Bytes of a terminal handed on at once.
+pub(crate) const SCREEN_PIECE_BYTES: usize = 16 * 1024;
+/// What was typed and waits for a shell that reads nothing.
+pub(crate) const TERMINAL_KEYS: usize = 64;
+/// A terminal that nobody looks at for so long ends.
+pub(crate) const TERMINAL_IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long a shell's last words, and its end, may take after each other.
+pub(crate) const TERMINAL_LAST: Duration = Duration::from_millis(500);
 /// Workspace copies at once.
 pub(crate) const COPIES: usize = 2;
 

@@ -6,12 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use perennial_schema::frame::Call;
+use perennial_schema::stream::Purpose;
 use perennial_schema::tool::{Builtin, Effect};
 
 /// Whether a call may be done; asked before anything of it begins. Dropping the future withdraws the question.
 pub trait Ask: Debug + Send + Sync {
     /// Waits for the owner's word.
     fn allows<'a>(&'a self, call: &'a Call) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+
+    /// The same for a stream that a server wants to open.
+    fn opens<'a>(&'a self, purpose: &'a Purpose) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 }
 
 /// The owner's terms. The default allows everything within the root.

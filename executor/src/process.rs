@@ -12,6 +12,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getppid, setsid};
+use pty_process::Pts;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -24,7 +25,7 @@ pub(crate) const JOURNAL_MARKER: &str = "PERENNIAL_JOURNAL";
 pub(crate) const SHELL_MARKER: &str = "PERENNIAL_SHELL";
 
 struct Order {
-    command: Command,
+    start: Box<dyn FnOnce() -> io::Result<Child> + Send>,
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
@@ -43,9 +44,9 @@ impl Spawner {
             .spawn(move || {
                 // Children are watched by the runtime's signal driver.
                 let _entered = runtime.enter();
-                while let Ok(mut order) = rx.recv() {
+                while let Ok(order) = rx.recv() {
                     // A caller that went away drops the child, which kills it.
-                    let _ = order.reply.send(order.command.spawn());
+                    let _ = order.reply.send((order.start)());
                 }
             })?;
         Ok(Self { orders })
@@ -53,32 +54,54 @@ impl Spawner {
 
     /// Starts a command as leader of its own session and group, bound to our life.
     pub(crate) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        bind_to_parent(&mut command);
+        let mut bind = bound_to_parent();
+        let lead = move || {
+            setsid()?;
+            bind()
+        };
+        #[expect(
+            unsafe_code,
+            reason = "runs between fork and exec: three system calls, no allocation, no lock"
+        )]
+        unsafe {
+            command.pre_exec(lead);
+        }
         command.kill_on_drop(true);
+        self.start_child(move || command.spawn()).await
+    }
+
+    /// The same with a terminal of its own.
+    pub(crate) async fn spawn_on(&self, command: pty_process::Command, terminal: Pts) -> io::Result<Child> {
+        // The library makes it a leader first.
+        #[expect(
+            unsafe_code,
+            reason = "runs between fork and exec: two system calls, no allocation, no lock"
+        )]
+        let command = unsafe { command.pre_exec(bound_to_parent()) };
+        let command = command.kill_on_drop(true);
+        self.start_child(move || command.spawn(terminal).map_err(io::Error::other))
+            .await
+    }
+
+    async fn start_child(&self, start: impl FnOnce() -> io::Result<Child> + Send + 'static) -> io::Result<Child> {
+        let start = Box::new(start);
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the spawning thread is gone");
-        self.orders.send(Order { command, reply }).map_err(|_| gone())?;
+        self.orders.send(Order { start, reply }).map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
     }
 }
 
-fn bind_to_parent(command: &mut Command) {
+/// What a child does before it becomes what it is to be.
+fn bound_to_parent() -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
     let parent = Pid::from_raw(std::process::id().cast_signed());
-    let bind = move || {
-        setsid()?;
+    move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The parent may have died before the request was in force.
         if getppid() != parent {
             return Err(Errno::ESRCH.into());
         }
         Ok(())
-    };
-    #[expect(
-        unsafe_code,
-        reason = "runs between fork and exec: three system calls, no allocation, no lock"
-    )]
-    unsafe {
-        command.pre_exec(bind);
     }
 }
 

@@ -16,6 +16,9 @@ use crate::workspace::private_dir;
 /// What a shell's environment holds; nothing is inherited.
 pub(crate) type Env = Vec<(&'static str, OsString)>;
 
+/// Takes the terminal away.
+const NEW_SESSION: &str = "--new-session";
+
 /// Proves in a real run that bubblewrap contains here: the workspace can be written, the root cannot, and the data directory
 /// (canonical) is hidden.
 ///
@@ -88,10 +91,18 @@ impl Sandbox {
         command
     }
 
+    /// The same for what has a terminal of its own: it stays its leader. Nobody else reads that terminal, so what is pushed into it
+    /// from inside comes back inside.
+    pub(crate) fn on_terminal(&self, workspace: &Path, env: &Env) -> (&Path, Vec<OsString>) {
+        let mut arguments = self.arguments(workspace, env);
+        arguments.retain(|argument| argument != NEW_SESSION);
+        (&self.program, arguments)
+    }
+
     fn arguments(&self, workspace: &Path, env: &Env) -> Vec<OsString> {
         let mut argv = words(&[
             "--die-with-parent",
-            "--new-session",
+            NEW_SESSION,
             "--unshare-pid",
             "--unshare-ipc",
             "--unshare-uts",

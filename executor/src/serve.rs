@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::journal::Journal;
-use crate::limits::{COPIES, LINK_FRAMES, MAILBOX, SWEEP_EVERY};
+use crate::limits::{COPIES, LINK_FRAMES, MAILBOX, STREAMS, SWEEP_EVERY};
 use crate::outputs::Outputs;
 use crate::pack::Packs;
 use crate::process::{JOURNAL_MARKER, Spawner};
 use crate::sandbox::{Env, Sandbox};
 use crate::session::{Request, Session};
 use crate::shells::Shells;
+use crate::terminals::Terminals;
 use crate::workspace::Workspaces;
 use crate::{Config, SYSTEM_PATH, copy};
 
@@ -47,9 +48,12 @@ pub(crate) struct House {
     pub(crate) uncontained_reason: Option<String>,
     pub(crate) spawner: Spawner,
     pub(crate) shells: Shells,
+    pub(crate) terminals: Terminals,
     /// Calls that run or wait.
     pub(crate) slots: Arc<Semaphore>,
     copies: Semaphore,
+    /// Further streams of tunnels at a time.
+    pub(crate) streams: Semaphore,
     pub(crate) tasks: TaskTracker,
     /// No more calls, the running ones end with an outcome.
     pub(crate) closing: CancellationToken,
@@ -80,7 +84,9 @@ impl House {
             uncontained_reason,
             spawner,
             shells,
+            terminals: Terminals::default(),
             copies: Semaphore::new(COPIES),
+            streams: Semaphore::new(STREAMS),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),

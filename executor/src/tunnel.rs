@@ -1,6 +1,7 @@
 //! An executor on another machine: it dials home, over one WebSocket, again and again for as long as it lives. The transport is
 //! the only difference; calls, journal and epochs are those of any other link.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -270,12 +271,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let (answers, outgoing) = mpsc::channel::<FromExecutor>(LINK_FRAMES);
     let (incoming, mut heard) = mpsc::channel::<ToExecutor>(LINK_FRAMES);
     let (calls, served) = mpsc::channel(LINK_FRAMES);
+    let (opened, mut lanes) = mpsc::channel(perennial_tunnel::limits::LANES_WAITING);
     let cut = stop.child_token();
     let ends = Ends {
         outgoing,
         incoming,
         ping: None,
         beat: home.beat,
+        openings: None,
+        opened: Some(opened),
     };
     let carrying = carry(messages(socket), End::Dialled, ends);
     let sorting = async {
@@ -292,6 +296,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         None
     };
     let serving = executor.serve(served, answers, cut.clone());
+    // Ends with the line, which holds the other half.
+    let streaming = async {
+        while let Some(lane) = lanes.recv().await {
+            executor.stream(lane);
+        }
+        std::future::pending::<Infallible>().await
+    };
     tokio::pin!(serving, carrying, sorting);
     let line = tokio::select! {
         Some(reason) = &mut sorting => Line::Dismissed(reason),
@@ -300,6 +311,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             Ok(Some(reason)) => Line::Dismissed(reason),
             Ok(None) | Err(_) => Line::Lost(why(ended)),
         },
+        never = streaming => match never {},
         () = &mut serving => {
             // What was said before we stopped is still heard.
             let _ = timeout(crate::limits::LAST_FRAMES, &mut carrying).await;

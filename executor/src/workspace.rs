@@ -61,6 +61,15 @@ impl Workspaces {
         }
     }
 
+    /// The one folder that is offered.
+    pub(crate) fn offered(&self) -> Result<Folder, String> {
+        let offered = self
+            .offered
+            .clone()
+            .ok_or("this executor offers no folder of its own")?;
+        Folder::open(offered.clone(), offered)
+    }
+
     pub(crate) fn session_path(&self, session: SessionId) -> PathBuf {
         self.root.join(session.to_string())
     }

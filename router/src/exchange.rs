@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::link::{Guest, Link};
+use crate::link::{Guest, Link, Wire};
 use crate::policy::Reach;
 use crate::sandbox::Reconciler;
 use crate::trunk::Trunks;
@@ -149,18 +149,22 @@ impl Exchange {
         mut rx: mpsc::Receiver<FromExecutor>,
     ) -> Result<ExecutorId, AttachError> {
         let hello = self.hello(&mut rx).await?;
-        self.admit(hello, tx, rx, None).map(|link| link.hello.executor_id)
+        let wire = Wire {
+            frames: tx,
+            lanes: None,
+        };
+        self.admit(hello, wire, rx, None).map(|link| link.hello.executor_id)
     }
 
     /// Takes the link of an executor that has introduced itself into use.
     pub(crate) fn admit(
         &self,
         hello: Hello,
-        tx: mpsc::Sender<ToExecutor>,
+        wire: Wire,
         rx: mpsc::Receiver<FromExecutor>,
         guest: Option<Guest>,
     ) -> Result<Arc<Link>, AttachError> {
-        let link = self.enter(hello, tx, guest)?;
+        let link = self.enter(hello, wire, guest)?;
         let reading = Arc::clone(&link);
         let board = Arc::clone(&self.board);
         self.readers.spawn(async move {
@@ -201,12 +205,7 @@ impl Exchange {
         }
     }
 
-    fn enter(
-        &self,
-        hello: Hello,
-        tx: mpsc::Sender<ToExecutor>,
-        guest: Option<Guest>,
-    ) -> Result<Arc<Link>, AttachError> {
+    fn enter(&self, hello: Hello, wire: Wire, guest: Option<Guest>) -> Result<Arc<Link>, AttachError> {
         if self.closing.is_cancelled() {
             return Err(AttachError::Closing);
         }
@@ -221,7 +220,7 @@ impl Exchange {
             return Err(AttachError::Replaced);
         }
         board.generation += 1;
-        let link = Link::new(hello, board.generation, guest, tx, self.closing.child_token());
+        let link = Link::new(hello, board.generation, guest, wire, self.closing.child_token());
         if let Some(older) = board.links.insert(executor, Arc::clone(&link)) {
             older.cut();
         }

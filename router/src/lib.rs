@@ -5,6 +5,7 @@
 //! * [`socket`]: the line to an executor that is a process of its own, which it starts when there is none.
 //! * [`Tunnels`]: machines that dialled in.
 //! * `trunk`: machines that dialled another process of the cluster.
+//! * `streams`: files and whatever else is no call, to and from a machine that dialled in.
 //! * [`sandbox`]: machines that are made for a session and dial in.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
@@ -29,10 +30,13 @@ mod relay;
 mod remote;
 pub mod sandbox;
 pub mod socket;
+mod streams;
 mod trunk;
 mod tunnel;
 
 pub use exchange::{AttachError, Exchange, Settings};
+pub use perennial_tunnel::terminal;
 pub use relay::relay;
 pub use remote::Remote;
+pub use streams::{NoStream, NotStored, Stream};
 pub use tunnel::Tunnels;

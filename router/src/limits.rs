@@ -68,6 +68,12 @@ pub const TRUNK_IDLE: Duration = Duration::from_secs(10 * 60);
 pub const PREPARE_WAIT: Duration = Duration::from_secs(2);
 /// Largest message on a tunnel.
 pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
+/// How long a machine, or its owner, may take to say whether it goes on with a stream.
+pub const OPENING_WAIT: Duration = Duration::from_secs(60);
+/// How long the last word on a file may take after its last byte: it has to be on disk.
+pub const WORD_WAIT: Duration = Duration::from_secs(60);
+/// Bytes of a stream that is handed on, in memory each way.
+pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
 /// How often a process says which tunnels it holds, and hears which of them do not count any more.
 pub const TUNNEL_RENEW: Duration = Duration::from_secs(2);
 /// How long the last word to an executor may take.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use perennial_engine::ports::Placement;
 use perennial_schema::WorkspaceId;
 use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
+use perennial_tunnel::{Lane, NoLane, Opener};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -53,9 +54,17 @@ pub(crate) struct Link {
     pub(crate) guest: Option<Guest>,
     /// What it says of itself now; its hello may be said again.
     card: watch::Sender<Card>,
-    tx: mpsc::Sender<ToExecutor>,
+    wire: Wire,
     cut: CancellationToken,
     pending: Mutex<Pending>,
+}
+
+/// What leads to an executor.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) frames: mpsc::Sender<ToExecutor>,
+    /// Further streams; none beside a channel in memory or a socket.
+    pub(crate) lanes: Option<Opener>,
 }
 
 /// The link is gone; the frame was not sent.
@@ -67,7 +76,7 @@ impl Link {
         hello: Hello,
         generation: u64,
         guest: Option<Guest>,
-        tx: mpsc::Sender<ToExecutor>,
+        wire: Wire,
         cut: CancellationToken,
     ) -> Arc<Self> {
         let card = watch::Sender::new(hello.card.clone());
@@ -76,7 +85,7 @@ impl Link {
             card,
             generation,
             guest,
-            tx,
+            wire,
             cut,
             pending: Mutex::default(),
         })
@@ -87,12 +96,25 @@ impl Link {
         tokio::select! {
             biased;
             () = self.cut.cancelled() => Err(Gone),
-            sent = self.tx.send(frame) => sent.map_err(|_| {
+            sent = self.wire.frames.send(frame) => sent.map_err(|_| {
                 // Half gone is gone: nothing may find this link again and try it in a circle.
                 self.cut();
                 Gone
             }),
         }
+    }
+
+    /// A further stream, whose purpose is still to be said.
+    pub(crate) async fn lane(&self) -> Result<Lane, NoLane> {
+        match &self.wire.lanes {
+            Some(lanes) => lanes.open().await,
+            None => Err(NoLane::Gone),
+        }
+    }
+
+    /// Whether nobody waits for anything from there, and no stream is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.wire.lanes.as_ref().is_none_or(Opener::is_idle) && self.pending().is_idle()
     }
 
     /// What a call that goes there is noted with.

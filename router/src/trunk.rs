@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use perennial_engine::ports::{Executor, Executors, StoreError};
 use perennial_schema::frame::{FromExecutor, Refusal, ToExecutor};
 use perennial_schema::{ExecutorId, WorkspaceId};
-use perennial_tunnel::{End, Ends, carry};
+use perennial_tunnel::{End, Ends, Lane, carry, opener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -30,9 +31,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::exchange::{AttachError, Exchange};
-use crate::limits;
-use crate::link::{Guest, Link, Way};
+use crate::link::{Guest, Link, Way, Wire};
 use crate::pending::{NoPlace, Reply};
+use crate::{limits, streams};
 
 /// Reaches machines that dialled in elsewhere.
 pub(crate) struct Trunks {
@@ -168,11 +169,14 @@ impl Trunks {
         })?;
         let (to, outgoing) = mpsc::channel(limits::LINE_FRAMES);
         let (incoming, mut from) = mpsc::channel(limits::LINE_FRAMES);
+        let (lanes, openings) = opener();
         let ends = Ends {
             outgoing,
             incoming,
             ping: Some(|nonce| ToExecutor::Ping { nonce }),
             beat: perennial_tunnel::limits::BEAT,
+            openings: Some(openings),
+            opened: None,
         };
         let carrying = carry(messages(socket), End::Dialled, ends);
         let id = whose.id;
@@ -190,7 +194,11 @@ impl Trunks {
             generation: whose.generation,
             way: Way::Trunk,
         };
-        let link = exchange.admit(hello, to, from, Some(guest))?;
+        let wire = Wire {
+            frames: to,
+            lanes: Some(lanes),
+        };
+        let link = exchange.admit(hello, wire, from, Some(guest))?;
         exchange.watch_over(async move { hang_up_idle(&link, limits::TRUNK_IDLE).await });
         Ok(())
     }
@@ -207,7 +215,7 @@ async fn hang_up_idle(link: &Link, idle: Duration) {
             () = link.ended() => return,
             _ = looks.tick() => {}
         }
-        quiet = if link.pending().is_idle() { quiet + 1 } else { 0 };
+        quiet = if link.is_idle() { quiet + 1 } else { 0 };
     }
     link.cut();
 }
@@ -264,22 +272,41 @@ fn messages(socket: Socket) -> impl Stream<Item = io::Result<Bytes>> + Sink<Byte
 }
 
 /// The other end: another process's questions to a machine whose tunnel is held here, handed on in order, until either hangs up.
-pub(crate) async fn lend<S>(link: &Arc<Link>, socket: S)
+pub(crate) async fn lend<S>(exchange: &Exchange, link: &Arc<Link>, socket: S)
 where
     S: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static,
 {
     let (answers, outgoing) = mpsc::channel(limits::LINE_FRAMES);
     let (incoming, asked) = mpsc::channel(limits::LINE_FRAMES);
+    let (opened, lanes) = mpsc::channel(perennial_tunnel::limits::LANES_WAITING);
     let ends = Ends {
         outgoing,
         incoming,
         ping: None,
         beat: perennial_tunnel::limits::BEAT,
+        openings: None,
+        opened: Some(opened),
     };
     let carrying = carry(socket, End::Accepted, ends);
-    let ((), ended) = tokio::join!(hand_on(link, asked, answers), carrying);
+    let streaming = hand_on_streams(exchange, link, lanes);
+    let ((), (), ended) = tokio::join!(hand_on(link, asked, answers), streaming, carrying);
     if let Err(error) = ended {
         tracing::info!(executor.id = %link.hello.executor_id, %error, "another process's trunk is lost");
+    }
+}
+
+/// Ends with the link or the line, which holds the other half of `lanes`.
+async fn hand_on_streams(exchange: &Exchange, link: &Arc<Link>, mut lanes: mpsc::Receiver<Lane>) {
+    let mut handed = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = link.ended() => break,
+            Some(()) = handed.next(), if !handed.is_empty() => {}
+            lane = lanes.recv() => match lane {
+                Some(lane) => handed.push(streams::hand_on(exchange, link, lane)),
+                None => break,
+            },
+        }
     }
 }
 
@@ -438,7 +465,14 @@ mod tests {
         };
         let (to, outgoing) = mpsc::channel(4);
         let guest = guest(1, Way::Trunk);
-        (Link::new(hello, 1, Some(guest), to, CancellationToken::new()), outgoing)
+        let wire = Wire {
+            frames: to,
+            lanes: None,
+        };
+        (
+            Link::new(hello, 1, Some(guest), wire, CancellationToken::new()),
+            outgoing,
+        )
     }
 
     #[test]

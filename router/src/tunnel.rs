@@ -14,14 +14,14 @@ use futures_util::{Sink, Stream};
 use perennial_engine::ports::{Executor, Executors, HeldTunnel, StoreError};
 use perennial_schema::frame::{Dismissal, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor};
 use perennial_schema::{ExecutorId, OwnerId};
-use perennial_tunnel::{End, Ends, Lost, carry};
+use perennial_tunnel::{End, Ends, Lost, Opener, carry, opener};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::{AttachError, Exchange};
 use crate::limits;
-use crate::link::{Guest, Link, Way};
+use crate::link::{Guest, Link, Way, Wire};
 use crate::trunk;
 
 /// The tunnels of this process.
@@ -93,7 +93,7 @@ impl Tunnels {
         S: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static,
     {
         if let Some(link) = self.held_link(executor, generation) {
-            trunk::lend(&link, socket).await;
+            trunk::lend(&self.exchange, &link, socket).await;
         }
     }
 
@@ -104,14 +104,17 @@ impl Tunnels {
     {
         let (to, outgoing) = mpsc::channel(limits::LINE_FRAMES);
         let (incoming, from) = mpsc::channel(limits::LINE_FRAMES);
+        let (lanes, openings) = opener();
         let ends = Ends {
             outgoing,
             incoming,
             ping: Some(|nonce| ToExecutor::Ping { nonce }),
             beat: self.beat,
+            openings: Some(openings),
+            opened: None,
         };
         let carrying = carry(socket, End::Accepted, ends);
-        let ((), ended) = tokio::join!(self.attend(who, to, from), carrying);
+        let ((), ended) = tokio::join!(self.attend(who, (to, lanes), from), carrying);
         match ended {
             Ok(()) => {}
             Err(error @ Lost::Silent(_)) => tracing::info!(executor.id = %who.id, %error, "a tunnel is lost"),
@@ -120,8 +123,17 @@ impl Tunnels {
     }
 
     /// From the hello to the goodbye. The line ends with it, because it drops what sends there.
-    async fn attend(&self, who: &Executor, to: mpsc::Sender<ToExecutor>, from: mpsc::Receiver<FromExecutor>) {
-        let goodbye = match self.welcome(who, to.clone(), from).await {
+    async fn attend(
+        &self,
+        who: &Executor,
+        (to, lanes): (mpsc::Sender<ToExecutor>, Opener),
+        from: mpsc::Receiver<FromExecutor>,
+    ) {
+        let wire = Wire {
+            frames: to.clone(),
+            lanes: Some(lanes),
+        };
+        let goodbye = match self.welcome(who, wire, from).await {
             Ok((held, cut, link)) => {
                 let goodbye = self.attached(held, &cut, &link).await;
                 self.state().held.remove(&held);
@@ -152,7 +164,7 @@ impl Tunnels {
     async fn welcome(
         &self,
         who: &Executor,
-        to: mpsc::Sender<ToExecutor>,
+        wire: Wire,
         mut from: mpsc::Receiver<FromExecutor>,
     ) -> Result<(HeldTunnel, CancellationToken, Arc<Link>), Refused> {
         let hello = match self.exchange.hello(&mut from).await {
@@ -177,7 +189,7 @@ impl Tunnels {
             generation: held.generation,
             way: Way::Tunnel,
         };
-        match self.exchange.admit(hello, to, from, Some(guest)) {
+        match self.exchange.admit(hello, wire, from, Some(guest)) {
             Ok(link) => Ok((held, cut, link)),
             Err(error) => {
                 self.state().held.remove(&held);

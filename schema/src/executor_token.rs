@@ -16,6 +16,7 @@ pub const START_HEADER: &str = "perennial-start";
 const TOKEN: &str = "xt_";
 const CODE: &str = "xc_";
 const PASS: &str = "xp_";
+const TICKET: &str = "xk_";
 /// Hexadecimal digits of a token's secret, and of a pass.
 const TOKEN_DIGITS: usize = 64;
 /// Hexadecimal digits of a code: short enough to be read out, far too many to be guessed within its ten minutes.
@@ -38,7 +39,11 @@ pub struct ExecutorCode(String);
 #[derive(Clone)]
 pub struct ExecutorPass(String);
 
-/// SHA-256 of the plaintext of a token, a code or a pass.
+/// A ticket in plaintext: `xk_<256 random bits>`, good for opening one thing on one executor, once. Never printed by `Debug`.
+#[derive(Clone)]
+pub struct ExecutorTicket(String);
+
+/// SHA-256 of the plaintext of a token, a code, a pass or a ticket.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExecutorSecretHash(pub [u8; 32]);
 
@@ -110,6 +115,26 @@ impl ExecutorPass {
     }
 }
 
+impl ExecutorTicket {
+    /// Makes a ticket of fresh random bytes.
+    #[must_use]
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(format!("{TICKET}{}", hexadecimal(&random)))
+    }
+
+    /// The plaintext, for whoever opens something with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the database keeps: nothing but what it was made for has the same.
+    #[must_use]
+    pub fn hash(&self, what: &str) -> ExecutorSecretHash {
+        hash(&format!("{} for {what}", self.0))
+    }
+}
+
 impl ExecutorSecretHash {
     /// Compares in constant time.
     #[must_use]
@@ -135,6 +160,17 @@ impl FromStr for ExecutorToken {
             id,
             text: text.to_owned(),
         })
+    }
+}
+
+impl FromStr for ExecutorTicket {
+    type Err = NotAnExecutorSecret;
+
+    fn from_str(text: &str) -> Result<Self, NotAnExecutorSecret> {
+        match text.strip_prefix(TICKET) {
+            Some(secret) if is_hexadecimal(secret, TOKEN_DIGITS) => Ok(Self(text.to_owned())),
+            _ => Err(NotAnExecutorSecret("ticket: it begins with xk_")),
+        }
     }
 }
 
@@ -187,6 +223,12 @@ impl fmt::Debug for ExecutorCode {
 impl fmt::Debug for ExecutorPass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ExecutorPass(…)")
+    }
+}
+
+impl fmt::Debug for ExecutorTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExecutorTicket(…)")
     }
 }
 

@@ -19,6 +19,7 @@ pub mod mail;
 pub mod model;
 pub mod packet;
 pub mod session;
+pub mod stream;
 pub mod text;
 pub mod time;
 pub mod tool;
@@ -26,7 +27,7 @@ pub mod transcript;
 pub mod virtual_key;
 
 pub use attachment::Attachment;
-pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorToken};
+pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorTicket, ExecutorToken};
 pub use id::*;
 pub use time::Timestamp;
 pub use virtual_key::{VirtualKey, VirtualKeyHash};

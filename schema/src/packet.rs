@@ -38,8 +38,16 @@ pub fn encode<F: Serialize>(frame: &F) -> Result<Vec<u8>, Unfit> {
 /// # Errors
 /// When it is more than a frame may have.
 pub fn length(head: [u8; HEAD_BYTES]) -> Result<usize, Unfit> {
+    length_within(head, MAX_FRAME_BYTES)
+}
+
+/// The same where less than a whole frame is expected.
+///
+/// # Errors
+/// When it is more than `most`.
+pub fn length_within(head: [u8; HEAD_BYTES], most: usize) -> Result<usize, Unfit> {
     let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-    if length > MAX_FRAME_BYTES {
+    if length > most {
         return Err(Unfit::TooLong(length));
     }
     Ok(length)

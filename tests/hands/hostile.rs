@@ -108,6 +108,8 @@ async fn a_hostile_executor_hurts_nobody() -> Result<()> {
             incoming,
             ping: None,
             beat: Duration::from_secs(5),
+            openings: None,
+            opened: None,
         };
         let line = tokio::spawn(carry(messages(dial().await?), End::Dialled, ends));
         say.send(frame).await?;

@@ -12,6 +12,10 @@ mod crowds;
 #[cfg(test)]
 mod drops;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
+mod forwards;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod identity;
@@ -25,5 +29,7 @@ mod rig;
 mod service;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod terminals;
 #[cfg(test)]
 mod terms;

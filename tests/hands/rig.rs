@@ -46,6 +46,11 @@ impl Stand {
         &self.client
     }
 
+    /// The process that serves.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("it runs")?.pid)
+    }
+
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.server.take().context("it runs")?.kill().await
@@ -129,6 +134,18 @@ pub(crate) async fn until(client: &Client, executor: &str, status: &str) -> Resu
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Waits until something holds.
+pub(crate) async fn wait_until(mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !holds()? {
+        if began.elapsed() > PATIENCE {
+            bail!("it does not come to that");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 fn program(home: &Path, work: &Path, args: &[&str]) -> Program {

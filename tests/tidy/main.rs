@@ -117,7 +117,7 @@ fn each_library_has_its_rooms() {
         ("yamux", &["perennial-tunnel"]),
         (
             "tokio-tungstenite",
-            &["perennial-executor", "perennial-router", "perennial-tests"],
+            &["perennial", "perennial-executor", "perennial-router", "perennial-tests"],
         ),
         ("bollard", &["perennial-router"]),
         ("kube", &["perennial-router"]),

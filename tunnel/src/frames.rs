@@ -2,7 +2,7 @@
 
 use std::io;
 
-use perennial_schema::packet;
+use perennial_schema::{frame, packet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,13 +12,24 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// # Errors
 /// When the stream breaks, or what comes is no frame of this direction.
 pub async fn read<F: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<F>> {
+    read_within(from, frame::MAX_FRAME_BYTES).await
+}
+
+/// The same where less is expected than a frame may have.
+///
+/// # Errors
+/// As above, and when it is longer than `most`.
+pub async fn read_within<F: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> io::Result<Option<F>> {
     let mut head = [0; packet::HEAD_BYTES];
     match from.read_exact(&mut head).await {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    let length = packet::length(head).map_err(io::Error::other)?;
+    let length = packet::length_within(head, most).map_err(io::Error::other)?;
     // Grows with what really comes.
     let mut body = Vec::new();
     from.take(length as u64).read_to_end(&mut body).await?;

@@ -4,15 +4,21 @@
 //! **Architecture invariant:** it knows bytes and frames, not who is at the ends: no tokens, no registry, no exchange. Every
 //! length is checked before anything is allocated for it.
 //!
-//! The end that dialled opens streams; the first one carries frames. No others are in use yet: one that is opened anyway is
-//! reset. Whoever hears nothing at all, not even the pong to a ping, for two beats takes the line for dead: a network that went
+//! The end that dialled opens the first stream, which carries frames. Either end may open more of them through an [`Opener`]: what
+//! for is said on the stream itself (`schema::stream`), and this crate carries its bytes only. An end that takes none resets those
+//! that are opened. Whoever hears nothing at all, not even the pong to a ping, for two beats takes the line for dead: a network that went
 //! away says no goodbye.
 
 pub mod frames;
+mod lane;
+#[cfg(test)]
+mod lane_tests;
 pub mod limits;
 mod line;
 mod streams;
+pub mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub use lane::{Lane, NoLane, Opener, Openings, opener};
 pub use line::{End, Ends, Lost, carry};

@@ -8,8 +8,14 @@ pub const BEAT: Duration = Duration::from_secs(5);
 pub const MESSAGE_BYTES: usize = 128 * 1024;
 /// Bytes collected before they are written.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
-/// Streams of one tunnel.
+/// Streams of one tunnel. One more ends it, so whoever opens them keeps well below.
 pub(crate) const STREAMS: usize = 64;
+/// Streams beside the first that one end opens at a time: what was let go of may still count at the other end.
+pub const LANES: usize = 32;
+/// Bytes of a terminal in one piece.
+pub const TERMINAL_PIECE_BYTES: usize = 64 * 1024;
+/// Streams that were opened by the other end and wait to be taken.
+pub const LANES_WAITING: usize = LANES;
 /// Bytes under way to us, over all streams of one tunnel.
 pub(crate) const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// How long the last bytes may take to leave.

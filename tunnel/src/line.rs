@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::frames;
+use crate::lane::{Lane, Openings};
 use crate::limits;
 use crate::streams::Streams;
 
@@ -36,6 +37,10 @@ pub struct Ends<In, Out> {
     pub ping: Option<fn(u64) -> Out>,
     /// How often.
     pub beat: Duration,
+    /// Further streams that this end wants opened; see [`crate::opener`].
+    pub openings: Option<Openings>,
+    /// Who takes those that the other end opens; without anybody, or with too many waiting, they are reset.
+    pub opened: Option<mpsc::Sender<Lane>>,
 }
 
 /// Why a line ended.
@@ -69,6 +74,8 @@ where
             incoming,
             ping,
             beat,
+            openings,
+            opened,
         } = ends;
         let reading = async {
             while let Some(frame) = frames::read(&mut reader).await? {
@@ -103,7 +110,7 @@ where
         tokio::select! {
             ended = &mut reading => ended,
             // What came before the end is still heard.
-            ended = streams.run() => match timeout(limits::GOODBYE, reading).await {
+            ended = streams.run(openings, opened.as_ref()) => match timeout(limits::GOODBYE, reading).await {
                 Ok(Err(error)) => ended.and(Err(error)),
                 Ok(Ok(())) | Err(_) => ended,
             },

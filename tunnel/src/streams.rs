@@ -5,21 +5,22 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
-use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt as _};
+use tokio::sync::mpsc;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
+use crate::lane::{Ask, Lane, Openings};
 use crate::limits;
 use crate::line::End;
 
 /// Both directions of a tunnel.
 type Socket = Compat<tokio::io::Join<Pin<Box<dyn AsyncRead + Send>>, Pin<Box<dyn AsyncWrite + Send>>>>;
 type Connection = yamux::Connection<Socket>;
-/// One stream of it.
-pub(crate) type Lane = Compat<yamux::Stream>;
 
 /// A tunnel's streams.
 pub(crate) struct Streams {
@@ -63,15 +64,57 @@ impl Streams {
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             },
         };
-        stream.map(FuturesAsyncReadCompatExt::compat).map_err(io::Error::other)
+        stream.map(Lane::of).map_err(io::Error::other)
     }
 
-    /// Moves bytes until the tunnel ends. Streams that are opened meanwhile are reset.
-    pub(crate) async fn run(&mut self) -> io::Result<()> {
-        while let Some(stream) = poll_fn(|cx| self.connection.poll_next_inbound(cx)).await {
-            drop(stream.map_err(io::Error::other)?);
+    /// Moves bytes until the tunnel ends; opens streams that are asked for, and hands over those that the other end opens.
+    pub(crate) async fn run(
+        &mut self,
+        mut openings: Option<Openings>,
+        opened: Option<&mpsc::Sender<Lane>>,
+    ) -> io::Result<()> {
+        let mut asked = None;
+        loop {
+            let inbound = poll_fn(|cx| {
+                self.poll_openings(cx, &mut openings, &mut asked)?;
+                self.connection.poll_next_inbound(cx).map(Ok::<_, io::Error>)
+            });
+            let Some(stream) = inbound.await? else { return Ok(()) };
+            let lane = Lane::of(stream.map_err(io::Error::other)?);
+            // What nobody takes is dropped, which resets it: the tunnel waits for nobody.
+            if let Some(opened) = opened {
+                let _ = opened.try_send(lane);
+            }
         }
-        Ok(())
+    }
+
+    /// Opens what is asked for, as far as the other end allows now.
+    fn poll_openings(
+        &mut self,
+        cx: &mut Context<'_>,
+        openings: &mut Option<Openings>,
+        asked: &mut Option<Ask>,
+    ) -> io::Result<()> {
+        loop {
+            if asked.is_none() {
+                let Some(waiting) = openings else { return Ok(()) };
+                match waiting.poll_next(cx) {
+                    Poll::Ready(Some(ask)) => *asked = Some(ask),
+                    Poll::Ready(None) => *openings = None,
+                    Poll::Pending => return Ok(()),
+                }
+                continue;
+            }
+            match self.connection.poll_new_outbound(cx) {
+                Poll::Ready(stream) => {
+                    let stream = stream.map_err(io::Error::other)?;
+                    if let Some(ask) = asked.take() {
+                        ask.answer(stream);
+                    }
+                }
+                Poll::Pending => return Ok(()),
+            }
+        }
     }
 
     /// Has what was written leave, and says goodbye.

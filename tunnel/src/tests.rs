@@ -17,12 +17,12 @@ use crate::{End, Ends, Lost, carry};
 const BEAT: Duration = Duration::from_secs(5);
 
 /// One end of a WebSocket: messages in order, both ways.
-struct Socket {
+pub(crate) struct Socket {
     to: mpsc::UnboundedSender<Bytes>,
     from: mpsc::UnboundedReceiver<Bytes>,
 }
 
-fn pair() -> (Socket, Socket) {
+pub(crate) fn pair() -> (Socket, Socket) {
     let ((one, other), (two, another)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     (Socket { to: one, from: another }, Socket { to: two, from: other })
 }
@@ -61,12 +61,12 @@ impl Sink<Bytes> for Socket {
 }
 
 /// Who speaks over an end.
-struct Mouth<In, Out> {
-    say: mpsc::Sender<Out>,
-    hear: mpsc::Receiver<In>,
+pub(crate) struct Mouth<In, Out> {
+    pub(crate) say: mpsc::Sender<Out>,
+    pub(crate) hear: mpsc::Receiver<In>,
 }
 
-fn ends<In, Out>(ping: Option<fn(u64) -> Out>) -> (Ends<In, Out>, Mouth<In, Out>) {
+pub(crate) fn ends<In, Out>(ping: Option<fn(u64) -> Out>) -> (Ends<In, Out>, Mouth<In, Out>) {
     let (say, outgoing) = mpsc::channel(8);
     let (incoming, hear) = mpsc::channel(8);
     let ends = Ends {
@@ -74,13 +74,15 @@ fn ends<In, Out>(ping: Option<fn(u64) -> Out>) -> (Ends<In, Out>, Mouth<In, Out>
         incoming,
         ping,
         beat: BEAT,
+        openings: None,
+        opened: None,
     };
     (ends, Mouth { say, hear })
 }
 
 type Server = Mouth<FromExecutor, ToExecutor>;
 type Executor = Mouth<ToExecutor, FromExecutor>;
-type Carrying = tokio::task::JoinHandle<Result<(), Lost>>;
+pub(crate) type Carrying = tokio::task::JoinHandle<Result<(), Lost>>;
 
 fn line() -> (Server, Executor, Carrying, Carrying) {
     let (accepted, dialled) = pair();

@@ -30,26 +30,36 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// What each file is, is in its name: frames to executors, frames from them, or neither.
+/// What each file is, is in its name: frames to executors, frames from them, what is said first on a stream, or none of these.
 #[test]
 fn every_file_is_read_as_what_it_is() {
-    let (mut to, mut from, mut hostile) = (0, 0, 0);
+    let (mut to, mut from, mut hostile, mut stream) = (0, 0, 0, 0);
     for (name, bytes) in corpus() {
-        let (as_to, as_from) = check(&bytes);
+        let read = check(&bytes);
         match name.split('-').next() {
-            Some("to") => assert!(as_to > 0, "{name}: {as_to} {as_from}"),
-            Some("from") => assert!(as_from > 0, "{name}: {as_to} {as_from}"),
-            Some("hostile") => assert_eq!((as_to, as_from), (0, 0), "{name}"),
+            Some("to") => assert!(read.to > 0, "{name}: {read:?}"),
+            Some("from") => assert!(read.from > 0, "{name}: {read:?}"),
+            Some("opening") => assert!(read.openings > 0, "{name}: {read:?}"),
+            Some("answer" | "word") => assert!(read.answers > 0, "{name}: {read:?}"),
+            Some("hostile") => assert_eq!(
+                (read.to, read.from, read.openings, read.answers),
+                (0, 0, 0, 0),
+                "{name}"
+            ),
             // Found by the fuzzer.
             _ => continue,
         }
         match &name[..2] {
             "to" => to += 1,
             "fr" => from += 1,
-            _ => hostile += 1,
+            "ho" => hostile += 1,
+            _ => stream += 1,
         }
     }
-    assert!(to >= 10 && from >= 8 && hostile >= 8, "{to} {from} {hostile}");
+    assert!(
+        to >= 10 && from >= 8 && hostile >= 8 && stream >= 9,
+        "{to} {from} {hostile} {stream}"
+    );
 }
 
 #[test]
@@ -93,8 +103,12 @@ fn nothing_that_is_spoiled_does_harm() {
                 // As it grows with each piece that is said twice.
                 spoiled.truncate(1 << 16);
             }
-            let (to, from) = check(&spoiled);
-            if to + from > 0 { read += 1 } else { refused += 1 }
+            let whole = check(&spoiled);
+            if whole.to + whole.from + whole.openings + whole.answers > 0 {
+                read += 1
+            } else {
+                refused += 1
+            }
         }
     }
     println!(

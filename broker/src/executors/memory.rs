@@ -9,10 +9,10 @@ use perennial_engine::ports::{
     Executors, HeldTunnel, MintedCode, NewExecutor, RegisterError, Sandbox, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, Timestamp, WorkspaceId};
 use uuid::Uuid;
 
-use super::{fresh_code, fresh_pass};
+use super::{fresh_code, fresh_pass, fresh_ticket};
 use crate::limits::CODE_KEEP_MILLIS;
 
 /// A registry in memory.
@@ -40,6 +40,13 @@ impl Memory {
             state: Mutex::default(),
             sandboxes: Mutex::default(),
         }
+    }
+
+    fn add_pass(&self, id: ExecutorId, hash: ExecutorSecretHash) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.passes.retain(|_, (_, end)| now < *end);
+        state.passes.insert(hash, (id, now.plus_millis(EXECUTOR_PASS_MILLIS)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -227,13 +234,15 @@ impl Executors for Memory {
     }
 
     async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
-        let (pass, now) = (fresh_pass()?, self.clock.now());
-        let mut state = self.state();
-        state.passes.retain(|_, (_, end)| now < *end);
-        state
-            .passes
-            .insert(pass.hash(), (id, now.plus_millis(EXECUTOR_PASS_MILLIS)));
+        let pass = fresh_pass()?;
+        self.add_pass(id, pass.hash());
         Ok(pass)
+    }
+
+    async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
+        let ticket = fresh_ticket()?;
+        self.add_pass(id, ticket.hash(what));
+        Ok(ticket)
     }
 
     async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {

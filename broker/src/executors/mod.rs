@@ -11,7 +11,7 @@ pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 use perennial_engine::ports::StoreError;
-use perennial_schema::{ExecutorCode, ExecutorPass};
+use perennial_schema::{ExecutorCode, ExecutorPass, ExecutorTicket};
 use rand::TryRngCore as _;
 
 fn fresh_code() -> Result<ExecutorCode, StoreError> {
@@ -20,6 +20,10 @@ fn fresh_code() -> Result<ExecutorCode, StoreError> {
 
 fn fresh_pass() -> Result<ExecutorPass, StoreError> {
     random().map(ExecutorPass::new)
+}
+
+fn fresh_ticket() -> Result<ExecutorTicket, StoreError> {
+    random().map(ExecutorTicket::new)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StoreError> {

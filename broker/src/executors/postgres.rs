@@ -6,11 +6,11 @@ use perennial_engine::ports::{
     StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, WorkspaceId};
+use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, WorkspaceId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{fresh_code, fresh_pass, words};
+use super::{fresh_code, fresh_pass, fresh_ticket, words};
 use crate::log::postgres::{self, Desk, Time};
 use crate::sql::{Columns, Statement, add, statement, vanished};
 
@@ -134,8 +134,15 @@ impl Executors for Postgres {
     async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
         self.rows(words::forget_passes()).await?;
         let pass = fresh_pass()?;
-        self.rows(words::add_pass(id, &pass)).await?;
+        self.rows(words::add_pass(id, pass.hash())).await?;
         Ok(pass)
+    }
+
+    async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
+        self.rows(words::forget_passes()).await?;
+        let ticket = fresh_ticket()?;
+        self.rows(words::add_pass(id, ticket.hash(what))).await?;
+        Ok(ticket)
     }
 
     /// Said twice, the second answer is no: who was refused so makes another pass.

@@ -6,12 +6,12 @@ use perennial_engine::ports::{
     StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, Timestamp, WorkspaceId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::{fresh_code, fresh_pass, words};
+use super::{fresh_code, fresh_pass, fresh_ticket, words};
 use crate::log::sqlite::{self, Halt, Verb, before_commit, refuse};
 use crate::sql::{Columns, Statement, run, statement, vanished};
 
@@ -191,9 +191,16 @@ impl Executors for Sqlite {
 
     async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
         let pass = fresh_pass()?;
-        self.change(vec![words::forget_passes(), words::add_pass(id, &pass)])
+        self.change(vec![words::forget_passes(), words::add_pass(id, pass.hash())])
             .await?;
         Ok(pass)
+    }
+
+    async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
+        let ticket = fresh_ticket()?;
+        self.change(vec![words::forget_passes(), words::add_pass(id, ticket.hash(what))])
+            .await?;
+        Ok(ticket)
     }
 
     async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {

@@ -5,7 +5,7 @@ use perennial_engine::ports::{
     HeldTunnel, NewExecutor, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorCode, ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, WorkspaceId};
+use perennial_schema::{ExecutorCode, ExecutorId, ExecutorSecretHash, OwnerId, WorkspaceId};
 use uuid::Uuid;
 
 use crate::limits::CODE_KEEP_MILLIS;
@@ -142,13 +142,13 @@ pub(super) fn forget_passes() -> Statement {
     statement("DELETE FROM executor_passes WHERE expires_at <= :now")
 }
 
-pub(super) fn add_pass(id: ExecutorId, pass: &ExecutorPass) -> Statement {
+pub(super) fn add_pass(id: ExecutorId, pass: ExecutorSecretHash) -> Statement {
     let end = EXECUTOR_PASS_MILLIS * 1000;
     statement(format!(
         "INSERT INTO executor_passes (expires_at, executor_id, hash) VALUES (:now + {end}, ?, ?) ON CONFLICT (hash) DO NOTHING"
     ))
     .id(id.uuid())
-    .bytes(&pass.hash().0)
+    .bytes(&pass.0)
 }
 
 pub(super) fn use_pass(id: ExecutorId, pass: ExecutorSecretHash) -> Statement {

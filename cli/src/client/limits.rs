@@ -8,6 +8,8 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// The same while a folder is packed or unpacked at the other end.
 pub(super) const FILE_SILENCE: Duration = Duration::from_secs(10 * 60);
+/// How long the owner of a machine may take to say whether a stream is opened.
+pub(super) const OPENING: Duration = Duration::from_secs(70);
 /// How long `run` and `attach` wait for a server that is gone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// First pause between two attempts; it doubles.

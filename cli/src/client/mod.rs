@@ -7,6 +7,7 @@ mod limits;
 pub mod pages;
 pub mod pending;
 pub mod resources;
+pub mod socket;
 mod sse;
 mod transfer;
 

@@ -1,4 +1,4 @@
-//! Whole sessions as files, to and from the server.
+//! Whole sessions and files of machines, to and from the server.
 
 use futures_util::StreamExt as _;
 use reqwest::Method;
@@ -51,17 +51,17 @@ impl Client {
         Ok(read)
     }
 
-    /// Sends a file. One whose answer was lost may be sent again under the same key.
+    /// Sends a file. One whose answer was lost may be sent again: by POST under the same key, by PUT anyway.
     pub async fn upload(
         &self,
-        path: &str,
+        (method, path): (Method, &str),
         query: Query<'_>,
         file: tokio::fs::File,
         length: u64,
-        key: &str,
+        key: Option<&str>,
         told: impl Fn(u64, Option<u64>) + Send + Sync + 'static,
     ) -> Result<Body, Error> {
-        let what = format!("POST {path}");
+        let what = format!("{method} {path}");
         let server = self.server()?;
         let pieces = futures_util::stream::try_unfold((file, 0), move |(mut file, sent)| {
             let mut piece = vec![0; PIECE_BYTES];
@@ -76,13 +76,16 @@ impl Client {
         });
         let request = self
             .http
-            .request(Method::POST, server.url(path))
+            .request(method, server.url(path))
             .headers(authorization(&server)?)
             .header("content-type", "application/octet-stream")
             .header("content-length", length)
-            .header("idempotency-key", key)
             .query(query)
             .body(reqwest::Body::wrap_stream(pieces));
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
         let response = request.send().await.map_err(|error| server.unreachable(error))?;
         let status = response.status();
         let headers = response.headers().clone();

@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use perennial_executor::Ask;
 use perennial_schema::frame::{Call, Workspace};
+use perennial_schema::stream::Purpose;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::render::sanitize;
@@ -39,18 +40,27 @@ impl Owner {
     }
 }
 
+impl Owner {
+    async fn says_yes(&self, question: String) -> bool {
+        let mut lines = self.lines.lock().await;
+        // What was typed before the question is no answer to it.
+        while lines.try_recv().is_ok() {}
+        if write!(std::io::stderr(), "{question}").is_err() {
+            return false;
+        }
+        // The end of the terminal is a no.
+        lines.recv().await.is_some_and(|line| is_yes(&line))
+    }
+}
+
 impl Ask for Owner {
     fn allows<'a>(&'a self, call: &'a Call) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
-        Box::pin(async move {
-            let mut lines = self.lines.lock().await;
-            // What was typed before the question is no answer to it.
-            while lines.try_recv().is_ok() {}
-            if write!(std::io::stderr(), "{}", question(call)).is_err() {
-                return false;
-            }
-            // The end of the terminal is a no.
-            lines.recv().await.is_some_and(|line| is_yes(&line))
-        })
+        Box::pin(self.says_yes(question(call)))
+    }
+
+    fn opens<'a>(&'a self, purpose: &'a Purpose) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        let wish = sanitize(&purpose.describe());
+        Box::pin(self.says_yes(format!("\nsomebody at the server wants to {wish}\nallow it? [y/N] ")))
     }
 }
 

@@ -7,10 +7,12 @@ pub mod attach;
 pub mod budget;
 pub mod call;
 pub mod completions;
+pub mod cp;
 pub mod deny;
 pub mod doctor;
 pub mod env;
 pub mod executor;
+pub mod forward;
 pub mod key;
 pub mod mail;
 pub mod migrate;
@@ -18,6 +20,7 @@ pub mod prove;
 pub mod run;
 pub mod send;
 pub mod session;
+pub mod shell;
 pub mod usage;
 pub mod version;
 
@@ -63,6 +66,9 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
             None => Err(Error::Usage("not a client verb".to_owned())),
         },
         Verb::Call(args) => call::run(context, args).await,
+        Verb::Cp(args) => cp::run(context, args).await,
+        Verb::Forward(args) => forward::run(context, args).await,
+        Verb::Shell(args) => shell::run(context, args).await,
         Verb::Run(args) => run::run(context, args).await,
         Verb::Attach(args) => attach::run(context, args).await,
         Verb::Send(args) => send::run(context, args).await,

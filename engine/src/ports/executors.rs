@@ -6,7 +6,9 @@
 
 use async_trait::async_trait;
 use perennial_schema::frame::Card;
-use perennial_schema::{ExecutorCode, ExecutorId, ExecutorPass, ExecutorSecretHash, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{
+    ExecutorCode, ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, Timestamp, WorkspaceId,
+};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -16,7 +18,7 @@ pub const EXECUTOR_CODE_MILLIS: u64 = 10 * 60 * 1000;
 /// Heard of longer ago than this, in milliseconds, an executor is offline.
 pub const EXECUTOR_ONLINE_MILLIS: u64 = 45 * 1000;
 
-/// How long a pass opens anything, in milliseconds.
+/// How long a pass or a ticket opens anything, in milliseconds.
 pub const EXECUTOR_PASS_MILLIS: u64 = 30 * 1000;
 
 /// What an executor is.
@@ -188,6 +190,9 @@ pub trait Executors: Send + Sync {
     /// Makes a pass for one line to an executor through the process that holds its tunnel, good for [`EXECUTOR_PASS_MILLIS`].
     async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError>;
 
-    /// Uses a pass up; false when it opens nothing, or another executor.
+    /// Makes a ticket for one thing on an executor, good for [`EXECUTOR_PASS_MILLIS`].
+    async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError>;
+
+    /// Uses a pass or a ticket up; false when it opens nothing, or another executor.
     async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError>;
 }

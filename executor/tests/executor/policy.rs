@@ -6,6 +6,7 @@ use std::sync::Arc;
 use perennial_executor::{Ask, Config, Executor, Policy, Sandbox};
 use perennial_schema::PackId;
 use perennial_schema::frame::{Call, CallState, Card, FromExecutor, PackAnswer, PackAsk, ToExecutor, Workspace};
+use perennial_schema::stream::Purpose;
 use perennial_schema::tool::{Builtin, Effect};
 use serde_json::json;
 use tempfile::TempDir;
@@ -132,6 +133,10 @@ struct Hand {
 }
 
 impl Ask for Hand {
+    fn opens<'a>(&'a self, _: &'a Purpose) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(std::future::ready(false))
+    }
+
     fn allows<'a>(&'a self, call: &'a Call) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
         Box::pin(async move {
             let mut words = self.words.lock().await;

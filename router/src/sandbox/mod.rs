@@ -23,7 +23,7 @@ use perennial_schema::environment::{Container, EnvironmentConfig};
 use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, SessionId};
 
 pub(crate) use self::reconcile::Patience;
-use self::uses::InUse;
+pub(crate) use self::uses::InUse;
 use crate::exchange::Exchange;
 use crate::link::Link;
 use crate::tunnel::Tunnels;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use perennial_schema::ExecutorId;
 
 /// The uses of all sandboxes of this process.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Uses(Arc<Mutex<BTreeMap<ExecutorId, Use>>>);
 
+#[derive(Debug)]
 struct Use {
     running: usize,
     /// When the last one began or ended.
@@ -18,6 +19,7 @@ struct Use {
 }
 
 /// A use, until it is dropped.
+#[derive(Debug)]
 pub(crate) struct InUse {
     uses: Uses,
     executor: ExecutorId,

@@ -16,6 +16,7 @@ super::on_every_registry!(
     a_removed_executor_is_not_renewed,
     where_its_process_is_reached_is_told,
     a_pass_opens_one_line_once,
+    a_ticket_opens_what_it_is_for_once,
     only_the_newest_connection_describes,
 );
 
@@ -182,6 +183,19 @@ async fn a_pass_opens_one_line_once(desk: Desk) {
     assert!(opens(machine.id, late.hash()).await);
     desk.clock.advance(1);
     assert!(!opens(machine.id, later.hash()).await);
+}
+
+async fn a_ticket_opens_what_it_is_for_once(desk: Desk) {
+    let (machine, other) = (desk.machine().await, token(3).id);
+    let ticket = desk.registry.mint_ticket(machine.id, "this").await.unwrap();
+    let opens = async |id, hash| desk.elsewhere.use_pass(id, hash).await.unwrap();
+    assert!(!opens(other, ticket.hash("this")).await);
+    assert!(!opens(machine.id, ticket.hash("that")).await);
+    assert!(opens(machine.id, ticket.hash("this")).await);
+    assert!(!opens(machine.id, ticket.hash("this")).await);
+    let late = desk.registry.mint_ticket(machine.id, "this").await.unwrap();
+    desk.clock.advance(PASS);
+    assert!(!opens(machine.id, late.hash("this")).await);
 }
 
 async fn only_the_newest_connection_describes(desk: Desk) {

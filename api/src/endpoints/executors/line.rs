@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use perennial_schema::ExecutorPass;
 
-use super::tunnel::{Upgrade, accept, messages};
+use super::tunnel::{Upgrade, accept, messages, upgraded};
 use super::{executor_id, tunnels};
 use crate::api::App;
 use crate::auth::bearer;
@@ -43,7 +43,7 @@ pub(crate) async fn executor_line(
     if !tunnels.holds(executor, generation) {
         return Err(ApiError::conflict("this connection of the executor is not held here").code("executor_elsewhere"));
     }
-    accept(&app, upgrade, async move |socket| {
+    Ok(accept(&app, upgraded(upgrade)?, async move |socket| {
         tunnels.lend(executor, generation, messages(socket)).await;
-    })
+    }))
 }

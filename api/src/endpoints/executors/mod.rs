@@ -1,30 +1,40 @@
-//! Machines that dial in: codes to register with, the registry, the tunnel, lines of other processes to it, and single calls. Ours, beside the adopted API.
+//! Machines that dial in: codes to register with, the registry, the tunnel, lines of other processes to it, single calls, files,
+//! ports and terminals. Ours, beside the adopted API.
 
 mod attached;
 mod call;
 mod code;
+mod files;
+mod forward;
 mod line;
 mod list;
 mod register;
 mod remove;
 mod rename;
 mod retrieve;
+mod terminal;
+mod ticket;
 mod tunnel;
 
 pub(crate) use attached::*;
 pub(crate) use call::*;
 pub(crate) use code::*;
+pub(crate) use files::*;
+pub(crate) use forward::*;
 pub(crate) use line::*;
 pub(crate) use list::*;
 pub(crate) use register::*;
 pub(crate) use remove::*;
 pub(crate) use rename::*;
 pub(crate) use retrieve::*;
+pub(crate) use terminal::*;
+pub(crate) use ticket::*;
 pub(crate) use tunnel::*;
 
 use std::sync::Arc;
 
-use perennial_router::Tunnels;
+use perennial_router::{NoStream, Tunnels};
+use perennial_schema::stream::Unopened;
 
 use crate::api::App;
 use crate::error::ApiError;
@@ -35,4 +45,20 @@ fn tunnels(app: &App) -> Result<&Arc<Tunnels>, ApiError> {
         .tunnels
         .as_ref()
         .ok_or_else(|| ApiError::bad_request("machines do not dial in to this server").code("no_tunnels"))
+}
+
+/// Why a machine does not go on with a stream, for a client.
+fn unopened(why: NoStream) -> ApiError {
+    let text = why.to_string();
+    match why {
+        NoStream::Unreached(_) | NoStream::Lost => ApiError::conflict(text).code("executor_offline"),
+        NoStream::Refused { reason, .. } => match reason {
+            Unopened::NotOffered => ApiError::forbidden(text).code("not_offered"),
+            Unopened::NotFound => ApiError::no_route(text).code("not_there"),
+            Unopened::Unusable => ApiError::bad_request(text),
+            Unopened::Busy => ApiError::too_many(text),
+            Unopened::Unknown => ApiError::conflict(text).code("executor_too_old"),
+            Unopened::Failed => ApiError::conflict(text),
+        },
+    }
 }

@@ -54,23 +54,27 @@ pub(crate) async fn executor_tunnel(
         (None, Err(_)) => return Err(refuse()),
     };
     let tunnels = tunnels?;
-    accept(&app, upgrade, async move |socket| {
+    Ok(accept(&app, upgraded(upgrade)?, async move |socket| {
         tunnels.serve(&who, messages(socket)).await;
-    })
+    }))
+}
+
+/// The same, or why there is none, for a client.
+pub(super) fn upgraded(upgrade: Upgrade) -> Result<WebSocketUpgrade, ApiError> {
+    upgrade.map_err(|error| ApiError::bad_request(format!("expected a WebSocket: {error}")))
 }
 
 /// Serves a WebSocket for as long as it lasts; a server that stops waits for its end.
 pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
     app: &App,
-    upgrade: Upgrade,
+    upgrade: WebSocketUpgrade,
     serve: impl FnOnce(WebSocket) -> F + Send + 'static,
-) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|error| ApiError::bad_request(format!("expected a WebSocket: {error}")))?;
+) -> Response {
     let tracker = app.tracker.clone();
-    Ok(upgrade
+    upgrade
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
-        .on_upgrade(move |socket| tracker.track_future(serve(socket))))
+        .on_upgrade(move |socket| tracker.track_future(serve(socket)))
 }
 
 /// Binary messages as bytes; what else a WebSocket carries is its own business.

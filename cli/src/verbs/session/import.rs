@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use perennial_schema::agent::Harness;
 use perennial_schema::transcript::Origin;
+use reqwest::Method;
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
@@ -63,7 +64,14 @@ pub async fn run(context: &Context, args: ImportArgs) -> Result<Exit, Error> {
         let told = std::sync::Arc::clone(&progress);
         let told = move |done, of| told.told(done, of);
         let sent = client
-            .upload("/v1/sessions/import", &query, file, length, &key, told)
+            .upload(
+                (Method::POST, "/v1/sessions/import"),
+                &query,
+                file,
+                length,
+                Some(&key),
+                told,
+            )
             .await;
         progress.done();
         match sent {

@@ -9,7 +9,7 @@ pub mod hands;
 pub mod import;
 pub mod interrupt;
 pub mod list;
-mod progress;
+pub mod progress;
 pub mod retry;
 pub mod show;
 mod switch;

@@ -81,7 +81,7 @@ impl Reconciler {
     }
 
     /// The executor of a call that was placed in a sandbox. None when it is no sandbox's.
-    pub(in crate::sandbox) async fn reach(
+    pub(crate) async fn reach(
         &self,
         exchange: &Exchange,
         executor: ExecutorId,
