@@ -5,6 +5,7 @@
 //! * [`blobs::files`] and [`blobs::memory`] keep bytes too large for an event.
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`executors`] is the registry of machines that dial in.
+//! * [`seals`] keeps secrets at rest.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
 //! **Architecture invariant:** the only crate that writes sessions and events. It never changes a byte of a payload and looks
@@ -18,6 +19,7 @@ mod hinted;
 pub mod limits;
 pub mod log;
 pub mod meter;
+pub mod seals;
 mod sql;
 
 pub use hinted::Hinted;

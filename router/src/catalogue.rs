@@ -105,7 +105,7 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use perennial_schema::AgentId;
     use perennial_schema::agent::{Harness, ModelConfig};
-    use perennial_schema::environment::{Container, Networking, Packages};
+    use perennial_schema::environment::{Container, Networking, Packages, Preparation};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -164,6 +164,7 @@ mod tests {
         EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         }
     }
 
@@ -206,6 +207,7 @@ mod tests {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
             container: Container::default(),
+            preparation: Preparation::default(),
         };
         for environment in [local(), cloud] {
             let tools = build(&agent(vec![toolset(vec![], true)]), &environment, Reach::Host);

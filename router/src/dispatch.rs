@@ -135,11 +135,14 @@ fn not_sent(why: NoPlace) -> CallError {
 }
 
 fn call(order: Order, args_hash: String, link: &Link) -> Call {
+    let preparation = order.environment.preparation();
+    let variables = preparation.map(|given| given.variables.clone()).unwrap_or_default();
     let workspace = match order.environment {
         // A machine that dialled in has no folders of sessions, but one that it offers.
         EnvironmentConfig::Local {
             executor_id: Some(_),
             dir,
+            ..
         } => match dir.or_else(|| link.card().cwd.clone()) {
             Some(path) => Workspace::Dir { path },
             None => Workspace::Session,
@@ -161,6 +164,8 @@ fn call(order: Order, args_hash: String, link: &Link) -> Call {
         args_hash,
         effect: order.effect,
         workspace,
+        variables,
+        secret: order.secret,
     }
 }
 

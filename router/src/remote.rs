@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_engine::ports::{Bus, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered};
 use perennial_schema::agent::AgentSnapshot;
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::frame::{FromExecutor, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
@@ -152,6 +152,7 @@ impl Router for Remote {
             let environment = EnvironmentConfig::Local {
                 executor_id: Some(at),
                 dir: None,
+                preparation: Preparation::default(),
             };
             self.guests.prepare(key, &environment).await;
             return self.guests.forget(session, Some(at)).await;

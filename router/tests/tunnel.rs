@@ -20,7 +20,7 @@ use perennial_engine::ports::{
     CallError, Executor, ExecutorKind, Executors as _, NewExecutor, Order, Router as _, SessionKey, Settled,
 };
 use perennial_router::{Exchange, Settings, Tunnels};
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::Raw;
 use perennial_schema::frame::{Call, Card, Dismissal, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor, Workspace};
 use perennial_schema::tool::{Effect, Outcome};
@@ -160,6 +160,7 @@ impl House {
             effect: Effect::Once,
             placement: self.exchange.place(key, &environment).await.unwrap(),
             environment,
+            secret: None,
         }
     }
 }
@@ -192,6 +193,7 @@ fn environment(who: &Executor) -> EnvironmentConfig {
     EnvironmentConfig::Local {
         executor_id: Some(who.id),
         dir: None,
+        preparation: Preparation::default(),
     }
 }
 
@@ -217,6 +219,7 @@ async fn a_call_reaches_the_machine_and_its_folder() {
     let nowhere = EnvironmentConfig::Local {
         executor_id: None,
         dir: None,
+        preparation: Preparation::default(),
     };
     assert!(house.exchange.place(key(who.workspace), &nowhere).await.is_err());
 }

@@ -16,7 +16,10 @@ pub mod id;
 pub mod limits;
 pub mod model;
 pub mod packet;
+pub mod resource;
+pub mod secret;
 pub mod session;
+pub mod step;
 pub mod text;
 pub mod time;
 pub mod tool;
@@ -25,5 +28,6 @@ pub mod virtual_key;
 
 pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, ExecutorToken};
 pub use id::*;
+pub use secret::Secret;
 pub use time::Timestamp;
 pub use virtual_key::{VirtualKey, VirtualKeyHash};

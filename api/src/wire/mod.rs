@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod executor;
 pub(crate) mod metadata;
 pub(crate) mod meter;
+pub(crate) mod resource;
 pub(crate) mod session;
 pub(crate) mod tools;
 

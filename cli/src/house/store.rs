@@ -15,14 +15,16 @@ use perennial_broker::executors;
 use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::meter::{self, Meter, Told};
-use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Metering, Sandboxes, Sessions};
+use perennial_engine::ports::{
+    Blobs, Bus, Clock, Executors, Leases, Log, Metering, NoSeals, Sandboxes, Seals, Sessions,
+};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::SystemIds;
 use super::bus::{self, BusKind, Shared};
+use super::{SystemIds, seals};
 use crate::config::{Database, Settings};
 use crate::error::Error;
 
@@ -48,6 +50,8 @@ pub struct Store {
     pub executors: Arc<dyn Executors>,
     /// Machines that are made for sessions.
     pub sandboxes: Arc<dyn Sandboxes>,
+    /// Tokens of resources.
+    pub seals: Arc<dyn Seals>,
     /// Sweeps what nobody settled.
     tending: JoinHandle<()>,
     base: Base,
@@ -86,7 +90,8 @@ impl Store {
             Arc::new(accounts) as Arc<dyn Accounts>,
             Arc::new(executors::Sqlite::new(sqlite.clone())),
         );
-        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
+        let seals = seals::embedded(settings)?;
+        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, (seals, base)))
     }
 
     async fn cluster(settings: &Settings, database: &Database, place: Option<ExecutorId>) -> Result<Self> {
@@ -108,7 +113,8 @@ impl Store {
             Arc::new(accounts) as Arc<dyn Accounts>,
             Arc::new(executors::Postgres::new(&postgres)),
         );
-        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
+        let seals = seals::given(settings)?.unwrap_or_else(|| Arc::new(NoSeals));
+        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, (seals, base)))
     }
 
     fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + 'static>(
@@ -117,7 +123,7 @@ impl Store {
         bus: Arc<dyn Bus>,
         meter: Meter,
         (blobs, accounts, executors): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<E>),
-        base: Base,
+        (seals, base): (Arc<dyn Seals>, Base),
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
         let clock: Arc<dyn Clock> = Arc::new(System);
@@ -138,6 +144,7 @@ impl Store {
             accounts,
             sandboxes: executors.clone(),
             executors,
+            seals,
             bus,
             base,
         }

@@ -11,6 +11,7 @@ mod metering;
 mod model;
 mod router;
 mod sandboxes;
+mod seals;
 mod sessions;
 
 pub use blobs::*;
@@ -23,6 +24,7 @@ pub use metering::*;
 pub use model::*;
 pub use router::*;
 pub use sandboxes::*;
+pub use seals::*;
 pub use sessions::*;
 
 use perennial_schema::{SessionId, WorkspaceId};

@@ -1,5 +1,7 @@
 //! Tool calls: place, record the intent, send; settle what an earlier attempt sent; append results as they come.
 
+use std::sync::{Mutex, PoisonError};
+
 use perennial_engine::kernel::{Call, Close, Command};
 use perennial_engine::ports::{CallError, Order, Placement, Ready, Router, Settled};
 use perennial_schema::EventId;
@@ -8,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::append::Terms;
 use super::output::kept;
+use super::prepare::{self, Unready};
 use super::{Flow, Session, Stop, newer};
 use crate::metrics;
 
@@ -32,7 +35,15 @@ impl Session {
         let placement = match self.placed().await? {
             Some(Ok(placement)) => placement,
             None => return Ok(Flow::Continue),
-            Some(Err(reason)) => {
+            Some(Err(unready)) => {
+                if let Unready::Unprepared(reason) = &unready
+                    && self.unprepared.is_none()
+                {
+                    let drafts = self.decide(Command::Report(prepare::told(reason)))?;
+                    self.append(drafts).await?;
+                    self.unprepared = Some(reason.clone());
+                }
+                let reason = unready.reason();
                 let outcome = Outcome::text(format!("The tool could not be started: {reason}"), true);
                 return self
                     .append_results(calls.iter().map(|call| (call.id, outcome.clone())).collect())
@@ -232,12 +243,24 @@ impl Session {
     }
 
     /// The same, while the log and the lease are watched: a machine may have to be made first. None when an interrupt came before.
-    async fn placed(&mut self) -> Result<Option<Result<Placement, String>>, Stop> {
+    async fn placed(&mut self) -> Result<Option<Result<Placement, Unready>>, Stop> {
         if let Some(placement) = self.placement {
             return Ok(Some(Ok(placement)));
         }
+        if let Some(reason) = &self.unprepared {
+            return Ok(Some(Err(Unready::Unprepared(reason.clone()))));
+        }
         let (router, key, environment) = (self.ports.router.clone(), self.key, self.row.environment.clone());
-        let placing = async move { router.place(key, &environment).await };
+        let preparation = self.needs_preparation().then(|| self.preparation());
+        let at = Mutex::new(None);
+        let placing = async {
+            let placement = router.place(key, &environment).await.map_err(Unready::Unplaced)?;
+            if let Some(preparation) = &preparation {
+                *at.lock().unwrap_or_else(PoisonError::into_inner) = Some(placement);
+                preparation.run(placement).await.map_err(Unready::Unprepared)?;
+            }
+            Ok(placement)
+        };
         tokio::pin!(placing);
         loop {
             tokio::select! {
@@ -252,6 +275,10 @@ impl Session {
             }
             self.catch_up().await?;
             if self.state.interrupt.is_some() {
+                let at = *at.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (Some(preparation), Some(at)) = (&preparation, at) {
+                    preparation.cancel(at).await;
+                }
                 return Ok(None);
             }
         }
@@ -259,7 +286,8 @@ impl Session {
 
     /// The executor for this session's calls if none has to be waited for.
     pub(super) async fn place_at_once(&mut self) -> Option<Placement> {
-        if self.placement.is_none() {
+        // Whether its folder is ready is asked first, and waited for.
+        if self.placement.is_none() && !self.needs_preparation() {
             let environment = &self.row.environment;
             self.placement = self.ports.router.place_at_once(self.key, environment).await;
         }
@@ -272,6 +300,9 @@ impl Session {
             return Ok(placement);
         }
         let placement = self.ports.router.place(self.key, &self.row.environment).await?;
+        if self.needs_preparation() {
+            self.preparation().run(placement).await?;
+        }
         debug!(executor.id = %placement.executor_id, "placed");
         self.placement = Some(placement);
         Ok(placement)
@@ -300,12 +331,13 @@ impl Session {
                 journal_id: sent.journal_id,
             },
             environment: self.row.environment.clone(),
+            secret: None,
         })
     }
 }
 
 /// Asks what became of a call; sends it only if it was never started.
-async fn settle(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
+pub(super) async fn settle(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
     match router.settle(order.clone()).await? {
         Settled::Done(outcome) => Ok(outcome),
         Settled::NeverStarted => router.call(order).await,

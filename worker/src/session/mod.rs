@@ -10,6 +10,7 @@ mod compact;
 mod hold;
 mod load;
 mod output;
+mod prepare;
 mod rest;
 mod think;
 
@@ -86,6 +87,8 @@ pub(crate) struct Session {
     /// The open model request that is ours; another one was left by a dead attempt.
     own_request: Option<EventId>,
     placement: Option<Placement>,
+    /// Why the folder is not ready. It is tried again by the next drive.
+    unprepared: Option<String>,
     requests: u32,
     /// Who is asked: `harness/provider`, and the provider alone.
     brain: (String, String),
@@ -121,6 +124,7 @@ impl Session {
             fresh: BTreeSet::new(),
             own_request: None,
             placement: None,
+            unprepared: None,
             requests: 0,
             ports,
             row,

@@ -19,6 +19,7 @@ use crate::openapi as doc;
 use crate::wire::event::Reader;
 use crate::wire::length;
 use crate::wire::metadata::{self, Pairs};
+use crate::wire::resource;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +67,7 @@ pub(crate) async fn create_session(
         workspace: principal.workspace,
         session: app.ports.ids.session(),
     };
+    let resources = resource::read(&app, key, input.resources.as_deref().unwrap_or_default()).await?;
     let new = NewSession {
         key,
         agent,
@@ -73,7 +75,7 @@ pub(crate) async fn create_session(
         environment: environment.config,
         title: input.title,
         metadata: stored(pairs),
-        resources: Vec::new(),
+        resources,
         vault_ids: Vec::new(),
         budget: ceiling.as_ref().map(|ceiling| ceiling.shown.clone()),
         place: None,
@@ -94,9 +96,6 @@ pub(crate) async fn create_session(
 
 /// Parts of the adopted API that would be silently ignored: refused instead.
 fn unsupported(input: &Create) -> Result<(), ApiError> {
-    if input.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
-        return Err(ApiError::not_yet("resources"));
-    }
     if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
         return Err(ApiError::not_yet("vault_ids"));
     }
