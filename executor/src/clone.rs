@@ -7,24 +7,28 @@
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
+use perennial_schema::Secret;
 use perennial_schema::resource::Checkout;
 use perennial_schema::step::CloneInput;
-use perennial_schema::{Secret, text};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::blot::Blot;
 use crate::capture::Capture;
-use crate::limits::{CLONE_OUTPUT_BYTES, CLONE_TIME};
-use crate::process::{SHELL_MARKER, kill_tree};
+use crate::git::{Git, Run};
+use crate::limits::{CLONE_TIME, GIT_OUTPUT_BYTES};
 use crate::serve::House;
 use crate::workspace::{Folder, explain, open_regular};
 
 /// Becomes its arguments, with the token of its input in the environment.
-const WITH_TOKEN: &str = r#"IFS= read -r PERENNIAL_GIT_TOKEN; export PERENNIAL_GIT_TOKEN; exec "$@" </dev/null"#;
+const WITH_TOKEN: &str = r#"
+IFS= read -r PERENNIAL_GIT_TOKEN
+export PERENNIAL_GIT_TOKEN
+git=()
+while test "$1" != --; do git+=("$1"); shift; done
+shift
+exec "${git[@]}" "$@" </dev/null
+"#;
 /// What is read of a configuration to see whose clone a folder is.
 const CONFIG_BYTES: u64 = 64 * 1024;
 /// Whatever the user is called: a token says who it is.
@@ -48,14 +52,14 @@ pub(crate) async fn clone(
         return Ok(said);
     }
     make_room(folder, &target, &aside).map_err(|error| explain(&input.path, &error))?;
-    let git = Git {
-        house,
-        folder,
-        host,
+    // With a token, and with none of another host's: a helper that is asked for more says nothing.
+    let helper = (format!("credential.{host}.helper"), HELPER.to_owned());
+    let cloning = Cloning {
+        git: Git { house, folder, cancel },
+        settings: token.map(|_| helper).into_iter().collect(),
         token,
-        cancel,
     };
-    let cloned = git.clone(input, &aside).await.and_then(|()| {
+    let cloned = cloning.fetch(input, &aside).await.and_then(|()| {
         let moved = folder.dir.rename(&aside, &folder.dir, &target);
         moved.map_err(|error| explain(&input.path, &error))
     });
@@ -111,16 +115,14 @@ fn make_room(folder: &Folder, target: &Path, aside: &Path) -> io::Result<()> {
     }
 }
 
-struct Git<'a> {
-    house: &'a House,
-    folder: &'a Folder,
-    host: String,
+struct Cloning<'a> {
+    git: Git<'a>,
+    settings: Vec<(String, String)>,
     token: Option<&'a Secret>,
-    cancel: &'a CancellationToken,
 }
 
-impl Git<'_> {
-    async fn clone(&self, input: &CloneInput, aside: &Path) -> Result<(), String> {
+impl Cloning<'_> {
+    async fn fetch(&self, input: &CloneInput, aside: &Path) -> Result<(), String> {
         let mut argv: Vec<OsString> = ["clone", "--quiet", "--template="].map(OsString::from).into();
         match &input.checkout {
             Some(Checkout::Branch { name }) => argv.push(format!("--branch={name}").into()),
@@ -129,126 +131,39 @@ impl Git<'_> {
         }
         argv.extend(["--".into(), OsString::from(&input.url), aside.into()]);
         self.run(argv).await?;
-        let Some(Checkout::Commit { sha }) = &input.checkout else {
-            return Ok(());
-        };
-        if sha.is_empty() || !sha.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err("the commit is no hash".into());
-        }
         let within = |rest: &[&str]| -> Vec<OsString> {
-            ["-C".into(), aside.into()]
-                .into_iter()
-                .chain(rest.iter().map(OsString::from))
-                .collect()
+            let rest = rest.iter().map(OsString::from);
+            ["-C".into(), aside.into()].into_iter().chain(rest).collect()
         };
-        let checkout = within(&["checkout", "--quiet", "--detach", sha]);
-        if self.run(checkout.clone()).await.is_ok() {
-            return Ok(());
+        if let Some(Checkout::Commit { sha }) = &input.checkout {
+            if sha.is_empty() || !sha.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err("the commit is no hash".into());
+            }
+            let checkout = within(&["checkout", "--quiet", "--detach", sha]);
+            if self.run(checkout.clone()).await.is_err() {
+                // On no branch: the remote may give it out all the same.
+                self.run(within(&["fetch", "--quiet", "origin", sha])).await?;
+                self.run(checkout).await?;
+            }
         }
-        // On no branch: the remote may give it out all the same.
-        self.run(within(&["fetch", "--quiet", "origin", sha])).await?;
-        self.run(checkout).await
+        // Where the session began, for whoever asks what it changed. An empty repository has no such place.
+        let _ = self.run(within(&["update-ref", "refs/perennial/base", "HEAD"])).await;
+        Ok(())
     }
 
     async fn run(&self, argv: Vec<OsString>) -> Result<(), String> {
-        let marker = format!("{:032x}", rand::random::<u128>());
-        let mut child = self
-            .house
-            .spawner
-            .spawn(self.command(argv, &marker)?)
-            .await
-            .map_err(|error| format!("git cannot be started: {error}"))?;
-        let group = child.id().map(u32::cast_signed);
-        let secret = self.token.map(Secret::expose).unwrap_or_default();
-        let mut said = Capture::new(CLONE_OUTPUT_BYTES).without(Blot::values(
-            self.token
-                .iter()
-                .map(|token| token.expose().as_bytes().to_vec())
-                .collect(),
-        ));
-        let (input, output) = (child.stdin.take(), child.stderr.take());
-        let talk = async {
-            if let Some(mut input) = input {
-                let _ = input.write_all(format!("{secret}\n").as_bytes()).await;
-            }
-            let Some(mut output) = output else { return };
-            let mut buffer = [0; 4096];
-            while let Ok(read) = output.read(&mut buffer).await {
-                if read == 0 {
-                    break;
-                }
-                said.push(&buffer[..read]);
-            }
+        let token = self.token.map(Secret::expose).unwrap_or_default();
+        let hidden = self.token.iter().map(|token| token.expose().as_bytes().to_vec());
+        let run = Run {
+            script: WITH_TOKEN,
+            argv,
+            settings: &self.settings,
+            input: &format!("{token}\n"),
+            time: CLONE_TIME,
+            said: Capture::new(GIT_OUTPUT_BYTES).without(Blot::values(hidden.collect())),
+            output: &mut Capture::new(0),
         };
-        let ended = tokio::select! {
-            ((), status) = async { tokio::join!(talk, child.wait()) } => Some(status),
-            () = self.cancel.cancelled() => None,
-            () = self.house.stop.cancelled() => None,
-            () = tokio::time::sleep(CLONE_TIME) => None,
-        };
-        match ended {
-            Some(Ok(status)) if status.success() => Ok(()),
-            Some(Ok(status)) => Err(match said.take().trim() {
-                "" => format!("git ended with {status}"),
-                said => text::head_and_tail(said, CLONE_OUTPUT_BYTES),
-            }),
-            Some(Err(error)) => Err(error.to_string()),
-            None => {
-                let killed = tokio::task::spawn_blocking(move || kill_tree(group, SHELL_MARKER, &marker)).await;
-                let _ = child.wait().await;
-                match killed {
-                    Ok(Ok(_)) if self.cancel.is_cancelled() => Err("it was cancelled".into()),
-                    Ok(Ok(_)) => Err(format!("it took longer than {} s", CLONE_TIME.as_secs())),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-        }
-    }
-
-    fn command(&self, argv: Vec<OsString>, marker: &str) -> Result<Command, String> {
-        let bash = self.house.bash().ok_or("bash is not installed where it would run")?;
-        let git = self
-            .house
-            .program("git")
-            .ok_or("git is not installed where it would run")?;
-        let mut env = self.house.environment(&self.folder.path);
-        env.extend([
-            (SHELL_MARKER, marker.into()),
-            ("GIT_CONFIG_NOSYSTEM", "1".into()),
-            ("GIT_CONFIG_GLOBAL", "/dev/null".into()),
-            ("GIT_TERMINAL_PROMPT", "0".into()),
-            ("GIT_ALLOW_PROTOCOL", "http:https".into()),
-            ("GIT_LFS_SKIP_SMUDGE", "1".into()),
-            ("GIT_CONFIG_COUNT", "1".into()),
-            ("GIT_CONFIG_KEY_0", format!("credential.{}.helper", self.host).into()),
-            ("GIT_CONFIG_VALUE_0", HELPER.into()),
-        ]);
-        if self.token.is_none() {
-            env.retain(|(name, _)| !name.starts_with("GIT_CONFIG_COUNT"));
-        }
-        let mut command = match &self.house.sandbox {
-            Some(sandbox) => {
-                let mut command = sandbox.command(&self.folder.path, &env);
-                command.arg(&bash);
-                command
-            }
-            None => {
-                let mut command = Command::new(&bash);
-                command.env_clear().current_dir(&self.folder.path);
-                command
-            }
-        };
-        command.envs(env.iter().map(|(name, value)| (*name, value)));
-        command
-            .args(["--noprofile", "--norc", "-c", WITH_TOKEN, "bash"])
-            .arg(git)
-            .args(argv);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        Ok(command)
+        self.git.run(run).await
     }
 }
 

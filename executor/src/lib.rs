@@ -12,6 +12,8 @@ mod call;
 mod capture;
 mod clone;
 mod copy;
+mod diff;
+mod git;
 mod journal;
 pub mod limits;
 mod outputs;

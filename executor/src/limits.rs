@@ -60,8 +60,10 @@ pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 pub(crate) const SETUP_TIME: Duration = Duration::from_secs(30 * 60);
 /// How long a clone may take.
 pub(crate) const CLONE_TIME: Duration = Duration::from_secs(15 * 60);
-/// What is kept of what git says.
-pub(crate) const CLONE_OUTPUT_BYTES: usize = 8 * 1024;
+/// How long a diff may take.
+pub(crate) const DIFF_TIME: Duration = Duration::from_secs(120);
+/// What is kept of what git says of errors.
+pub(crate) const GIT_OUTPUT_BYTES: usize = 8 * 1024;
 /// Shortest value of a variable that is taken for a secret.
 pub(crate) const SECRET_BYTES: usize = 6;
 /// Longest command: bash reads its input byte by byte from a pipe.

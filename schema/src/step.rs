@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Builder;
 
-use crate::resource::Checkout;
+use crate::resource::{Checkout, inside};
 use crate::tool::{Effect, args_hash};
 use crate::{EventId, SessionId};
 
@@ -17,6 +17,8 @@ pub const SETUP: &str = "workspace.setup";
 pub const CLONE: &str = "workspace.clone";
 /// A file.
 pub const PUT: &str = "workspace.put";
+/// What has changed in a repository. It prepares nothing; its effect is to read.
+pub const DIFF: &str = "workspace.diff";
 /// Steps may run twice: what a crash interrupted is begun again.
 pub const EFFECT: Effect = Effect::Idempotent;
 
@@ -62,11 +64,97 @@ pub struct PutInput {
     pub base64: String,
 }
 
+/// Input of [`DIFF`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffInput {
+    /// A folder in the repository, relative to the workspace folder.
+    pub path: String,
+    /// From this revision on; without it, from where the session began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Up to this revision; without it, to the files as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// Up to what is staged.
+    pub staged: bool,
+    /// Files that git does not know too.
+    pub untracked: bool,
+    /// Lines around a change.
+    pub context: u16,
+}
+
+impl DiffInput {
+    /// Whether git could take a part of it for something else.
+    ///
+    /// # Errors
+    /// Which part, and why not.
+    pub fn check(&self) -> Result<(), String> {
+        let revisions = [("base", &self.base), ("head", &self.head)];
+        for (name, revision) in revisions {
+            let wrong = revision.as_ref().filter(|text| !is_revision(text));
+            if let Some(text) = wrong {
+                let shown: String = text.chars().take(60).collect();
+                return Err(format!("{name}: {shown:?} is no revision"));
+            }
+        }
+        if self.head.is_some() && self.staged {
+            return Err("staged: what is staged has no head".into());
+        }
+        if self.path == "." {
+            return Ok(());
+        }
+        inside(&self.path).map(drop).map_err(|error| format!("path: {error}"))
+    }
+}
+
+/// A name of a commit as people write them: `HEAD~2`, `main`, `v1.0^`, a hash. Neither an option nor a range, a path or an upstream's
+/// configuration.
+fn is_revision(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-~^".contains(&byte);
+    !text.is_empty() && text.len() <= 255 && !text.starts_with('-') && !text.contains("..") && text.bytes().all(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn what_git_could_take_for_something_else_is_refused() {
+        let input = |path: &str, base: &str| DiffInput {
+            path: path.into(),
+            base: Some(base.into()),
+            head: None,
+            staged: false,
+            untracked: true,
+            context: 3,
+        };
+        for base in ["HEAD", "HEAD~3", "origin/main", "v1.0^", "0123abc"] {
+            assert_eq!(input("a/b", base).check(), Ok(()), "{base}");
+        }
+        for base in [
+            "",
+            "-p",
+            "--output=/etc/x",
+            "--ext-diff",
+            "a..b",
+            "HEAD:secret",
+            ":/fix",
+            "@{u}",
+            "a b",
+            "a;id",
+            "$(id)",
+            "`id`",
+            "a\nb",
+            "HEAD^{/x}",
+        ] {
+            assert!(input(".", base).check().is_err(), "{base:?}");
+        }
+        for path in ["", "/etc", "../x", "a/../../b", "a\0b", ".git"] {
+            assert!(input(path, "HEAD").check().is_err(), "{path:?}");
+        }
+    }
 
     #[test]
     fn a_step_has_one_id_and_another_step_another() {

@@ -1,5 +1,6 @@
 //! How code gets into a session's folder and out of it: variables, setup scripts, repositories, files.
 
+mod diffs;
 mod git;
 mod house;
 mod preparation;

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod budget;
+pub(crate) mod diff;
 pub(crate) mod environment;
 pub(crate) mod event;
 pub(crate) mod executor;

@@ -13,6 +13,8 @@ use super::{Ended, Session, locked, on_disk, unavailable};
 use crate::call::Stop;
 use crate::capture::Capture;
 use crate::clone;
+use crate::diff;
+use crate::git::Git;
 use crate::journal::{Process, Started};
 use crate::limits::OUTPUT_BYTES;
 use crate::shell::{self, End, Finished, Job, Shell};
@@ -99,8 +101,8 @@ impl Session {
         fail::fail_point!("executor.start.after");
     }
 
-    /// A clone has a process of its own and no turn at the shell.
-    pub(super) async fn begin_clone(&mut self, call_id: EventId) {
+    /// git has a process of its own and no turn at the shell.
+    pub(super) async fn begin_git(&mut self, call_id: EventId) {
         if !self.journal_start(call_id, None).await {
             return;
         }
@@ -108,13 +110,27 @@ impl Session {
             return;
         };
         let (cancel, ended, secret) = (running.cancel.clone(), self.ended.0.clone(), running.secret.take());
-        let Some((Plan::Clone(input), folder)) = running.waiting.take() else {
+        let Some((plan, folder)) = running.waiting.take() else {
             return;
         };
-        let house = Arc::clone(&self.house);
+        let (house, session) = (Arc::clone(&self.house), self.id);
         self.house.tasks.spawn(async move {
-            let cloned = clone::clone(&house, &folder, &input, secret.as_ref(), &cancel).await;
-            let outcome = cloned.map_or_else(|error| Outcome::text(error, true), |said| Outcome::text(said, false));
+            let mut output = Capture::spooled(0, house.outputs.spool(session, call_id));
+            let done = match &plan {
+                Plan::Clone(input) => clone::clone(&house, &folder, input, secret.as_ref(), &cancel).await,
+                Plan::Diff(input) => {
+                    let git = Git {
+                        house: &house,
+                        folder: &folder,
+                        cancel: &cancel,
+                    };
+                    diff::diff(git, input, &mut output).await.map(|()| String::new())
+                }
+                _ => Err("it is none of git's".into()),
+            };
+            let whole = output.whole();
+            let outcome = done.map_or_else(|error| Outcome::text(error, true), |said| Outcome::text(said, false));
+            let outcome = Outcome { whole, ..outcome };
             let bash = false;
             let _ = ended.send(Ended { call_id, outcome, bash });
         });

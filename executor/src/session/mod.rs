@@ -335,7 +335,7 @@ impl Session {
                 self.queue.push_back(call_id);
                 self.next_in_shell().await;
             }
-            Plan::Clone(_) => self.begin_clone(call_id).await,
+            Plan::Clone(_) | Plan::Diff(_) => self.begin_git(call_id).await,
             _ => self.begin_file_tool(call_id).await,
         }
     }

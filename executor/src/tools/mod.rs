@@ -11,7 +11,7 @@ mod read;
 mod write;
 
 use perennial_schema::event::Raw;
-use perennial_schema::step::{self, CloneInput, PutInput, SetupInput};
+use perennial_schema::step::{self, CloneInput, DiffInput, PutInput, SetupInput};
 use perennial_schema::tool::{BashInput, Builtin, EditInput, GlobInput, GrepInput, Outcome, ReadInput, WriteInput};
 
 use crate::call::Stop;
@@ -28,6 +28,7 @@ pub(crate) enum Plan {
     Grep(GrepInput),
     Clone(CloneInput),
     Put(PutInput),
+    Diff(DiffInput),
 }
 
 /// Checks a call's tool and input before anything is started. The error is told to the model.
@@ -42,6 +43,7 @@ pub(crate) fn plan(tool: &str, input: &Raw) -> Result<(Builtin, Plan), String> {
         }
         step::CLONE => return Ok((Builtin::Write, Plan::Clone(parse(tool, input)?))),
         step::PUT => return Ok((Builtin::Write, Plan::Put(parse(tool, input)?))),
+        step::DIFF => return Ok((Builtin::Read, Plan::Diff(parse(tool, input)?))),
         _ => {}
     }
     let builtin = Builtin::by_name(tool).ok_or_else(|| format!("this executor has no tool named {tool:?}"))?;
@@ -74,7 +76,7 @@ pub(crate) fn run(plan: &Plan, folder: &Folder, stop: &Stop) -> Outcome {
         Plan::Glob(input) => glob::run(input, folder, stop),
         Plan::Grep(input) => grep::run(input, folder, stop),
         Plan::Put(input) => put::run(input, folder),
-        Plan::Bash(_) | Plan::Clone(_) => Err("it runs in a process of its own".into()),
+        Plan::Bash(_) | Plan::Clone(_) | Plan::Diff(_) => Err("it runs in a process of its own".into()),
     };
     if stop.is_cancelled() && matches!(plan, Plan::Glob(_) | Plan::Grep(_)) {
         return Outcome::text("[cancelled]", true);

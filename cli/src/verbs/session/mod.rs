@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod delete;
+pub mod diff;
 pub mod events;
 pub mod export;
 pub mod fork;
@@ -9,6 +10,7 @@ pub mod import;
 pub mod interrupt;
 pub mod list;
 mod progress;
+pub mod pull;
 pub mod retry;
 pub mod show;
 mod switch;
@@ -32,6 +34,8 @@ pub enum SessionVerb {
     Show(SessionArg),
     Events(events::EventsArgs),
     Update(update::UpdateArgs),
+    Diff(diff::DiffArgs),
+    Pull(pull::PullArgs),
     Fork(fork::ForkArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -58,6 +62,8 @@ pub async fn run(context: &Context, verb: SessionVerb) -> Result<Exit, Error> {
         SessionVerb::Show(args) => show::run(context, args).await,
         SessionVerb::Events(args) => events::run(context, args).await,
         SessionVerb::Update(args) => update::run(context, args).await,
+        SessionVerb::Diff(args) => diff::run(context, args).await,
+        SessionVerb::Pull(args) => pull::run(context, args).await,
         SessionVerb::Fork(args) => fork::run(context, args).await,
         SessionVerb::Export(args) => export::run(context, args).await,
         SessionVerb::Import(args) => import::run(context, args).await,
