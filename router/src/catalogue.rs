@@ -12,8 +12,8 @@ use perennial_schema::event::Permission;
 use perennial_schema::tool::{Builtin, Effect, Policy};
 use serde_json::Value;
 
-use crate::limits;
 use crate::policy::{Reach, permission};
+use crate::{limits, web};
 
 /// Builds the catalogue, in the order of the agent's toolsets. The first of two tools with one name wins, so that a name
 /// always means one tool.
@@ -54,7 +54,17 @@ fn builtins(
             let (enabled, policy) = configured(tool, defaults, configs);
             enabled.then(|| builtin(tool, policy, environment, reach))
         })
+        .chain(web_fetch(configs, environment, reach))
         .collect()
+}
+
+/// Only where it is asked for by name, and where tools are called from here.
+fn web_fetch(configs: &[BuiltinConfig], environment: &EnvironmentConfig, reach: Reach) -> Option<ToolSpec> {
+    let asked = configs
+        .iter()
+        .find(|config| config.name == web::WEB_FETCH && config.enabled)?;
+    let ours = !matches!(environment, EnvironmentConfig::SelfHosted);
+    ours.then(|| web::spec(permission(asked.permission_policy, Builtin::Read, reach)))
 }
 
 fn configured(tool: Builtin, defaults: &ToolDefaults, configs: &[BuiltinConfig]) -> (bool, Policy) {

@@ -7,6 +7,7 @@
 //! * `trunk`: machines that dialled another process of the cluster.
 //! * [`sandbox`]: machines that are made for a session and dial in.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
+//! * `web`: the one tool that runs here.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
 //!
 //! Not here: running tools (executor), deciding when to call (worker), storing anything. The exchange keeps only what is in
@@ -29,6 +30,7 @@ pub mod sandbox;
 pub mod socket;
 mod trunk;
 mod tunnel;
+mod web;
 
 pub use exchange::{AttachError, Exchange, Settings};
 pub use relay::relay;
