@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Router as ToolRouter, SessionKey, SessionRow, Sessions,
+    Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Router as ToolRouter, Seals, SessionKey, SessionRow,
+    Sessions,
 };
 use perennial_gateway::Gateway;
 use perennial_mailbox::Office;
@@ -33,6 +34,8 @@ pub struct Ports {
     pub bus: Arc<dyn Bus>,
     /// Large tool output.
     pub blobs: Arc<dyn Blobs>,
+    /// Tokens of resources.
+    pub seals: Arc<dyn Seals>,
     /// Workspace copies for forks.
     pub router: Arc<dyn ToolRouter>,
     /// Stamps.

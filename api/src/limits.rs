@@ -28,6 +28,10 @@ pub const EVENT_PAGE_DEFAULT: u32 = 100;
 pub const APPEND_TRIES: u32 = 3;
 /// Blobs read at once; each is in memory as a whole.
 pub const BLOBS_AT_ONCE: usize = 4;
+/// Diffs made at the same time.
+pub const DIFFS_AT_ONCE: usize = 4;
+/// Most bytes of one diff.
+pub const DIFF_BYTES: u64 = 32 << 20;
 /// Bytes of a blob handed to a connection at once.
 pub const BLOB_PIECE_BYTES: usize = 256 * 1024;
 /// Sessions exported at once; each reads a whole log twice.

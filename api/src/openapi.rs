@@ -269,12 +269,26 @@ object! {
         environment_id: String,
         title: Option<String>,
         metadata: Option<std::collections::HashMap<String, String>>,
+        /// `{"type": "github_repository", "url", "authorization_token"?, "mount_path"?, "checkout"?}`: there before the first call.
+        resources: Option<Vec<Value>>,
         /// `user.message` events; with any, the session starts at once.
         initial_events: Option<Vec<Value>>,
         /// `{"type": "limit", "max_list_cost": {"amount": "2500", "currency": "USD"}}`, in cents.
         budget: Option<Value>,
         /// Ours: attached from the beginning; left out, those of the agent and of the environment.
         executors: Option<Vec<ExecutorAttach>>,
+    }
+    /// Changes of a repository in a session's folder.
+    SessionDiff {
+        r#type: String,
+        path: String,
+        /// The commit it begins at.
+        base: String,
+        /// The commit it ends at; null means the files.
+        head: Option<String>,
+        /// `path`, `previous_path` of a renamed one, `status`, and lines as `additions` and `deletions`, null for binary ones.
+        files: Vec<Value>,
+        patch: String,
     }
     SessionUpdate {
         title: Option<String>,

@@ -46,6 +46,7 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(sessions::import_session))
         .routes(routes!(sessions::read_log))
         .routes(routes!(sessions::read_blob))
+        .routes(routes!(sessions::diff_session))
         .routes(routes!(sessions::retry_session))
         .routes(routes!(events::send_events, events::list_events))
         .routes(routes!(events::stream_events))

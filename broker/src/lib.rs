@@ -6,6 +6,7 @@
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`executors`] is the registry of machines that dial in.
 //! * [`mail`] remembers messages on their way.
+//! * [`seals`] keeps secrets at rest.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
 //! **Architecture invariant:** the only crate that writes sessions and events. It never changes a byte of a payload and looks
@@ -20,6 +21,7 @@ pub mod limits;
 pub mod log;
 pub mod mail;
 pub mod meter;
+pub mod seals;
 mod sql;
 
 pub use hinted::Hinted;

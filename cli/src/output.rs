@@ -18,6 +18,14 @@ pub fn raw(text: &str) -> Result<(), Error> {
         .map_err(Error::io("cannot write to stdout"))
 }
 
+/// Writes bytes as they are.
+pub fn bytes(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(Error::io("cannot write to stdout"))
+}
+
 /// Tells the person in front of the terminal something; never data.
 pub fn note(text: &str) {
     // stderr may be closed; then nobody wants to know.

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use indexmap::IndexMap;
 use perennial_schema::frame::{Call, FromExecutor, Refusal};
 use perennial_schema::tool::{Effect, Outcome};
-use perennial_schema::{EventId, SessionId};
+use perennial_schema::{EventId, Secret, SessionId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,10 @@ pub(crate) struct Running {
     pub(crate) cancel: CancellationToken,
     /// Who cancelled, for the outcome.
     pub(crate) why: Arc<OnceLock<&'static str>>,
+    /// Variables of its shell.
+    pub(crate) variables: IndexMap<String, String>,
+    /// What a step needs; gone when it is begun.
+    pub(crate) secret: Option<Secret>,
     /// What is not begun yet.
     pub(crate) waiting: Option<(Plan, Folder)>,
     waiters: Vec<Link>,
@@ -40,6 +45,8 @@ impl Running {
             effect,
             cancel: CancellationToken::new(),
             why: Arc::default(),
+            variables: call.variables.clone(),
+            secret: call.secret.clone(),
             waiting: None,
             waiters: vec![link],
             _slot: slot,

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use perennial_schema::text;
 use perennial_schema::tool::Whole;
 
+use crate::blot::Blot;
 use crate::outputs::Spool;
 
 /// The kept part of a byte stream.
@@ -17,18 +18,26 @@ pub(crate) struct Capture {
     total: u64,
     /// Where all of it goes once it is too long.
     spool: Option<Spool>,
+    /// What is kept out of it.
+    blot: Blot,
 }
 
 impl Capture {
     /// Keeps at most `limit` bytes.
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             half: limit / 2,
             head: Vec::new(),
             tail: VecDeque::new(),
             total: 0,
             spool: None,
+            blot: Blot::default(),
         }
+    }
+
+    /// The same, without some values.
+    pub(crate) fn without(self, blot: Blot) -> Self {
+        Self { blot, ..self }
     }
 
     /// The same, and the whole goes to a file when it is longer.
@@ -40,6 +49,14 @@ impl Capture {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.blot.is_empty() {
+            return self.keep(bytes);
+        }
+        let passed = self.blot.push(bytes);
+        self.keep(&passed);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         if self.total > 2 * self.half as u64 {
             self.spool(bytes);
@@ -72,6 +89,8 @@ impl Capture {
 
     /// The text so far, safe to store, never longer than the limit plus one line about what is missing. Empties the capture.
     pub(crate) fn take(&mut self) -> String {
+        let held = self.blot.finish();
+        self.keep(&held);
         let head = std::mem::take(&mut self.head);
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         let omitted = self.total - head.len() as u64 - tail.len() as u64;

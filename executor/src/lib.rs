@@ -7,9 +7,13 @@
 //! [`Executor::open`] takes the journal, ends what an earlier process left alive and finds out whether tools can be contained;
 //! [`Executor::serve`] answers one link. Links come and go, calls stay: a link that ends cancels nothing.
 
+mod blot;
 mod call;
 mod capture;
+mod clone;
 mod copy;
+mod diff;
+mod git;
 mod journal;
 pub mod limits;
 mod outputs;

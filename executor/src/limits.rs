@@ -80,6 +80,16 @@ pub(crate) const COPIES: usize = 2;
 pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// The most it may ask for.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// How long the script of a preparation may take.
+pub(crate) const SETUP_TIME: Duration = Duration::from_secs(30 * 60);
+/// How long a clone may take.
+pub(crate) const CLONE_TIME: Duration = Duration::from_secs(15 * 60);
+/// How long a diff may take.
+pub(crate) const DIFF_TIME: Duration = Duration::from_secs(120);
+/// What is kept of what git says of errors.
+pub(crate) const GIT_OUTPUT_BYTES: usize = 8 * 1024;
+/// Shortest value of a variable that is taken for a secret.
+pub(crate) const SECRET_BYTES: usize = 6;
 /// Longest command: bash reads its input byte by byte from a pipe.
 pub(crate) const COMMAND_BYTES: usize = 256 * 1024;
 /// Output in one outcome: what the vocabulary allows, less the notes and leftovers that may stand before it.

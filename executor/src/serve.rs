@@ -112,9 +112,14 @@ impl House {
     }
 
     pub(crate) fn bash(&self) -> Option<PathBuf> {
+        self.program("bash")
+    }
+
+    /// A program that shells find.
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         let system = OsString::from(SYSTEM_PATH);
         crate::sandbox::find(
-            "bash",
+            name,
             if self.sandbox.is_some() {
                 &system
             } else {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use perennial_schema::tool::Whole;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blot::Blot;
 use crate::capture::Capture;
 use crate::journal::Process;
 use crate::limits::{CONTROL_BYTES, DRAIN_BYTES, LEFTOVER_BYTES};
@@ -68,6 +70,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) sandbox: Option<&'a Sandbox>,
     pub(crate) folder: PathBuf,
     pub(crate) env: Env,
+    /// Variables that the session's environment names.
+    pub(crate) variables: IndexMap<String, String>,
 }
 
 /// A live shell.
@@ -121,6 +125,8 @@ impl Shell {
             pgid,
             marker,
             said: Vec::new(),
+            prologue: prologue(&plan.variables),
+            blot: Blot::of(&plan.variables),
         };
         let (jobs, rx) = mpsc::channel(1);
         let gone = CancellationToken::new();
@@ -162,6 +168,10 @@ struct Live {
     marker: String,
     /// Unfinished text on the control pipe.
     said: Vec<u8>,
+    /// What bash is told first.
+    prologue: String,
+    /// What is kept out of what it prints.
+    blot: Blot,
 }
 
 async fn run(
@@ -170,9 +180,9 @@ async fn run(
     quit: CancellationToken,
     _gone: tokio_util::sync::DropGuard,
 ) {
-    let mut earlier = Capture::new(LEFTOVER_BYTES);
+    let mut earlier = Capture::new(LEFTOVER_BYTES).without(live.blot.clone());
     let mut buffer = vec![0; 64 * 1024];
-    let mut ready = live.input.write_all(PROLOGUE.as_bytes()).await.is_ok();
+    let mut ready = live.input.write_all(live.prologue.as_bytes()).await.is_ok();
     loop {
         tokio::select! {
             biased;
@@ -186,7 +196,7 @@ async fn run(
             job = jobs.recv() => {
                 let Some(mut job) = job else { break };
                 drain(live.output.as_fd(), &mut earlier);
-                let mut output = std::mem::replace(&mut job.output, Capture::new(0));
+                let mut output = std::mem::replace(&mut job.output, Capture::new(0)).without(live.blot.clone());
                 let end = live.execute(&job, &quit, &mut output, &mut buffer).await;
                 let alive = matches!(end, End::Exited(_));
                 if !alive {
@@ -288,12 +298,25 @@ fn exited(status: std::io::Result<ExitStatus>) -> End {
     status.map_or_else(|error| End::Broken(error.to_string()), End::ShellExited)
 }
 
+/// The variables go in through the pipe: a command line can be read by others, and an environment is also the sandbox's own.
+fn prologue(variables: &IndexMap<String, String>) -> String {
+    let exports = variables
+        .iter()
+        .map(|(name, value)| format!("export {name}={}\n", quoted(value)));
+    exports.chain([PROLOGUE.to_owned()]).collect()
+}
+
+/// One word for bash.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The command as bash gets it.
 fn script(command: &str, nonce: &str) -> Vec<u8> {
-    let quoted = command.replace('\'', r"'\''");
+    let word = quoted(command);
     // No braces or other reserved words on the second line: bash does not recognise them right after a syntax error.
     format!(
-        "eval -- '{quoted}' </dev/null >&98 2>&1 98>&- 99>&-\nbuiltin printf '%s %s\\n' {nonce} \"$?\" >&99 2>/dev/null\n"
+        "eval -- {word} </dev/null >&98 2>&1 98>&- 99>&-\nbuiltin printf '%s %s\\n' {nonce} \"$?\" >&99 2>/dev/null\n"
     )
     .into_bytes()
 }

@@ -61,13 +61,19 @@ impl Workspaces {
         }
     }
 
-    /// The one folder that is offered.
+    /// The folder that is offered, for what names none: the first of them.
     pub(crate) fn offered(&self) -> Result<Folder, String> {
-        let offered = self
-            .offered
-            .clone()
-            .ok_or("this executor offers no folder of its own")?;
-        Folder::open(offered.clone(), offered)
+        let first = self.offered.first();
+        let first = first.ok_or("this executor offers no folder of its own")?;
+        Folder::open(first.clone(), first.clone())
+    }
+
+    /// The folder that is offered and has this path in it; relative paths are in the first.
+    pub(crate) fn offered_with(&self, path: &str) -> Result<Folder, String> {
+        match self.offered.iter().find(|offered| Path::new(path).starts_with(offered)) {
+            Some(offered) => Folder::open(offered.clone(), offered.clone()),
+            None => self.offered(),
+        }
     }
 
     pub(crate) fn session_path(&self, session: SessionId) -> PathBuf {

@@ -13,8 +13,8 @@ use perennial_schema::tool::{Builtin, Effect, Policy};
 use serde_json::Value;
 
 use crate::hands::{Hand, choices, with_argument};
-use crate::limits;
 use crate::policy::{Reach, permission};
+use crate::{limits, web};
 
 /// Builds the catalogue, in the order of the agent's toolsets. The first of two tools with one name wins, so that a name
 /// always means one tool. `hands` are never none; the first is for calls that name none.
@@ -55,7 +55,18 @@ fn builtins(
             let (enabled, policy) = configured(tool, defaults, configs);
             enabled.then(|| builtin(tool, policy, environment, hands)).flatten()
         })
+        .chain(web_fetch(configs, environment, hands))
         .collect()
+}
+
+/// Only where it is asked for by name, and where tools are called from here.
+fn web_fetch(configs: &[BuiltinConfig], environment: &EnvironmentConfig, hands: &[Hand]) -> Option<ToolSpec> {
+    let asked = configs
+        .iter()
+        .find(|config| config.name == web::WEB_FETCH && config.enabled)?;
+    let ours = !matches!(environment, EnvironmentConfig::SelfHosted);
+    let reach = hands.first()?.reach;
+    ours.then(|| web::spec(permission(asked.permission_policy, Builtin::Read, reach)))
 }
 
 fn configured(tool: Builtin, defaults: &ToolDefaults, configs: &[BuiltinConfig]) -> (bool, Policy) {
@@ -120,7 +131,7 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use perennial_schema::AgentId;
     use perennial_schema::agent::{Harness, ModelConfig};
-    use perennial_schema::environment::{Container, Networking, Packages};
+    use perennial_schema::environment::{Container, Networking, Packages, Preparation};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -191,6 +202,7 @@ mod tests {
         EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         }
     }
 
@@ -234,6 +246,7 @@ mod tests {
             packages: Packages::default(),
             container: Container::default(),
             executors: Vec::new(),
+            preparation: Preparation::default(),
         };
         for environment in [local(), cloud] {
             let tools = build(&agent(vec![toolset(vec![], true)]), &environment, &here(Reach::Host));

@@ -14,6 +14,7 @@ use crate::exchange::Exchange;
 use crate::link::Link;
 use crate::pending::{NoPlace, Reply};
 use crate::sandbox::Patience;
+use crate::web::WEB_FETCH;
 
 impl Exchange {
     /// The attached executor: the machine that dialled in and that the environment names, else the one of this host.
@@ -38,6 +39,9 @@ impl Exchange {
 
     /// Sends a call and waits for its end.
     pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
+        if order.tool == WEB_FETCH {
+            return Ok(self.fetch(&order).await);
+        }
         let hash = args_hash(&order.tool, order.input.text());
         let sandbox = self.in_sandbox(&order, Patience::ToCall).await;
         let link = match &sandbox {
@@ -73,6 +77,10 @@ impl Exchange {
     /// Asks the executor named at dispatch what became of a call; waits while it runs. A link that breaks meanwhile is
     /// waited for again, a bounded time for each break.
     pub(crate) async fn ask(&self, order: Order) -> Result<Settled, CallError> {
+        if order.tool == WEB_FETCH {
+            // It changes nothing: it is fetched again.
+            return Ok(Settled::NeverStarted);
+        }
         let hash = args_hash(&order.tool, order.input.text());
         loop {
             let sandbox = self.in_sandbox(&order, Patience::ToSettle).await;
@@ -135,11 +143,14 @@ fn not_sent(why: NoPlace) -> CallError {
 }
 
 fn call(order: Order, args_hash: String, link: &Link) -> Call {
+    let preparation = order.environment.preparation();
+    let variables = preparation.map(|given| given.variables.clone()).unwrap_or_default();
     let workspace = match order.environment {
         // A machine that dialled in has no folders of sessions, but one that it offers.
         EnvironmentConfig::Local {
             executor_id: Some(_),
             dir,
+            ..
         } => match dir.or_else(|| link.card().cwd.clone()) {
             Some(path) => Workspace::Dir { path },
             None => Workspace::Session,
@@ -161,6 +172,8 @@ fn call(order: Order, args_hash: String, link: &Link) -> Call {
         args_hash,
         effect: order.effect,
         workspace,
+        variables,
+        secret: order.secret,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use perennial_egress::{Client, Guard, SystemLookup};
 use perennial_engine::ports::{CallError, Executors, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub guest_wait: Duration,
     /// How long a new link may take to say hello.
     pub hello_wait: Duration,
+    /// Vets what models and sandboxes want of the web.
+    pub guard: Guard,
 }
 
 impl Default for Settings {
@@ -43,6 +46,7 @@ impl Default for Settings {
             attach_wait: limits::ATTACH_WAIT,
             guest_wait: limits::GUEST_WAIT,
             hello_wait: limits::HELLO_WAIT,
+            guard: Guard::new(Arc::new(SystemLookup)),
         }
     }
 }
@@ -95,6 +99,8 @@ pub struct Exchange {
     attached: watch::Sender<u64>,
     /// Who makes sandboxes, if anybody does.
     pub(crate) sandboxes: OnceLock<Arc<Reconciler>>,
+    /// Fetches pages; made when somebody wants one.
+    pub(crate) web: OnceLock<Result<Client, String>>,
     readers: TaskTracker,
     /// Where machines are that dialled in elsewhere; unset where nobody can.
     trunks: OnceLock<Trunks>,
@@ -121,6 +127,7 @@ impl Exchange {
             board: Arc::default(),
             attached: watch::Sender::new(0),
             sandboxes: OnceLock::new(),
+            web: OnceLock::new(),
             readers: TaskTracker::new(),
             trunks: OnceLock::new(),
             registry: OnceLock::new(),
@@ -180,6 +187,11 @@ impl Exchange {
         self.closing.cancel();
         self.readers.close();
         self.readers.wait().await;
+    }
+
+    /// Vets what leaves.
+    pub(crate) const fn guard(&self) -> &Guard {
+        &self.settings.guard
     }
 
     /// A task that ends with its link, and is waited for.

@@ -8,6 +8,7 @@
 //! * `streams`: files and whatever else is no call, to and from a machine that dialled in.
 //! * [`sandbox`]: machines that are made for a session and dial in.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
+//! * `web`: the one tool that runs here.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
 //!
 //! Not here: running tools (executor), deciding when to call (worker), storing anything. The exchange keeps only what is in
@@ -33,6 +34,7 @@ pub mod socket;
 mod streams;
 mod trunk;
 mod tunnel;
+mod web;
 
 pub use exchange::{AttachError, Exchange, Settings};
 pub use perennial_tunnel::terminal;

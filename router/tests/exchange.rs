@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use perennial_engine::ports::{CallError, Order, Placement, Router, SessionKey, Settled};
 use perennial_router::{AttachError, Exchange, Settings};
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::Raw;
 use perennial_schema::frame::{
     Call, CallState, Card, FromExecutor, Hello, PROTOCOL_VERSION, Refusal, ToExecutor, Workspace,
@@ -129,7 +129,9 @@ fn order() -> Order {
         environment: EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         },
+        secret: None,
     }
 }
 
@@ -163,6 +165,7 @@ async fn a_local_environment_names_its_folder() {
         environment: EnvironmentConfig::Local {
             executor_id: None,
             dir: Some("/srv/app".into()),
+            preparation: Preparation::default(),
         },
         ..order()
     };

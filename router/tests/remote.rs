@@ -14,7 +14,7 @@ use perennial_broker::bus::local::Local;
 use perennial_engine::ports::{Bus as _, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec};
 use perennial_router::{Exchange, Remote, Settings, relay};
 use perennial_schema::agent::AgentSnapshot;
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, SessionId, WorkspaceId};
 use tokio::sync::Semaphore;
@@ -187,6 +187,7 @@ async fn calls_have_no_place_here() {
     let environment = EnvironmentConfig::Local {
         executor_id: None,
         dir: None,
+        preparation: Preparation::default(),
     };
     let refused = remote.place(key, &environment).await.unwrap_err();
     assert!(refused.contains("a worker does"), "{refused}");

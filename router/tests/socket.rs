@@ -20,7 +20,7 @@ use perennial_executor::{Config, Executor, Sandbox};
 use perennial_router::socket::{Line, Starter};
 use perennial_router::{Exchange, Settings};
 use perennial_schema::content::Block;
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::Raw;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, ExecutorId, SessionId, WorkspaceId};
@@ -174,6 +174,7 @@ impl Worker {
         let environment = EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         };
         let placement: Placement = self.exchange.place(key(), &environment).await.unwrap();
         Order {
@@ -185,6 +186,7 @@ impl Worker {
             effect: Effect::Once,
             placement,
             environment,
+            secret: None,
         }
     }
 
@@ -421,6 +423,7 @@ async fn a_link_that_talks_nonsense_ends_alone() {
     let environment = EnvironmentConfig::Local {
         executor_id: None,
         dir: None,
+        preparation: Preparation::default(),
     };
     exchange.place(key(), &environment).await.unwrap();
     stop.cancel();

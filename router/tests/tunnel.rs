@@ -21,7 +21,7 @@ use perennial_engine::ports::{
 };
 use perennial_router::{Exchange, Settings, Tunnels};
 use perennial_schema::agent::AgentSnapshot;
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::Raw;
 use perennial_schema::frame::{Call, Card, Dismissal, FromExecutor, Hello, PROTOCOL_VERSION, ToExecutor, Workspace};
 use perennial_schema::tool::{Effect, Outcome};
@@ -122,6 +122,8 @@ impl House {
             incoming,
             ping: None,
             beat: BEAT,
+            openings: None,
+            opened: None,
         };
         tokio::spawn(carry(dialled, End::Dialled, ends));
         let hello = Hello {
@@ -163,6 +165,7 @@ impl House {
             effect: Effect::Once,
             placement: self.exchange.place(key, &environment).await.unwrap(),
             environment,
+            secret: None,
         }
     }
 }
@@ -195,6 +198,7 @@ fn environment(who: &Executor) -> EnvironmentConfig {
     EnvironmentConfig::Local {
         executor_id: Some(who.id),
         dir: None,
+        preparation: Preparation::default(),
     }
 }
 
@@ -220,6 +224,7 @@ async fn a_call_reaches_the_machine_and_its_folder() {
     let nowhere = EnvironmentConfig::Local {
         executor_id: None,
         dir: None,
+        preparation: Preparation::default(),
     };
     assert!(house.exchange.place(key(who.workspace), &nowhere).await.is_err());
 }
@@ -362,6 +367,7 @@ async fn a_catalogue_names_what_is_attached() {
     let here = EnvironmentConfig::Local {
         executor_id: None,
         dir: Some("/srv".into()),
+        preparation: Preparation::default(),
     };
     let offered = async |executors: Vec<Attachment>, environment: &EnvironmentConfig| {
         let tools = house

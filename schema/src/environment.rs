@@ -49,6 +49,9 @@ pub enum EnvironmentConfig {
         /// Our extension: executors that its sessions have beside their sandbox.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         executors: Vec<Attachment>,
+        /// Our extension: what is there before the first call.
+        #[serde(flatten)]
+        preparation: Preparation,
     },
     /// Somebody's worker queue.
     SelfHosted,
@@ -61,6 +64,9 @@ pub enum EnvironmentConfig {
         /// offers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dir: Option<String>,
+        /// What is there before the first call.
+        #[serde(flatten)]
+        preparation: Preparation,
     },
 }
 
@@ -82,6 +88,47 @@ impl EnvironmentConfig {
             Self::SelfHosted | Self::Local { .. } => &[],
         }
     }
+
+    /// What is there before the first call, where tools of ours run.
+    #[must_use]
+    pub const fn preparation(&self) -> Option<&Preparation> {
+        match self {
+            Self::Cloud { preparation, .. } | Self::Local { preparation, .. } => Some(preparation),
+            Self::SelfHosted => None,
+        }
+    }
+}
+
+/// What the first call of a session finds already done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparation {
+    /// Variables of every command, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub variables: IndexMap<String, String>,
+    /// A bash script that runs once in the workspace folder, after repositories and files are there. The first command that
+    /// fails ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
+}
+
+/// Whether a variable of this name probably holds a secret: its value is then kept out of what is recorded.
+#[must_use]
+pub fn names_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words = [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "CREDENTIAL",
+        "PRIVATE",
+        "AUTH",
+    ];
+    words.iter().any(|word| name.contains(word))
+        || name
+            .split('_')
+            .any(|part| matches!(part, "KEY" | "PAT" | "PWD") || part.ends_with("APIKEY"))
 }
 
 /// What a sandbox is made of; what is not said is the server's choice.
@@ -200,6 +247,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known() {
+        for name in [
+            "GITHUB_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "OPENAI_API_KEY",
+            "pgpassword",
+            "NPM_AUTH",
+            "GH_PAT",
+        ] {
+            assert!(names_secret(name), "{name}");
+        }
+        for name in ["RUST_LOG", "KEYBOARD", "PATH", "MONKEY", "CI"] {
+            assert!(!names_secret(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_cloud_environment_says_what_its_sandboxes_are_made_of_and_nothing_else() {

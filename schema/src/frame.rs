@@ -4,9 +4,11 @@
 //! The executor's key for a call is `(session, call_id)`. It keeps a high-water mark of epochs per session and refuses older
 //! ones (I4). It records `started` and `result` durably before it acts on either.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Raw;
+use crate::secret::Secret;
 use crate::tool::{Effect, Outcome};
 use crate::{EventId, ExecutorId, JournalId, PackId, SessionId};
 
@@ -119,6 +121,12 @@ pub struct Call {
     pub effect: Effect,
     /// The folder the tools work in.
     pub workspace: Workspace,
+    /// Variables of the shell it runs in, beside those every shell has.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub variables: IndexMap<String, String>,
+    /// What a step of a preparation needs and nobody may keep: it is not part of `args_hash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
 }
 
 /// Which folder a session's tools work in.

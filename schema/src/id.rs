@@ -90,6 +90,10 @@ ids! {
     WorkspaceId = "wrkspc";
     /// A session: one append-only log.
     SessionId = "sesn";
+    /// A file or a repository that a session brings along.
+    ResourceId = "sesrsc";
+    /// An uploaded file.
+    FileId = "file";
     /// An event, unique within its session. Tool results name the event id of the tool use.
     EventId = "sevt";
     /// An agent definition (versioned).

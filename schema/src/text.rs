@@ -11,6 +11,12 @@ pub fn sanitize(bytes: &[u8]) -> String {
     }
 }
 
+/// The end of a long text, cut at a character border.
+#[must_use]
+pub fn tail(text: &str, limit: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(limit))..]
+}
+
 /// Keeps the head and the tail of a long text, cut at character borders, with a line in between that says what is missing.
 #[must_use]
 pub fn head_and_tail(text: &str, limit: usize) -> String {

@@ -12,7 +12,7 @@ use perennial_engine::ports::{
     Projection, ReadFrom, Ready, SessionFilter, SessionKey, SessionRow, Sessions,
 };
 use perennial_schema::agent::{AgentSnapshot, ModelConfig};
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::{
     Body, CustomToolResult, Draft, Empty, Idle, InputProcessed, Message, Permission, Raw, Record, ToolConfirmation,
     ToolResult, ToolUse, Verdict,
@@ -415,6 +415,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         environment: EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         },
         title: Some("A title".into()),
         metadata,

@@ -12,11 +12,11 @@ use async_trait::async_trait;
 use perennial_broker::bus::local::Local;
 use perennial_broker::{Hinted, blobs, clock};
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, EventFilter, Ids, Leases, Log, Model, ModelError, NewSession, Projection,
-    ReadFrom, Ready, SessionKey, Sessions, StoreError,
+    Append, AppendError, Appended, Authority, EventFilter, Ids, Leases, Log, Model, ModelError, NewSession, NoSeals,
+    Projection, ReadFrom, Ready, SessionKey, Sessions, StoreError,
 };
 use perennial_schema::agent::{AgentSnapshot, Harness, ModelConfig};
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::{Body, Draft, Record};
 use perennial_schema::{AgentId, AppendId, EnvironmentId, EventId, SessionId, Timestamp, WorkspaceId};
 use perennial_worker::harness::{self, Harnesses, Native};
@@ -75,6 +75,7 @@ impl Stand {
             bus,
             router: Arc::new(ports::AtOnce::new()),
             blobs: Arc::new(blobs::memory::Memory::default()),
+            seals: Arc::new(NoSeals),
             clock,
             ids: Arc::new(FreshIds),
             harnesses,
@@ -194,6 +195,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         environment: EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         },
         title: None,
         metadata: serde_json::Map::new(),

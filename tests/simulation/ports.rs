@@ -9,8 +9,8 @@ use perennial_broker::{Hinted, blobs};
 use perennial_engine::kernel::MessagePart;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, Claimed, Delta, DeltaSink, EventFilter, Held, Ids, Leases, Log,
-    ModelError, ModelStep, Notice, ReadFrom, Ready, ReadyCount, RenewError, Requests, SessionKey, Sessions, StoreError,
-    Subscription, Unanswered, WakeUps,
+    ModelError, ModelStep, NoSeals, Notice, ReadFrom, Ready, ReadyCount, RenewError, Requests, SessionKey, Sessions,
+    StoreError, Subscription, Unanswered, WakeUps,
 };
 use perennial_proof::oracle::{Resource, StaleWrite};
 use perennial_schema::event::Record;
@@ -60,6 +60,7 @@ pub(crate) fn worker(world: &Arc<World>, life: &Arc<Life>, hands: &Arc<Hands>) -
             hands: Arc::clone(hands),
         }),
         blobs: Arc::new(blobs::memory::Memory::default()),
+        seals: Arc::new(NoSeals),
         clock: Arc::new(Watch {
             world: Arc::clone(world),
             skew,

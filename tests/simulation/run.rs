@@ -9,7 +9,7 @@ use perennial_engine::ports::{
 };
 use perennial_proof::oracle::{self, Counters, Evidence, View};
 use perennial_schema::agent::{self, AgentSnapshot, ModelConfig};
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::Record;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{AgentId, AppendId, EnvironmentId, WorkspaceId};
@@ -413,6 +413,7 @@ pub(crate) fn new_session(key: SessionKey) -> NewSession {
         environment: EnvironmentConfig::Local {
             executor_id: None,
             dir: None,
+            preparation: Preparation::default(),
         },
         title: None,
         metadata: serde_json::Map::new(),

@@ -54,6 +54,11 @@ pub const ACP_STEP_BYTES: u64 = 64 * 1024 * 1024;
 /// Calls of such an agent that wait for results at once; more are refused.
 pub const ACP_CALLS: usize = 128;
 
+/// How often a step of a preparation is sent when nobody knows what became of it.
+pub const STEP_TRIES: u32 = 3;
+/// What is told of a failed step: its end.
+pub const STEP_TAIL_BYTES: usize = 4 * 1024;
+
 /// Threads one Codex process has at once; more wait.
 pub const CODEX_THREADS: usize = 256;
 /// Threads one Codex process has in its life: its files grow with them, so another takes over.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perennial_engine::ports::{Blobs, Bus, Clock, Ids, Leases, Log, Router};
+use perennial_engine::ports::{Blobs, Bus, Clock, Ids, Leases, Log, Router, Seals};
 
 use crate::harness::Harnesses;
 
@@ -19,6 +19,8 @@ pub struct Ports {
     pub router: Arc<dyn Router>,
     /// Large bytes.
     pub blobs: Arc<dyn Blobs>,
+    /// Tokens of resources.
+    pub seals: Arc<dyn Seals>,
     /// Stamps.
     pub clock: Arc<dyn Clock>,
     /// Ids.

@@ -1,6 +1,9 @@
 //! Environments as clients write them.
 
-use perennial_schema::environment::{Container, Cpus, Environment, EnvironmentConfig, Networking, Packages};
+use indexmap::IndexMap;
+use perennial_schema::environment::{
+    Container, Cpus, Environment, EnvironmentConfig, Networking, Packages, Preparation,
+};
 use perennial_schema::limits::{DESCRIPTION_CHARS, NAME_CHARS};
 use perennial_schema::{Attachment, EnvironmentId, ExecutorId, Timestamp};
 use serde::Deserialize;
@@ -14,6 +17,12 @@ use crate::query::kind_of;
 
 /// Longest reference to an image.
 const IMAGE_CHARS: usize = 255;
+/// Variables of one environment, and bytes of their names and values in all.
+const VARIABLES: usize = 100;
+const VARIABLES_BYTES: usize = 64 * 1024;
+const VARIABLE_NAME_BYTES: usize = 128;
+/// Longest setup script.
+const SETUP_CHARS: usize = 64 * 1024;
 /// Least memory or disk of a sandbox.
 const LEAST_BYTES: u64 = 64 << 20;
 /// What databases still count.
@@ -159,6 +168,8 @@ struct CloudInput {
     /// Found by who asks.
     #[serde(rename = "executors")]
     _executors: Option<Vec<Value>>,
+    variables: Option<IndexMap<String, String>>,
+    setup: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +186,8 @@ struct LocalInput {
     _kind: String,
     executor_id: Option<ExecutorId>,
     dir: Option<String>,
+    variables: Option<IndexMap<String, String>>,
+    setup: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -216,6 +229,7 @@ fn config(given: Option<&Value>, executors: Vec<Attachment>) -> Result<Environme
             Ok(EnvironmentConfig::Cloud {
                 networking: networking(input.networking.as_ref())?,
                 container: container(&input)?,
+                preparation: preparation(input.variables, input.setup)?,
                 packages: packages(input.packages.unwrap_or_default()),
                 executors,
             })
@@ -229,6 +243,7 @@ fn config(given: Option<&Value>, executors: Vec<Attachment>) -> Result<Environme
             Ok(EnvironmentConfig::Local {
                 executor_id: input.executor_id,
                 dir: input.dir,
+                preparation: preparation(input.variables, input.setup)?,
             })
         }
         Some(other) => {
@@ -244,6 +259,36 @@ fn config(given: Option<&Value>, executors: Vec<Attachment>) -> Result<Environme
             format!("expected an object, not {}", kind_of(given)),
         )),
     }
+}
+
+/// What is there before the first call.
+fn preparation(variables: Option<IndexMap<String, String>>, setup: Option<String>) -> Result<Preparation, ApiError> {
+    const PATH: &str = "config.variables";
+    let variables = variables.unwrap_or_default();
+    if variables.len() > VARIABLES {
+        return Err(ApiError::field(PATH, format!("at most {VARIABLES}")));
+    }
+    let mut bytes = 0;
+    for (name, value) in &variables {
+        let plain = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric();
+        let named = !name.is_empty() && name.len() <= VARIABLE_NAME_BYTES && name.bytes().all(plain);
+        if !named || name.starts_with(|first: char| first.is_ascii_digit()) {
+            let shown: String = name.chars().take(60).collect();
+            return Err(ApiError::field(PATH, format!("{shown:?} is no name of a variable")));
+        }
+        if name.starts_with("PERENNIAL_") || matches!(name.as_str(), "BASH_ENV" | "ENV" | "SHELLOPTS" | "BASHOPTS") {
+            return Err(ApiError::field(PATH, format!("{name} is not for you to set")));
+        }
+        bytes += name.len() + value.len();
+    }
+    if bytes > VARIABLES_BYTES {
+        return Err(ApiError::field(PATH, format!("at most {VARIABLES_BYTES} bytes in all")));
+    }
+    let setup = setup.filter(|script| !script.trim().is_empty());
+    if let Some(script) = &setup {
+        length("config.setup", script, 1, SETUP_CHARS)?;
+    }
+    Ok(Preparation { variables, setup })
 }
 
 /// What a sandbox is made of, in bytes and seconds.

@@ -3,12 +3,14 @@
 pub(crate) mod agent;
 pub(crate) mod attachment;
 pub(crate) mod budget;
+pub(crate) mod diff;
 pub(crate) mod environment;
 pub(crate) mod event;
 pub(crate) mod executor;
 pub(crate) mod mail;
 pub(crate) mod metadata;
 pub(crate) mod meter;
+pub(crate) mod resource;
 pub(crate) mod session;
 pub(crate) mod tools;
 

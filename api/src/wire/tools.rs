@@ -18,7 +18,9 @@ use crate::error::ApiError;
 use crate::query::kind_of;
 
 /// Built-in tools of the adopted API that this server does not have; shown as not enabled.
-const ABSENT: [&str; 2] = ["web_fetch", "web_search"];
+const ABSENT: [&str; 1] = ["web_search"];
+/// One that is there for agents that name it, and for no other: not every agent is to bring in what strangers write.
+const WEB_FETCH: &str = "web_fetch";
 const TOOLSETS: &str = "agent_toolset_20260401, mcp_toolset or custom";
 
 #[derive(Default, Deserialize)]
@@ -144,6 +146,10 @@ fn agent_toolset(path: &str, value: &Value) -> Result<Toolset, ApiError> {
         }
     };
     let mut configs: Vec<BuiltinConfig> = Builtin::ALL.iter().map(|tool| filled(tool.name(), false)).collect();
+    let named = given
+        .iter()
+        .any(|config| config.name == WEB_FETCH && config.enabled == Some(true));
+    configs.push(filled(WEB_FETCH, !named));
     configs.extend(ABSENT.iter().map(|name| filled(name, true)));
     Ok(Toolset::Agent {
         default_config,
@@ -165,8 +171,9 @@ fn check_builtin(path: &str, config: &ToolConfigInput) -> Result<(), ApiError> {
                 ),
             ));
         }
-    } else if Builtin::by_name(&config.name).is_none() {
-        let names: Vec<&str> = Builtin::ALL.iter().map(|tool| tool.name()).chain(ABSENT).collect();
+    } else if Builtin::by_name(&config.name).is_none() && config.name != WEB_FETCH {
+        let ours = Builtin::ALL.iter().map(|tool| tool.name());
+        let names: Vec<&str> = ours.chain([WEB_FETCH]).chain(ABSENT).collect();
         let name: String = config.name.chars().take(60).collect();
         return Err(ApiError::field(
             format!("{path}.name"),

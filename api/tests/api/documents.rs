@@ -118,6 +118,7 @@ fn every_route_is_documented() {
             "POST /v1/sessions/import",
             "GET /v1/sessions/{session_id}/log",
             "GET /v1/sessions/{session_id}/blobs/{sha256}",
+            "GET /v1/sessions/{session_id}/diff",
             "POST /v1/sessions/{session_id}/retry",
             "POST /v1/sessions/{session_id}/events",
             "GET /v1/sessions/{session_id}/events",

@@ -18,7 +18,7 @@ use perennial_broker::meter::{Meter, Told};
 use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
-    Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+    NoSeals, Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_mailbox::{Office, Postman};
 use perennial_router::Tunnels;
@@ -126,6 +126,7 @@ impl Rig {
             leases: store.clone(),
             bus: Arc::clone(&bus),
             blobs: blobs.clone(),
+            seals: Arc::new(NoSeals),
             router: hands.clone(),
             clock,
             ids,

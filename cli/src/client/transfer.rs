@@ -16,12 +16,19 @@ pub type Told<'a> = &'a (dyn Fn(u64, Option<u64>) + Send + Sync);
 impl Client {
     /// Opens a file of the server; its body is still to be read.
     pub async fn download(&self, path: &str, query: Query<'_>) -> Result<reqwest::Response, Error> {
+        self.fetch(path, query, None).await
+    }
+
+    async fn fetch(&self, path: &str, query: Query<'_>, kind: Option<&str>) -> Result<reqwest::Response, Error> {
         let server = self.server()?;
-        let request = self
+        let mut request = self
             .http
             .get(server.url(path))
             .headers(authorization(&server)?)
             .query(query);
+        if let Some(kind) = kind {
+            request = request.header("accept", kind);
+        }
         let response = request.send().await.map_err(|error| server.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
@@ -30,6 +37,18 @@ impl Client {
         let headers = response.headers().clone();
         let text = response.text().await.map_err(|error| server.unreachable(error))?;
         Err(refusal(status, &headers, &text))
+    }
+
+    /// A whole answer of another kind than JSON.
+    pub async fn bytes(&self, path: &str, query: Query<'_>, kind: &str) -> Result<Vec<u8>, Error> {
+        let response = self.fetch(path, query, Some(kind)).await?;
+        let mut bytes = Vec::new();
+        let keep = async |piece: &[u8]| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        };
+        self.drain(response, &|_, _| {}, keep).await?;
+        Ok(bytes)
     }
 
     /// Reads a file of the server to its end.

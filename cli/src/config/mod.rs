@@ -221,6 +221,8 @@ pub struct Settings {
     pub acp: Vec<AcpAgent>,
     /// The server clients use; none means the one of the data directory.
     pub url: Option<Setting<String>>,
+    /// What tokens of resources are kept under; none means the file of the data directory, where there is an embedded database.
+    pub seal_key: Option<Setting<SecretString>>,
     /// The key clients use; none means the one of the data directory.
     pub key: Option<Setting<SecretString>>,
     /// Tracing filter.

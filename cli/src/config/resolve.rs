@@ -128,6 +128,7 @@ impl Settings {
                 "PERENNIAL_KEY_FILE",
                 file.client.key_file.map(|path| (path, "client.key_file")),
             )?,
+            seal_key: layers.secret(None, "PERENNIAL_SEAL_KEY", "PERENNIAL_SEAL_KEY_FILE", None)?,
             log: optional(layers.text(None, "PERENNIAL_LOG", file.log.map(|value| (value, "log")))),
             log_json: layers.switch(
                 None,

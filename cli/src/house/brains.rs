@@ -38,6 +38,7 @@ impl Brains {
             bus: store.bus.clone(),
             router,
             blobs: store.blobs.clone(),
+            seals: store.seals.clone(),
             clock: store.clock.clone(),
             ids: Arc::new(SystemIds),
             harnesses: Arc::new(harnesses(settings, &home, store.clock.clone(), models)),

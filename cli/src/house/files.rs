@@ -104,6 +104,20 @@ pub fn write_key(data_dir: &Path, key: &Secret) -> Result<()> {
     replace(&paths::key_file(data_dir), key.expose())
 }
 
+/// The key that secrets are kept under; made when there is none.
+pub fn seal_key(data_dir: &Path) -> Result<String> {
+    let path = data_dir.join("seal.key");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let fresh = perennial_broker::seals::fresh_key();
+            replace(&path, &fresh)?;
+            Ok(fresh)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
 /// Says where the server is.
 pub fn write_server(data_dir: &Path, url: &str) -> Result<()> {
     replace(

@@ -72,6 +72,7 @@ impl Front {
             leases: store.leases.clone(),
             bus: store.bus.clone(),
             blobs: store.blobs.clone(),
+            seals: store.seals.clone(),
             router,
             clock: store.clock.clone(),
             ids: Arc::new(SystemIds),

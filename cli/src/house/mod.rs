@@ -9,6 +9,7 @@ mod hands;
 mod models;
 mod registry;
 mod sandboxes;
+mod seals;
 mod signals;
 mod store;
 

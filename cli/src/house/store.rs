@@ -16,7 +16,9 @@ use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::mail;
 use perennial_broker::meter::{self, Meter, Told};
-use perennial_engine::ports::{Blobs, Bus, Clock, Executors, Leases, Log, Mailboxes, Metering, Sandboxes, Sessions};
+use perennial_engine::ports::{
+    Blobs, Bus, Clock, Executors, Leases, Log, Mailboxes, Metering, NoSeals, Sandboxes, Seals, Sessions,
+};
 use perennial_mailbox::{Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
@@ -24,8 +26,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::SystemIds;
 use super::bus::{self, BusKind, Shared};
+use super::{SystemIds, seals};
 use crate::config::{Database, Settings};
 use crate::error::Error;
 
@@ -53,6 +55,8 @@ pub struct Store {
     pub sandboxes: Arc<dyn Sandboxes>,
     /// Mail in and out.
     pub mail: Arc<Office>,
+    /// Tokens of resources.
+    pub seals: Arc<dyn Seals>,
     /// Sweeps what nobody settled.
     tending: JoinHandle<()>,
     base: Base,
@@ -92,7 +96,8 @@ impl Store {
             Arc::new(executors::Sqlite::new(sqlite.clone())),
             mail::embedded(sqlite.clone()),
         );
-        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
+        let seals = seals::embedded(settings)?;
+        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, (seals, base)))
     }
 
     async fn cluster(settings: &Settings, database: &Database, place: Option<ExecutorId>) -> Result<Self> {
@@ -115,7 +120,8 @@ impl Store {
             Arc::new(executors::Postgres::new(&postgres)),
             mail::shared(&postgres),
         );
-        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
+        let seals = seals::given(settings)?.unwrap_or_else(|| Arc::new(NoSeals));
+        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, (seals, base)))
     }
 
     fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + 'static>(
@@ -124,7 +130,7 @@ impl Store {
         bus: Arc<dyn Bus>,
         meter: Meter,
         (blobs, accounts, executors, mail): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<E>, Arc<dyn Mailboxes>),
-        base: Base,
+        (seals, base): (Arc<dyn Seals>, Base),
     ) -> Self {
         let log = Arc::new(Hinted::new(store, bus.clone()));
         let clock: Arc<dyn Clock> = Arc::new(System);
@@ -147,6 +153,7 @@ impl Store {
             accounts,
             sandboxes: executors.clone(),
             executors,
+            seals,
             bus,
             base,
         }

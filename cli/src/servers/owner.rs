@@ -109,6 +109,8 @@ mod tests {
             args_hash: String::new(),
             effect: Effect::Once,
             workspace: Workspace::Dir { path: "/work".into() },
+            variables: Default::default(),
+            secret: None,
         }
     }
 

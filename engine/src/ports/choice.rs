@@ -4,7 +4,7 @@
 //! over, goes where it was meant to go when it was asked for, whatever is attached, renamed or described otherwise by then.
 
 use perennial_schema::Attachment;
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::{Permission, Raw};
 use serde_json::Value;
 
@@ -67,6 +67,7 @@ pub fn environment_of(hand: Option<&Attachment>, environment: &EnvironmentConfig
         Some(hand) => EnvironmentConfig::Local {
             executor_id: Some(hand.executor_id),
             dir: hand.dir.clone(),
+            preparation: Preparation::default(),
         },
         None => environment.clone(),
     }
@@ -161,6 +162,7 @@ mod tests {
             EnvironmentConfig::Local {
                 executor_id: Some(ExecutorId::from_uuid(Uuid::from_u128(1))),
                 dir: Some("/srv".to_owned()),
+                preparation: Preparation::default(),
             }
         );
     }

@@ -13,6 +13,7 @@ mod metering;
 mod model;
 mod router;
 mod sandboxes;
+mod seals;
 mod sessions;
 
 pub use blobs::*;
@@ -27,6 +28,7 @@ pub use metering::*;
 pub use model::*;
 pub use router::*;
 pub use sandboxes::*;
+pub use seals::*;
 pub use sessions::*;
 
 use perennial_schema::{SessionId, WorkspaceId};

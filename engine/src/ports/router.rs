@@ -7,7 +7,7 @@ use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Permission, Raw};
 use perennial_schema::frame::{PackAnswer, PackAsk};
 use perennial_schema::tool::{Effect, Outcome};
-use perennial_schema::{EventId, ExecutorId, JournalId, PackId, SessionId};
+use perennial_schema::{EventId, ExecutorId, JournalId, PackId, Secret, SessionId};
 use serde_json::Value;
 
 use super::{Choice, SessionKey};
@@ -76,6 +76,8 @@ pub struct Order {
     pub placement: Placement,
     /// The session's environment.
     pub environment: EnvironmentConfig,
+    /// What a step of a preparation needs and nobody keeps.
+    pub secret: Option<Secret>,
 }
 
 /// What became of a call that was dispatched by an earlier attempt.

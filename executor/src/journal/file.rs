@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use perennial_schema::EventId;
+use perennial_schema::step::is_step;
 use perennial_schema::tool::{Effect, Outcome};
 
 use super::record::{Line, Process, Read, ResultLine, Started, Stored};
@@ -126,7 +127,7 @@ impl JournalFile {
 
     fn learn_started(&mut self, started: &Started) {
         self.epoch = self.epoch.max(started.epoch);
-        self.shells |= started.process.is_some();
+        self.shells |= started.process.is_some() && !is_step(&started.tool);
         let state = State::Started {
             effect: started.effect,
             process: started.process,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use perennial_schema::EventId;
 use perennial_schema::frame::{Call, Refusal};
 use perennial_schema::tool::{Effect, Outcome};
@@ -11,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Ended, Session, locked, on_disk, unavailable};
 use crate::call::Stop;
 use crate::capture::Capture;
+use crate::clone;
+use crate::diff;
+use crate::git::Git;
 use crate::journal::{Process, Started};
 use crate::limits::OUTPUT_BYTES;
 use crate::shell::{self, End, Finished, Job, Shell};
@@ -97,6 +101,42 @@ impl Session {
         fail::fail_point!("executor.start.after");
     }
 
+    /// git has a process of its own and no turn at the shell.
+    pub(super) async fn begin_git(&mut self, call_id: EventId) {
+        if !self.journal_start(call_id, None).await {
+            return;
+        }
+        let Some(running) = self.running.get_mut(&call_id) else {
+            return;
+        };
+        let (cancel, ended, secret) = (running.cancel.clone(), self.ended.0.clone(), running.secret.take());
+        let Some((plan, folder)) = running.waiting.take() else {
+            return;
+        };
+        let (house, session) = (Arc::clone(&self.house), self.id);
+        self.house.tasks.spawn(async move {
+            let mut output = Capture::spooled(0, house.outputs.spool(session, call_id));
+            let done = match &plan {
+                Plan::Clone(input) => clone::clone(&house, &folder, input, secret.as_ref(), &cancel).await,
+                Plan::Diff(input) => {
+                    let git = Git {
+                        house: &house,
+                        folder: &folder,
+                        cancel: &cancel,
+                    };
+                    diff::diff(git, input, &mut output).await.map(|()| String::new())
+                }
+                _ => Err("it is none of git's".into()),
+            };
+            let whole = output.whole();
+            let outcome = done.map_or_else(|error| Outcome::text(error, true), |said| Outcome::text(said, false));
+            let outcome = Outcome { whole, ..outcome };
+            let bash = false;
+            let _ = ended.send(Ended { call_id, outcome, bash });
+        });
+        fail::fail_point!("executor.start.after");
+    }
+
     /// Begins `bash` calls as long as the shell is free and one waits; or lines up for a shell.
     pub(super) async fn next_in_shell(&mut self) {
         while self.in_shell.is_none() && self.seat.is_none() {
@@ -114,14 +154,14 @@ impl Session {
     }
 
     async fn begin_bash(&mut self, call_id: EventId) {
-        let waiting = self
-            .running
-            .get_mut(&call_id)
-            .and_then(|running| running.waiting.take());
-        let Some((Plan::Bash(command), folder)) = waiting else {
+        let Some(running) = self.running.get_mut(&call_id) else {
             return;
         };
-        let note = match self.ready_shell(&command, &folder).await {
+        let variables = running.variables.clone();
+        let Some((Plan::Bash(command), folder)) = running.waiting.take() else {
+            return;
+        };
+        let note = match self.ready_shell(&command, &folder, &variables).await {
             Ok(note) => note,
             Err(NotBegun::NoSeat) => {
                 if let Some(running) = self.running.get_mut(&call_id) {
@@ -190,7 +230,12 @@ impl Session {
     }
 
     /// A shell for the command: the old one, or a fresh one and what to tell the model about that.
-    async fn ready_shell(&mut self, command: &bash::Command, folder: &Folder) -> Result<Option<String>, NotBegun> {
+    async fn ready_shell(
+        &mut self,
+        command: &bash::Command,
+        folder: &Folder,
+        variables: &IndexMap<String, String>,
+    ) -> Result<Option<String>, NotBegun> {
         let mut note = None;
         if command.restart {
             self.end_shell().await;
@@ -213,7 +258,7 @@ impl Session {
             return Err(NotBegun::NoSeat);
         }
         self.shell = Some(
-            self.start_shell(folder, quit)
+            self.start_shell(folder, variables.clone(), quit)
                 .await
                 .inspect_err(|_| self.house.shells.leave(self.id))?,
         );
@@ -221,7 +266,12 @@ impl Session {
         Ok(note)
     }
 
-    async fn start_shell(&self, folder: &Folder, quit: CancellationToken) -> Result<Shell, NotBegun> {
+    async fn start_shell(
+        &self,
+        folder: &Folder,
+        variables: IndexMap<String, String>,
+        quit: CancellationToken,
+    ) -> Result<Shell, NotBegun> {
         let bash = self
             .house
             .bash()
@@ -231,6 +281,7 @@ impl Session {
             sandbox: self.house.sandbox.as_ref(),
             folder: folder.path.clone(),
             env: self.house.environment(&folder.path),
+            variables,
         };
         let started = Shell::start(plan, &self.house.spawner, &self.house.tasks, quit).await;
         started.map_err(|error| NotBegun::NoShell(format!("a shell cannot be started: {error}")))

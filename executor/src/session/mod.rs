@@ -10,12 +10,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use perennial_schema::frame::{Call, CallState, FromExecutor, Refusal, Settle};
+use perennial_schema::step;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::blot::Blot;
 use crate::call::Running;
 use crate::journal::{JournalFile, Known, Process, Stored};
 use crate::limits::{SESSION_IDLE, STOPPED};
@@ -328,11 +330,13 @@ impl Session {
     async fn begin(&mut self, call_id: EventId) {
         let waiting = self.running.get(&call_id).and_then(|running| running.waiting.as_ref());
         let Some((plan, _)) = waiting else { return };
-        if matches!(plan, Plan::Bash(_)) {
-            self.queue.push_back(call_id);
-            self.next_in_shell().await;
-        } else {
-            self.begin_file_tool(call_id).await;
+        match plan {
+            Plan::Bash(_) => {
+                self.queue.push_back(call_id);
+                self.next_in_shell().await;
+            }
+            Plan::Clone(_) | Plan::Diff(_) => self.begin_git(call_id).await,
+            _ => self.begin_file_tool(call_id).await,
         }
     }
 
@@ -340,13 +344,20 @@ impl Session {
     async fn end(&mut self, ended: Ended) {
         let Ended { call_id, outcome, bash } = ended;
         self.last_used = Instant::now();
+        let mut step = false;
         if let Some(running) = self.running.remove(&call_id) {
+            step = step::is_step(&running.tool);
+            let outcome = Blot::of(&running.variables).outcome(outcome);
             self.store(call_id, &running, &outcome).await;
             running.tell(self.id, call_id, outcome).await;
         }
         if bash {
             self.in_shell = None;
-            if self.shell.as_ref().is_some_and(Shell::is_gone) {
+            if step {
+                // The shell was its own, and no model misses it.
+                self.end_shell().await;
+                self.had_shell = false;
+            } else if self.shell.as_ref().is_some_and(Shell::is_gone) {
                 self.end_shell().await;
             } else {
                 self.house.shells.idle(self.id);
@@ -357,7 +368,7 @@ impl Session {
 
     async fn store(&self, call_id: EventId, running: &Running, outcome: &Outcome) {
         fail::fail_point!("executor.end.before");
-        if running.effect == Effect::Read {
+        if running.effect == Effect::Read || outcome.is_error && step::is_step(&running.tool) {
             return;
         }
         let stored = Stored {

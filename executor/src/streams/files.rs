@@ -1,4 +1,4 @@
-//! Files, fetched and stored: beneath the folder that is offered, by descriptors (S17), and never in memory as a whole.
+//! Files, fetched and stored: beneath the folders that are offered, by descriptors (S17), and never in memory as a whole.
 
 use std::io;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ async fn committed(replacement: Replacement, file: File) -> Result<(), String> {
     done.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Does something in the folder that is offered. Blocks a thread for that, no task.
+/// Does something in the offered folder that has the path. Blocks a thread for that, no task.
 async fn beneath<T: Send + 'static>(
     house: &House,
     path: String,
@@ -92,6 +92,6 @@ async fn beneath<T: Send + 'static>(
         return Err(format!("a path of {} bytes is too long", path.len()));
     }
     let workspaces = house.workspaces.clone();
-    let done = spawn_blocking(move || work(&workspaces.offered()?, &path)).await;
+    let done = spawn_blocking(move || work(&workspaces.offered_with(&path)?, &path)).await;
     done.unwrap_or_else(|error| Err(error.to_string()))
 }

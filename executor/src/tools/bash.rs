@@ -3,9 +3,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use perennial_schema::step::SetupInput;
 use perennial_schema::tool::{BashInput, Outcome};
 
-use crate::limits::{COMMAND_BYTES, TIMEOUT_DEFAULT, TIMEOUT_MAX};
+use crate::limits::{COMMAND_BYTES, SETUP_TIME, TIMEOUT_DEFAULT, TIMEOUT_MAX};
 use crate::shell::{End, Finished};
 
 /// A checked command.
@@ -15,6 +16,18 @@ pub(crate) struct Command {
     pub(crate) text: Option<String>,
     pub(crate) restart: bool,
     pub(crate) timeout: Duration,
+}
+
+/// The script of a preparation, in a shell that it ends with.
+pub(super) fn setup(input: SetupInput) -> Result<Command, String> {
+    let script = BashInput {
+        command: Some(format!("set -e\n{}\nexit 0", input.script)),
+        restart: Some(true),
+        timeout_ms: None,
+    };
+    let command = check(script)?;
+    let timeout = SETUP_TIME;
+    Ok(Command { timeout, ..command })
 }
 
 pub(super) fn check(input: BashInput) -> Result<Command, String> {

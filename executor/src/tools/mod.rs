@@ -6,10 +6,12 @@ pub(crate) mod bash;
 mod edit;
 mod glob;
 mod grep;
+mod put;
 mod read;
 mod write;
 
 use perennial_schema::event::Raw;
+use perennial_schema::step::{self, CloneInput, DiffInput, PutInput, SetupInput};
 use perennial_schema::tool::{BashInput, Builtin, EditInput, GlobInput, GrepInput, Outcome, ReadInput, WriteInput};
 
 use crate::call::Stop;
@@ -24,10 +26,26 @@ pub(crate) enum Plan {
     Edit(EditInput),
     Glob(GlobInput),
     Grep(GrepInput),
+    Clone(CloneInput),
+    Put(PutInput),
+    Diff(DiffInput),
 }
 
 /// Checks a call's tool and input before anything is started. The error is told to the model.
 pub(crate) fn plan(tool: &str, input: &Raw) -> Result<(Builtin, Plan), String> {
+    // Steps are offered like the tool that could do the same.
+    match tool {
+        step::SETUP => {
+            return Ok((
+                Builtin::Bash,
+                Plan::Bash(bash::setup(parse::<SetupInput>(tool, input)?)?),
+            ));
+        }
+        step::CLONE => return Ok((Builtin::Write, Plan::Clone(parse(tool, input)?))),
+        step::PUT => return Ok((Builtin::Write, Plan::Put(parse(tool, input)?))),
+        step::DIFF => return Ok((Builtin::Read, Plan::Diff(parse(tool, input)?))),
+        _ => {}
+    }
     let builtin = Builtin::by_name(tool).ok_or_else(|| format!("this executor has no tool named {tool:?}"))?;
     let plan = match builtin {
         Builtin::Bash => Plan::Bash(bash::check(parse::<BashInput>(tool, input)?)?),
@@ -57,7 +75,8 @@ pub(crate) fn run(plan: &Plan, folder: &Folder, stop: &Stop) -> Outcome {
         Plan::Edit(input) => edit::run(input, folder),
         Plan::Glob(input) => glob::run(input, folder, stop),
         Plan::Grep(input) => grep::run(input, folder, stop),
-        Plan::Bash(_) => Err("bash runs in a shell".into()),
+        Plan::Put(input) => put::run(input, folder),
+        Plan::Bash(_) | Plan::Clone(_) | Plan::Diff(_) => Err("it runs in a process of its own".into()),
     };
     if stop.is_cancelled() && matches!(plan, Plan::Glob(_) | Plan::Grep(_)) {
         return Outcome::text("[cancelled]", true);

@@ -1,5 +1,7 @@
 //! Tool calls: place, record the intent, send; settle what an earlier attempt sent; append results as they come.
 
+use std::sync::{Mutex, PoisonError};
+
 use perennial_engine::kernel::{Call, Close, Command};
 use perennial_engine::ports::{CallError, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of};
 use perennial_schema::environment::EnvironmentConfig;
@@ -9,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::append::Terms;
 use super::output::kept;
+use super::prepare::{self, Unready};
 use super::{Flow, Session, Stop, newer};
 use crate::metrics;
 
@@ -36,7 +39,15 @@ impl Session {
         let placement = match self.placed(hand.as_ref()).await? {
             Some(Ok(placement)) => placement,
             None => return Ok(Flow::Continue),
-            Some(Err(reason)) => {
+            Some(Err(unready)) => {
+                if let Unready::Unprepared(reason) = &unready
+                    && self.unprepared.is_none()
+                {
+                    let drafts = self.decide(Command::Report(prepare::told(reason)))?;
+                    self.append(drafts).await?;
+                    self.unprepared = Some(reason.clone());
+                }
+                let reason = unready.reason();
                 let outcome = Outcome::text(format!("The tool could not be started: {reason}"), true);
                 return self
                     .append_results(calls.iter().map(|call| (call.id, outcome.clone())).collect())
@@ -236,16 +247,29 @@ impl Session {
     }
 
     /// The same, while the log and the lease are watched: a machine may have to be made first. None when an interrupt came before.
-    async fn placed(&mut self, hand: Option<&Attachment>) -> Result<Option<Result<Placement, String>>, Stop> {
+    async fn placed(&mut self, hand: Option<&Attachment>) -> Result<Option<Result<Placement, Unready>>, Stop> {
         if let Some(placement) = self.placements.get(&at(hand)) {
             return Ok(Some(Ok(*placement)));
         }
         let environment = match self.works_at(hand) {
             Ok(environment) => environment,
-            Err(reason) => return Ok(Some(Err(reason))),
+            Err(reason) => return Ok(Some(Err(Unready::Unplaced(reason)))),
         };
+        let prepares = self.prepares(hand);
+        if let Some(reason) = self.unprepared.as_ref().filter(|_| prepares) {
+            return Ok(Some(Err(Unready::Unprepared(reason.clone()))));
+        }
         let (router, key) = (self.ports.router.clone(), self.key);
-        let placing = async move { router.place(key, &environment).await };
+        let preparation = prepares.then(|| self.preparation());
+        let begun = Mutex::new(None);
+        let placing = async {
+            let placement = router.place(key, &environment).await.map_err(Unready::Unplaced)?;
+            if let Some(preparation) = &preparation {
+                *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(placement);
+                preparation.run(placement).await.map_err(Unready::Unprepared)?;
+            }
+            Ok(placement)
+        };
         tokio::pin!(placing);
         loop {
             tokio::select! {
@@ -260,6 +284,10 @@ impl Session {
             }
             self.catch_up().await?;
             if self.state.interrupt.is_some() {
+                let begun = *begun.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (Some(preparation), Some(begun)) = (&preparation, begun) {
+                    preparation.cancel(begun).await;
+                }
                 return Ok(None);
             }
         }
@@ -291,6 +319,10 @@ impl Session {
         if let Some(placement) = self.placements.get(&at(hand)) {
             return Some(*placement);
         }
+        // Whether its folder is ready is asked first, and waited for.
+        if self.prepares(hand) {
+            return None;
+        }
         let environment = self.works_at(hand).ok()?;
         let placement = self.ports.router.place_at_once(self.key, &environment).await?;
         self.placements.insert(at(hand), placement);
@@ -304,9 +336,17 @@ impl Session {
         }
         let environment = self.works_at(hand)?;
         let placement = self.ports.router.place(self.key, &environment).await?;
+        if self.prepares(hand) {
+            self.preparation().run(placement).await?;
+        }
         debug!(executor.id = %placement.executor_id, "placed");
         self.placements.insert(at(hand), placement);
         Ok(placement)
+    }
+
+    /// Whether something is to be done before the first call there: an attached machine is its owner's to prepare.
+    fn prepares(&self, hand: Option<&Attachment>) -> bool {
+        hand.is_none() && self.needs_preparation()
     }
 
     /// Where a call works that has not left yet. What was detached since it was asked for takes it no more.
@@ -344,6 +384,7 @@ impl Session {
                 journal_id: sent.journal_id,
             },
             environment: environment_of(call.hand.as_ref(), &self.row.environment),
+            secret: None,
         })
     }
 }
@@ -354,7 +395,7 @@ fn at(hand: Option<&Attachment>) -> Option<ExecutorId> {
 }
 
 /// Asks what became of a call; sends it only if it was never started.
-async fn settle(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
+pub(super) async fn settle(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
     match router.settle(order.clone()).await? {
         Settled::Done(outcome) => Ok(outcome),
         Settled::NeverStarted => router.call(order).await,

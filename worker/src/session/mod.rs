@@ -10,6 +10,7 @@ mod compact;
 mod hold;
 mod load;
 mod output;
+mod prepare;
 mod rest;
 mod think;
 
@@ -87,6 +88,8 @@ pub(crate) struct Session {
     own_request: Option<EventId>,
     /// Where calls go, chosen once per drive: for each attached executor, and where the environment says.
     placements: BTreeMap<Option<ExecutorId>, Placement>,
+    /// Why the folder is not ready. It is tried again by the next drive.
+    unprepared: Option<String>,
     requests: u32,
     /// Who is asked: `harness/provider`, and the provider alone.
     brain: (String, String),
@@ -122,6 +125,7 @@ impl Session {
             fresh: BTreeSet::new(),
             own_request: None,
             placements: BTreeMap::new(),
+            unprepared: None,
             requests: 0,
             ports,
             row,

@@ -4,7 +4,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use perennial_engine::ports::{CallError, Order, Router, SessionKey, Settled};
-use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, SessionId};
 
@@ -54,6 +54,7 @@ pub(crate) async fn call_executor(
     let environment = EnvironmentConfig::Local {
         executor_id: Some(executor.id),
         dir: call.dir,
+        preparation: Preparation::default(),
     };
     let router = &app.ports.router;
     let placement = router.place(key, &environment).await.map_err(offline)?;
@@ -66,6 +67,7 @@ pub(crate) async fn call_executor(
         input: call.input,
         placement,
         environment,
+        secret: None,
     };
     let outcome = called(router.as_ref(), order).await.map_err(refused)?;
     // Its shell was for this call alone.

@@ -22,6 +22,7 @@ use crate::openapi as doc;
 use crate::wire::event::Reader;
 use crate::wire::length;
 use crate::wire::metadata::{self, Pairs};
+use crate::wire::resource;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +83,7 @@ pub(crate) async fn create_session(
         workspace: principal.workspace,
         session: app.ports.ids.session(),
     };
+    let resources = resource::read(&app, key, input.resources.as_deref().unwrap_or_default()).await?;
     let new = NewSession {
         key,
         agent,
@@ -89,7 +91,7 @@ pub(crate) async fn create_session(
         environment: environment.config,
         title: input.title,
         metadata: stored(pairs),
-        resources: Vec::new(),
+        resources,
         vault_ids: Vec::new(),
         budget: ceiling.as_ref().map(|ceiling| ceiling.shown.clone()),
         place: None,
@@ -123,9 +125,6 @@ fn unless_said(agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Vec<At
 
 /// Parts of the adopted API that would be silently ignored: refused instead.
 fn unsupported(input: &Create) -> Result<(), ApiError> {
-    if input.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
-        return Err(ApiError::not_yet("resources"));
-    }
     if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
         return Err(ApiError::not_yet("vault_ids"));
     }

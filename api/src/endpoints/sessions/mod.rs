@@ -1,4 +1,4 @@
-//! Sessions: create, find, change, end; and ours: fork, export, import, log, retry.
+//! Sessions: create, find, change, end; and ours: fork, export, import, log, retry, diff.
 
 mod agent;
 mod archive;
@@ -6,6 +6,7 @@ mod blob;
 mod budget;
 mod create;
 mod delete;
+mod diff;
 mod executors;
 mod export;
 mod fork;
@@ -20,6 +21,7 @@ pub(crate) use archive::*;
 pub(crate) use blob::*;
 pub(crate) use create::*;
 pub(crate) use delete::*;
+pub(crate) use diff::*;
 pub(crate) use executors::*;
 pub(crate) use export::*;
 pub(crate) use fork::*;

@@ -33,6 +33,12 @@ pub struct CreateArgs {
     /// Seconds without a call after which a sandbox is paused
     #[arg(long, value_name = "SECONDS")]
     idle_timeout: Option<u32>,
+    /// A variable of every command, NAME=VALUE; may be repeated
+    #[arg(short = 'e', long = "variable", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// A bash script that runs once in a session's folder before its first call
+    #[arg(long, value_name = "FILE")]
+    setup: Option<std::path::PathBuf>,
     /// For people
     #[arg(long)]
     description: Option<String>,
@@ -72,6 +78,16 @@ pub async fn run(context: &Context, args: CreateArgs) -> Result<Exit, Error> {
             return Err(Error::Usage(format!("--{} needs --type cloud", key.replace('_', "-"))));
         }
         config[key] = value;
+    }
+    for variable in &args.variables {
+        let named = variable.split_once('=');
+        let (name, value) = named.ok_or_else(|| Error::Usage(format!("--variable {variable}: expected NAME=VALUE")))?;
+        config["variables"][name] = json!(value);
+    }
+    if let Some(path) = &args.setup {
+        let script = std::fs::read_to_string(path);
+        let script = script.map_err(|error| Error::Usage(format!("--setup {}: {error}", path.display())))?;
+        config["setup"] = json!(script);
     }
     let client = context.client()?;
     let mut ids = Vec::with_capacity(args.executors.len());

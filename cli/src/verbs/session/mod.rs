@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod delete;
+pub mod diff;
 pub mod events;
 pub mod export;
 pub mod fork;
@@ -10,6 +11,7 @@ pub mod import;
 pub mod interrupt;
 pub mod list;
 pub mod progress;
+pub mod pull;
 pub mod retry;
 pub mod show;
 mod switch;
@@ -35,6 +37,8 @@ pub enum SessionVerb {
     Update(update::UpdateArgs),
     Attach(hands::AttachArgs),
     Detach(hands::DetachArgs),
+    Diff(diff::DiffArgs),
+    Pull(pull::PullArgs),
     Fork(fork::ForkArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -63,6 +67,8 @@ pub async fn run(context: &Context, verb: SessionVerb) -> Result<Exit, Error> {
         SessionVerb::Update(args) => update::run(context, args).await,
         SessionVerb::Attach(args) => hands::attach(context, args).await,
         SessionVerb::Detach(args) => hands::detach(context, args).await,
+        SessionVerb::Diff(args) => diff::run(context, args).await,
+        SessionVerb::Pull(args) => pull::run(context, args).await,
         SessionVerb::Fork(args) => fork::run(context, args).await,
         SessionVerb::Export(args) => export::run(context, args).await,
         SessionVerb::Import(args) => import::run(context, args).await,

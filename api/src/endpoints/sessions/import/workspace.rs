@@ -26,7 +26,8 @@ impl Unpacking {
             EnvironmentConfig::Cloud { .. }
                 | EnvironmentConfig::Local {
                     executor_id: None,
-                    dir: None
+                    dir: None,
+                    ..
                 }
         );
         Self {

@@ -1,0 +1,97 @@
+//! What has changed in a repository of a workspace folder: from where the session began (a clone remembers it, else the newest
+//! commit) to the files as they are, untracked ones included. Nothing in the repository is touched: index and new objects are
+//! copies elsewhere.
+//!
+//! What git prints goes to the call's output as it is: a line with the two commits and two lengths, then so many bytes of which
+//! files changed and how (`--raw --numstat -z`), then so many bytes of patch.
+
+use std::ffi::OsString;
+
+use perennial_schema::step::DiffInput;
+
+use crate::capture::Capture;
+use crate::git::{Git, Run};
+use crate::limits::{DIFF_TIME, GIT_OUTPUT_BYTES};
+
+/// Gets git and its settings up to `--`, then path, base, head, what of the files, and lines of context.
+const SCRIPT: &str = r#"
+set -eu
+git=()
+while test "$1" != --; do git+=("$1"); shift; done
+shift
+path=$1 base=$2 head=$3 what=$4 context=$5
+git() { command "${git[@]}" "$@"; }
+commit() { git rev-parse --verify --quiet --end-of-options "$1^{commit}" || { echo "there is no commit $1 in $path" >&2; exit 3; }; }
+cd -- "$path"
+git rev-parse --show-toplevel >/dev/null
+cd -- "$(git rev-parse --show-toplevel)"
+tmp=$(mktemp -d)
+trap 'rm -rf -- "$tmp"' EXIT
+to=-
+if test -n "$base"; then from=$(commit "$base")
+elif from=$(git rev-parse --verify --quiet 'refs/perennial/base^{commit}'); then :
+elif from=$(git rev-parse --verify --quiet 'HEAD^{commit}'); then :
+else from=$(git hash-object -t tree /dev/null); fi
+case $what in
+commits) to=$(commit "$head"); between=("$from" "$to") ;;
+staged) between=(--cached "$from") ;;
+*)
+    objects=$(git rev-parse --path-format=absolute --git-path objects)
+    index=$(git rev-parse --path-format=absolute --git-path index)
+    if test -e "$index"; then cp -- "$index" "$tmp/index"; fi
+    mkdir -- "$tmp/objects"
+    export GIT_INDEX_FILE="$tmp/index" GIT_OBJECT_DIRECTORY="$tmp/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects"
+    if test "$what" = tracked; then git add --update -- :/; else git add --all -- :/; fi
+    between=(--cached "$from") ;;
+esac
+how=(--no-color --no-ext-diff --no-textconv --full-index --find-renames --src-prefix=a/ --dst-prefix=b/ --unified="$context")
+git diff "${how[@]}" --raw --numstat -z "${between[@]}" -- >"$tmp/files"
+git diff "${how[@]}" --binary --patch "${between[@]}" -- >"$tmp/patch"
+printf '%s %s %s %s\n' "$from" "$to" "$(($(wc -c <"$tmp/files")))" "$(($(wc -c <"$tmp/patch")))"
+cat -- "$tmp/files" "$tmp/patch"
+"#;
+
+/// Fills `output`. An error is told to whoever asked.
+pub(crate) async fn diff(git: Git<'_>, input: &DiffInput, output: &mut Capture) -> Result<(), String> {
+    input.check()?;
+    let path = git.folder.relative(&input.path)?;
+    let meta = git.folder.dir.metadata(&path);
+    if !meta.is_ok_and(|meta| meta.is_dir()) {
+        return Err(format!("there is no folder {} in the workspace", input.path));
+    }
+    let what = match (&input.head, input.staged, input.untracked) {
+        (Some(_), _, _) => "commits",
+        (None, true, _) => "staged",
+        (None, false, true) => "files",
+        (None, false, false) => "tracked",
+    };
+    let text = |given: &Option<String>| OsString::from(given.clone().unwrap_or_default());
+    let argv = vec![
+        path.into(),
+        text(&input.base),
+        text(&input.head),
+        what.into(),
+        input.context.to_string().into(),
+    ];
+    // What a repository's configuration would run by itself.
+    let settings = [
+        ("core.fsmonitor", "false"),
+        ("core.hooksPath", "/dev/null"),
+        ("core.quotePath", "false"),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let run = Run {
+        script: SCRIPT,
+        argv,
+        settings: &settings,
+        input: "",
+        time: DIFF_TIME,
+        said: Capture::new(GIT_OUTPUT_BYTES),
+        output,
+    };
+    let ended = git.run(run).await;
+    ended.map_err(|error| match error.contains("not a git repository") {
+        true => format!("{} is not in a git repository", input.path),
+        false => error,
+    })
+}

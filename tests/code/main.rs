@@ -1,0 +1,7 @@
+//! How code gets into a session's folder and out of it: variables, setup scripts, repositories, files.
+
+mod diffs;
+mod git;
+mod house;
+mod preparation;
+mod repositories;
