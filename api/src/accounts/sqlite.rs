@@ -18,7 +18,10 @@ use super::sql::{Dialect, SqlAccounts, Statement};
 const CONNECTIONS: u32 = 2;
 const ACQUIRE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(5);
-const TABLES: &str = include_str!("../../../schema/migrations/sqlite/0002_accounts.sql");
+const TABLES: &str = concat!(
+    include_str!("../../../schema/migrations/sqlite/0002_accounts.sql"),
+    include_str!("../../../schema/migrations/sqlite/0010_files.sql")
+);
 
 /// Accounts on SQLite, on a pool made by [`connect`] (or one with the same reset hook).
 pub type SqliteAccounts = SqlAccounts<Sqlite>;
