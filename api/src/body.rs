@@ -79,6 +79,25 @@ impl FromRequest<App> for JsonBody {
     }
 }
 
+/// A request body that is not JSON, as it came.
+pub(crate) struct RawBody {
+    pub bytes: Bytes,
+}
+
+impl FromRequest<App> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let bytes = collect(request, app).await?;
+        Ok(Self { bytes })
+    }
+}
+
+/// SHA-256, hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 async fn collect(request: Request, app: &App) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::too_large(format!("the body is larger than {BODY_BYTES} bytes"));
     if let Some(encoding) = request.headers().get(CONTENT_ENCODING)

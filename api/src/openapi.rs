@@ -269,7 +269,8 @@ object! {
         environment_id: String,
         title: Option<String>,
         metadata: Option<std::collections::HashMap<String, String>>,
-        /// `{"type": "github_repository", "url", "authorization_token"?, "mount_path"?, "checkout"?}`: there before the first call.
+        /// `{"type": "github_repository", "url", "authorization_token"?, "mount_path"?, "checkout"?}` and `{"type": "file", "file_id",
+        /// "mount_path"?}`: there before the first call.
         resources: Option<Vec<Value>>,
         /// `user.message` events; with any, the session starts at once.
         initial_events: Option<Vec<Value>>,
@@ -277,6 +278,23 @@ object! {
         budget: Option<Value>,
         /// Ours: attached from the beginning; left out, those of the agent and of the environment.
         executors: Option<Vec<ExecutorAttach>>,
+    }
+    /// An uploaded file.
+    File {
+        id: String,
+        r#type: String,
+        filename: String,
+        mime_type: String,
+        size_bytes: u64,
+        created_at: chrono::DateTime<chrono::Utc>,
+        downloadable: bool,
+    }
+    FilePage {
+        data: Vec<File>,
+        next_page: Option<String>,
+        has_more: bool,
+        first_id: Option<String>,
+        last_id: Option<String>,
     }
     /// Changes of a repository in a session's folder.
     SessionDiff {

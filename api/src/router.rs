@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::endpoints::{
-    agents, approvals, budgets, environments, events, executors, feed, gateway_keys, health, mailboxes, metrics,
+    agents, approvals, budgets, environments, events, executors, feed, files, gateway_keys, health, mailboxes, metrics,
     openapi, sessions, usage,
 };
 use crate::llm::Llm;
@@ -32,6 +32,9 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
             environments::delete_environment
         ))
         .routes(routes!(environments::archive_environment))
+        .routes(routes!(files::create_file, files::list_files))
+        .routes(routes!(files::retrieve_file, files::delete_file))
+        .routes(routes!(files::read_file))
         .routes(routes!(sessions::create_session, sessions::list_sessions))
         .routes(routes!(
             sessions::retrieve_session,

@@ -153,7 +153,8 @@ fn understand(bytes: &[u8]) -> Result<Option<Asked>, Refused> {
         .query()
         .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     let first = format!(
-        "{method} {place} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
+        "{method} {place} HTTP/1.{}\r\nhost: {}\r\nconnection: close\r\n",
+        request.version.unwrap_or(1),
         authority(&url)
     );
     let mut onward = first.into_bytes();

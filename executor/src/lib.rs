@@ -33,6 +33,7 @@ mod terminals;
 mod tools;
 pub mod tunnel;
 mod walk;
+pub mod way_out;
 mod workspace;
 
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ pub struct Config {
     pub path: OsString,
     /// The folders it offers: no other folder of this host may be named as a workspace, whoever asks. None of them offers all.
     pub roots: Vec<PathBuf>,
+    /// A proxy that programs are told of: the way out of a sandbox.
+    pub proxy: Option<String>,
     /// What its owner allows.
     pub policy: Policy,
     /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
@@ -105,6 +108,7 @@ impl Config {
             home: std::env::home_dir(),
             path: std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into()),
             roots: Vec::new(),
+            proxy: None,
             policy: Policy::default(),
             executor_id: None,
             limits: Limits::default(),

@@ -90,6 +90,8 @@ pub(crate) const DIFF_TIME: Duration = Duration::from_secs(120);
 pub(crate) const GIT_OUTPUT_BYTES: usize = 8 * 1024;
 /// Shortest value of a variable that is taken for a secret.
 pub(crate) const SECRET_BYTES: usize = 6;
+/// Connections through the way out of a sandbox at once; more wait.
+pub(crate) const WAY_OUT_CONNECTIONS: usize = 64;
 /// Longest command: bash reads its input byte by byte from a pipe.
 pub(crate) const COMMAND_BYTES: usize = 256 * 1024;
 /// Output in one outcome: what the vocabulary allows, less the notes and leftovers that may stand before it.

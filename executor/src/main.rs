@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use perennial_executor::tunnel::{Ended, Home, Told, keep};
+use perennial_executor::way_out::WayOut;
 use perennial_executor::{Config, Executor, Sandbox, probe};
 use perennial_schema::{ExecutorId, ExecutorToken};
 use rand::TryRngCore as _;
@@ -59,6 +60,8 @@ struct Instructions {
     state: PathBuf,
     /// The workspace.
     work: PathBuf,
+    /// The socket of a proxy, if there is one.
+    proxy: Option<PathBuf>,
 }
 
 impl Instructions {
@@ -69,6 +72,7 @@ impl Instructions {
             code: variable("PERENNIAL_START_CODE")?,
             state: variable("PERENNIAL_STATE")?.into(),
             work: variable("PERENNIAL_WORK")?.into(),
+            proxy: std::env::var_os("PERENNIAL_PROXY").map(PathBuf::from),
         })
     }
 }
@@ -83,8 +87,8 @@ async fn serve(told: Instructions) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let token = ExecutorToken::new(told.id, secret(&told.state)?);
     let home = Home::new(&told.home, token.expose())?.start(&told.code)?;
-    let executor = open(told).await?;
     let stop = CancellationToken::new();
+    let executor = open(told, &stop).await?;
     let keeping = keep(&executor, &home, &stop, |told| match told {
         Told::Connected => info!("connected"),
         Told::Lost(why) => info!(why, "the line is down"),
@@ -111,8 +115,15 @@ async fn serve(told: Instructions) -> Result<(), Failure> {
     }
 }
 
-async fn open(told: Instructions) -> Result<Arc<Executor>, Failure> {
+async fn open(told: Instructions, stop: &CancellationToken) -> Result<Arc<Executor>, Failure> {
+    let mut proxy = None;
+    if let Some(socket) = told.proxy {
+        let way_out = WayOut::open(socket).await?;
+        proxy = Some(way_out.url()?);
+        tokio::spawn(way_out.serve(stop.clone()));
+    }
     let config = Config {
+        proxy,
         name: probe::hostname().unwrap_or_else(|| "sandbox".into()),
         sandbox: Sandbox::Off,
         home: None,

@@ -101,14 +101,26 @@ impl House {
             Some(_) => OsString::from(SYSTEM_PATH),
             None => self.config.path.clone(),
         };
-        vec![
+        let mut env = vec![
             ("PATH", path),
             ("HOME", folder.into()),
             ("LANG", "C.UTF-8".into()),
             ("TERM", "dumb".into()),
             ("PAGER", "cat".into()),
             (JOURNAL_MARKER, self.journal.journal_id.to_string().into()),
-        ]
+        ];
+        if let Some(proxy) = &self.config.proxy {
+            // Where packages of the user are: in a sandbox there can be no others.
+            let own = folder.join(".local/bin");
+            for (_, path) in env.iter_mut().filter(|(name, _)| *name == "PATH") {
+                path.push(":");
+                path.push(&own);
+            }
+            let names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
+            env.extend(names.map(|name| (name, proxy.into())));
+            env.extend(["no_proxy", "NO_PROXY"].map(|name| (name, "localhost,127.0.0.1,::1".into())));
+        }
+        env
     }
 
     pub(crate) fn bash(&self) -> Option<PathBuf> {

@@ -78,3 +78,8 @@ pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
 pub const TUNNEL_RENEW: Duration = Duration::from_secs(2);
 /// How long the last word to an executor may take.
 pub const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Connections of one sandbox through its proxy at once; more wait.
+pub(crate) const PROXY_CONNECTIONS: usize = 64;
+/// Pause after one that could not be taken.
+pub(crate) const PROXY_PAUSE: Duration = Duration::from_millis(100);

@@ -12,6 +12,7 @@ pub mod environment;
 pub mod error;
 pub mod event;
 pub mod executor_token;
+pub mod file;
 pub mod frame;
 pub mod id;
 pub mod limits;

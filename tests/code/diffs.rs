@@ -6,8 +6,8 @@ use std::process::Output;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::git::{GitServer, TOKEN, git};
 use crate::house::House;
+use perennial_tests::git::{GitServer, TOKEN, git};
 
 /// A session that changed what it cloned, in every way there is.
 async fn changed(house: &House, remote: &GitServer) -> Result<String> {

@@ -19,7 +19,7 @@ pub(crate) struct House {
 impl House {
     pub(crate) async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let up = Up::on(&dir.path().join("data"));
+        let up = Up::on(&dir.path().join("data")).env("PERENNIAL_TEST_EGRESS", "page.test=127.0.0.1");
         let server = Some(up.start().await?);
         Ok(Self { up, server, dir })
     }

@@ -1,7 +1,8 @@
 //! How code gets into a session's folder and out of it: variables, setup scripts, repositories, files.
 
 mod diffs;
-mod git;
+mod files;
 mod house;
 mod preparation;
 mod repositories;
+mod web;

@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::git::{GitServer, TOKEN};
 use crate::house::{House, errors, has, result, script};
+use perennial_tests::git::{GitServer, TOKEN};
 
 fn repository(url: &str, more: &Value) -> Value {
     let mut whole = json!({"type": "github_repository", "url": url, "authorization_token": TOKEN});

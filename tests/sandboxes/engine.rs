@@ -12,6 +12,8 @@ use tokio::sync::OnceCell;
 
 /// Everything that is needed is in here.
 pub(crate) const IMAGE: &str = "perennial-test-sandbox";
+/// The same with this host's git in it, and the libraries that it needs.
+pub(crate) const IMAGE_GIT: &str = "perennial-test-sandbox-git";
 const START: Duration = Duration::from_secs(30);
 /// Stops the engine when its input ends, which is when this program has ended.
 const GUARDIAN: &str = r#"
@@ -63,7 +65,8 @@ fn open() -> Result<Option<Engine>> {
             None => return Ok(None),
         },
     };
-    import(&host)?;
+    import(&host, IMAGE, |_| Ok(()))?;
+    import(&host, IMAGE_GIT, add_git)?;
     let executor = static_executor()?;
     Ok(Some(Engine { host, executor }))
 }
@@ -116,7 +119,7 @@ fn docker(host: &str, args: &[&str]) -> Result<String> {
 }
 
 /// An image of the system's own programs. There is no loader and no libc in it.
-fn import(host: &str) -> Result<()> {
+fn import(host: &str, image: &str, add: fn(&Path) -> Result<()>) -> Result<()> {
     let root = tempfile::tempdir()?;
     let bin = root.path().join("bin");
     std::fs::create_dir(&bin)?;
@@ -134,6 +137,7 @@ fn import(host: &str) -> Result<()> {
     {
         std::os::unix::fs::symlink("busybox", bin.join(applet))?;
     }
+    add(root.path())?;
     let mut tar = Command::new("tar")
         .args(["-c", "-C"])
         .arg(root.path())
@@ -142,13 +146,38 @@ fn import(host: &str) -> Result<()> {
         .spawn()?;
     let tape = tar.stdout.take().context("no tape")?;
     let imported = Command::new("docker")
-        .args(["-H", host, "import", "-", IMAGE])
+        .args(["-H", host, "import", "-", image])
         .stdin(tape)
         .output()?;
     ensure!(
         imported.status.success() && tar.wait()?.success(),
         "the image cannot be imported"
     );
+    Ok(())
+}
+
+/// git, what it speaks HTTP with, and all that `ldd` names.
+fn add_git(root: &Path) -> Result<()> {
+    let copy = |path: &Path| -> Result<()> {
+        let to = root.join(path.strip_prefix("/")?);
+        std::fs::create_dir_all(to.parent().context("a folder")?)?;
+        std::fs::copy(path, &to)?;
+        Ok(())
+    };
+    let git = found("git").context("git")?;
+    std::fs::copy(&git, root.join("bin/git"))?;
+    let told = Command::new(&git).arg("--exec-path").output()?;
+    let core = PathBuf::from(String::from_utf8(told.stdout)?.trim());
+    copy(&core.join("git-remote-http"))?;
+    for program in [git, core.join("git-remote-http")] {
+        let told = Command::new("ldd").arg(&program).output()?;
+        for word in String::from_utf8(told.stdout)?
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+        {
+            copy(Path::new(word))?;
+        }
+    }
     Ok(())
 }
 

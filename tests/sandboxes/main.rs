@@ -3,6 +3,7 @@
 //! fail where everything must run.
 
 #[cfg(test)]
+mod egress;
 mod engine;
 #[cfg(test)]
 mod hardening;

@@ -47,6 +47,7 @@ impl Stand {
             .arg(host)
             .arg("--sandbox-image")
             .arg(IMAGE)
+            .env("PERENNIAL_TEST_EGRESS", "allowed.test=127.0.0.1,other.test=127.0.0.1")
             .env("PERENNIAL_SANDBOX_EXECUTOR", &engine.executor.display().to_string());
         let server = up.start().await?;
         Ok(Self {
@@ -82,6 +83,11 @@ impl Stand {
 
     /// A session in a cloud environment of this configuration.
     pub(crate) async fn session(&self, config: &Value) -> Result<Made> {
+        self.session_with(config, &json!([])).await
+    }
+
+    /// The same, with resources.
+    pub(crate) async fn session_with(&self, config: &Value, resources: &Value) -> Result<Made> {
         let (agent, _) = self.client().agent_and_environment("rehearsal-1").await?;
         let mut whole = json!({"type": "cloud"});
         for (key, value) in config.as_object().context("a configuration")? {
@@ -89,7 +95,8 @@ impl Stand {
         }
         let body = json!({"name": format!("of {}", uuid::Uuid::now_v7()), "config": whole});
         let environment = id(&self.client().post("/v1/environments", &body).await?.ok()?)?;
-        let session = self.client().session(&agent, &environment).await?;
+        let body = json!({"agent": agent, "environment_id": environment, "resources": resources});
+        let session = id(&self.client().post("/v1/sessions", &body).await?.ok()?)?;
         Ok(Made { session })
     }
 

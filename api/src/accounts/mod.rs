@@ -13,7 +13,8 @@ pub use mail::MailAgents;
 use perennial_engine::ports::{Idempotency, StoreError, TimeBounds};
 use perennial_schema::agent::Agent;
 use perennial_schema::environment::Environment;
-use perennial_schema::{AgentId, EnvironmentId, KeyId, Timestamp, WorkspaceId};
+use perennial_schema::file::File;
+use perennial_schema::{AgentId, EnvironmentId, FileId, KeyId, Timestamp, WorkspaceId};
 
 /// A stored key.
 #[derive(Clone, Debug)]
@@ -208,6 +209,23 @@ pub trait Accounts: Send + Sync {
         workspace: WorkspaceId,
         listing: Listing<EnvironmentId>,
     ) -> Result<Vec<Environment>, StoreError>;
+
+    /// Stores what is known of a new file, whose content is a blob by now.
+    async fn create_file(
+        &self,
+        workspace: WorkspaceId,
+        file: File,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Made<File>, AccountsError>;
+
+    /// A file.
+    async fn file(&self, workspace: WorkspaceId, id: FileId) -> Result<Option<File>, StoreError>;
+
+    /// Files.
+    async fn files(&self, workspace: WorkspaceId, listing: Listing<FileId>) -> Result<Vec<File>, StoreError>;
+
+    /// Forgets a file; its blob stays as long as blobs do. False when there is none.
+    async fn delete_file(&self, workspace: WorkspaceId, id: FileId) -> Result<bool, StoreError>;
 }
 
 /// What [`Accounts::ensure_workspace_and_key`] or [`Accounts::ensure_first_key`] found or made.

@@ -20,6 +20,7 @@ const ACQUIRE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(5);
 const TABLES: &str = concat!(
     include_str!("../../../schema/migrations/sqlite/0002_accounts.sql"),
+    include_str!("../../../schema/migrations/sqlite/0010_files.sql"),
     include_str!("../../../schema/migrations/sqlite/0012_agents_with_mail.sql"),
 );
 

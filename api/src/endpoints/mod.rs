@@ -7,6 +7,7 @@ pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod executors;
 pub(crate) mod feed;
+pub(crate) mod files;
 pub(crate) mod gateway_keys;
 pub(crate) mod health;
 mod listing;

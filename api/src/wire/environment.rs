@@ -17,6 +17,11 @@ use crate::query::kind_of;
 
 /// Longest reference to an image.
 const IMAGE_CHARS: usize = 255;
+/// Packages of one environment.
+const PACKAGES: usize = 200;
+const PACKAGE_BYTES: usize = 256;
+/// Hosts that one environment allows.
+const HOSTS: usize = 200;
 /// Variables of one environment, and bytes of their names and values in all.
 const VARIABLES: usize = 100;
 const VARIABLES_BYTES: usize = 64 * 1024;
@@ -230,7 +235,7 @@ fn config(given: Option<&Value>, executors: Vec<Attachment>) -> Result<Environme
                 networking: networking(input.networking.as_ref())?,
                 container: container(&input)?,
                 preparation: preparation(input.variables, input.setup)?,
-                packages: packages(input.packages.unwrap_or_default()),
+                packages: packages(input.packages.unwrap_or_default())?,
                 executors,
             })
         }
@@ -349,14 +354,19 @@ fn bytes(path: &str, given: Option<&Value>) -> Result<Option<u64>, ApiError> {
 fn networking(given: Option<&Value>) -> Result<Networking, ApiError> {
     const PATH: &str = "config.networking";
     let Some(given) = given.filter(|given| !given.is_null()) else {
-        return Ok(Networking::Unrestricted);
+        // Nobody said what may be reached: nothing is.
+        return Ok(Networking::Limited {
+            allowed_hosts: Vec::new(),
+            allow_package_managers: false,
+            allow_mcp_servers: false,
+        });
     };
     match given.get("type").and_then(Value::as_str) {
         Some("unrestricted") => part::<BareInput>(given, PATH).map(|_| Networking::Unrestricted),
         Some("limited") => {
             let input: LimitedInput = part(given, PATH)?;
             Ok(Networking::Limited {
-                allowed_hosts: input.allowed_hosts.unwrap_or_default(),
+                allowed_hosts: hosts(input.allowed_hosts.unwrap_or_default())?,
                 allow_package_managers: input.allow_package_managers.unwrap_or_default(),
                 allow_mcp_servers: input.allow_mcp_servers.unwrap_or_default(),
             })
@@ -368,8 +378,44 @@ fn networking(given: Option<&Value>) -> Result<Networking, ApiError> {
     }
 }
 
-fn packages(input: PackagesInput) -> Packages {
-    Packages {
+/// Names, or `*.` and a name.
+fn hosts(given: Vec<String>) -> Result<Vec<String>, ApiError> {
+    const PATH: &str = "config.networking.allowed_hosts";
+    if given.len() > HOSTS {
+        return Err(ApiError::field(PATH, format!("at most {HOSTS}")));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    for host in &given {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        if name.is_empty() || name.len() > 253 || name.starts_with(['.', '-']) || !name.bytes().all(plain) {
+            let shown: String = host.chars().take(60).collect();
+            return Err(ApiError::field(
+                PATH,
+                format!("{shown:?} is no name of a host: expected one like \"example.com\" or \"*.example.com\""),
+            ));
+        }
+    }
+    Ok(given)
+}
+
+/// Names, and none that a package manager takes for an option.
+fn are_packages(input: &PackagesInput) -> bool {
+    let managers = [&input.pip, &input.npm, &input.apt, &input.cargo, &input.gem, &input.go];
+    let mut names = managers.into_iter().flatten().flatten().enumerate();
+    names.all(|(at, name)| {
+        let plain = !name.is_empty() && !name.starts_with('-') && !name.contains(|c: char| c.is_control());
+        plain && at < PACKAGES && name.len() <= PACKAGE_BYTES
+    })
+}
+
+fn packages(input: PackagesInput) -> Result<Packages, ApiError> {
+    if !are_packages(&input) {
+        return Err(ApiError::field(
+            "config.packages",
+            format!("expected at most {PACKAGES} names of packages"),
+        ));
+    }
+    Ok(Packages {
         pip: input.pip.unwrap_or_default(),
         npm: input.npm.unwrap_or_default(),
         apt: input.apt.unwrap_or_default(),
@@ -377,5 +423,5 @@ fn packages(input: PackagesInput) -> Packages {
         gem: input.gem.unwrap_or_default(),
         go: input.go.unwrap_or_default(),
         ..Packages::default()
-    }
+    })
 }

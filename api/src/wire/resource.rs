@@ -19,6 +19,15 @@ const REVISION_BYTES: usize = 255;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct FileInput {
+    #[serde(rename = "type")]
+    _kind: String,
+    file_id: String,
+    mount_path: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RepositoryInput {
     #[serde(rename = "type")]
     _kind: String,
@@ -41,8 +50,14 @@ pub(crate) async fn read(app: &App, key: SessionKey, given: &[Value]) -> Result<
         let path = format!("resources[{index}]");
         let resource = match value.get("type").and_then(Value::as_str) {
             Some("github_repository" | "git") => repository(app, key, value, &path)?,
-            Some("file" | "memory_store") => return Err(ApiError::not_yet(format!("{path}.type"))),
-            _ => return Err(ApiError::field(format!("{path}.type"), "expected github_repository")),
+            Some("file") => file(app, key, value, &path).await?,
+            Some("memory_store") => return Err(ApiError::not_yet(format!("{path}.type"))),
+            _ => {
+                return Err(ApiError::field(
+                    format!("{path}.type"),
+                    "expected github_repository or file",
+                ));
+            }
         };
         let place =
             inside(&resource.mount_path).map_err(|error| ApiError::field(format!("{path}.mount_path"), error))?;
@@ -112,6 +127,26 @@ fn repository(app: &App, key: SessionKey, value: &Value, path: &str) -> Result<R
         })?);
     }
     Ok(resource)
+}
+
+async fn file(app: &App, key: SessionKey, value: &Value, path: &str) -> Result<Resource, ApiError> {
+    let input: FileInput = part(value, path)?;
+    let unknown = || ApiError::field(format!("{path}.file_id"), "there is no such file in this workspace");
+    let id = input.file_id.parse().map_err(|_| unknown())?;
+    let file = app.ports.accounts.file(key.workspace, id).await?.ok_or_else(unknown)?;
+    let at = app.ports.clock.now();
+    Ok(Resource {
+        id: ResourceId::from_uuid(app.ports.ids.uuid()),
+        mount_path: input
+            .mount_path
+            .unwrap_or_else(|| format!("/mnt/session/uploads/{}", file.filename)),
+        created_at: at,
+        updated_at: at,
+        source: Source::File {
+            file_id: id,
+            sha256: file.sha256,
+        },
+    })
 }
 
 /// What a repository of this address is called.

@@ -7,19 +7,21 @@ use crate::rig::{Rig, id};
 #[tokio::test]
 async fn configs_come_back_filled_out() {
     let rig = Rig::new().await;
+    let nothing =
+        json!({"type": "limited", "allowed_hosts": [], "allow_package_managers": false, "allow_mcp_servers": false});
     let none = json!({"type": "packages", "pip": [], "npm": [], "apt": [], "cargo": [], "gem": [], "go": []});
     for (given, served) in [
         (
             Value::Null,
-            json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none}),
+            json!({"type": "cloud", "networking": nothing, "packages": none}),
         ),
         (
             json!({"type": "cloud"}),
-            json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none}),
+            json!({"type": "cloud", "networking": nothing, "packages": none}),
         ),
         (
             json!({"type": "cloud", "image": "python:3.13-slim", "cpu": 1.5, "memory": "512m", "disk": 1 << 30, "idle_timeout": 60}),
-            json!({"type": "cloud", "networking": {"type": "unrestricted"}, "packages": none, "image": "python:3.13-slim", "cpu": 1.5,
+            json!({"type": "cloud", "networking": nothing, "packages": none, "image": "python:3.13-slim", "cpu": 1.5,
                 "memory": 512 << 20, "disk": 1 << 30, "idle_timeout": 60}),
         ),
         (

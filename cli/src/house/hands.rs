@@ -183,6 +183,7 @@ pub fn exchange(settings: &Settings) -> Arc<Exchange> {
 fn router_settings(settings: &Settings) -> perennial_router::Settings {
     perennial_router::Settings {
         allow_local: settings.allow_local.value,
+        guard: super::egress::guard(),
         ..Default::default()
     }
 }

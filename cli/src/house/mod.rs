@@ -3,6 +3,7 @@
 
 mod brains;
 mod bus;
+mod egress;
 pub mod files;
 mod front;
 mod hands;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use perennial_router::sandbox::{Defaults, Docker, DockerSettings, Reconciler};
+use perennial_router::sandbox::{Defaults, Docker, DockerSettings, Reconciler, WaysOut};
 use perennial_schema::ExecutorId;
 use perennial_schema::environment::Cpus;
 use tokio::task::JoinHandle;
@@ -56,11 +56,14 @@ impl Sandboxes {
             }
         });
         let closing = CancellationToken::new();
+        let doors = Arc::new(front.doors(root.clone(), closing.clone()));
+        let kept = (store.sandboxes.clone(), store.sessions.clone());
+        let ways_out = WaysOut::new(doors, root, super::egress::guard(), kept, closing.clone());
         let reconciler = Arc::new(Reconciler::new(
             store.sandboxes.clone(),
             store.executors.clone(),
             docker,
-            Arc::new(front.doors(root, closing.clone())),
+            Arc::new(ways_out),
             store.clock.clone(),
             hands.place(),
             Defaults {

@@ -1,7 +1,7 @@
 //! Sandboxes as containers of a Docker Engine on this host.
 //!
-//! A container has no network at all: its one way out is a unix socket, mounted from this host, behind which the server's tunnel
-//! answers and nothing else. An internal network would be none of that: containers on it reach every port that this host listens
+//! A container has no network at all: its ways out are two unix sockets, mounted from this host; behind one the server's tunnel
+//! answers and nothing else, behind the other a proxy that knows which hosts its environment allows. An internal network would be none of that: containers on it reach every port that this host listens
 //! on at the bridge's address, and each other. No packet leaves, so there is no metadata service and no private range to filter,
 //! and no name to resolve.
 //!
@@ -28,6 +28,7 @@ use perennial_engine::ports::{Boot, ProvisionError, Provisioner, Seen};
 use perennial_schema::ExecutorId;
 use tokio::sync::OnceCell;
 
+use super::ways_out::PROXY;
 use crate::limits;
 
 /// Who made a container or a volume; nothing with another value is touched.
@@ -205,6 +206,7 @@ impl Docker {
                 own("PERENNIAL_EXECUTOR_ID", &boot.executor.to_string()),
                 own("PERENNIAL_START_CODE", boot.code.expose()),
                 own("PERENNIAL_STATE", &format!("{FILES}/state")),
+                own("PERENNIAL_PROXY", &format!("{DOOR}/{PROXY}")),
                 own("PERENNIAL_WORK", &format!("{FILES}/work")),
             ]),
             labels: Some(self.labels(boot)),

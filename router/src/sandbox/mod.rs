@@ -3,6 +3,7 @@
 //!
 //! * [`Reconciler`] makes what exists agree with what is known: `decide` says what is to be done, the provisioner does it.
 //! * [`Docker`] is the provisioner of containers.
+//! * [`WaysOut`] is what a sandbox reaches beside its tunnel.
 //! * `uses` keeps a sandbox from being paused under a call.
 //!
 //! **Invariant:** the store's row is changed by compare-and-set before or after the machine is, never instead; a process that dies
@@ -12,9 +13,11 @@ mod decide;
 mod docker;
 mod reconcile;
 mod uses;
+mod ways_out;
 
 pub use docker::{Docker, DockerSettings, SOCKET};
 pub use reconcile::{Defaults, Doors, Reconciler};
+pub use ways_out::{PROXY, WaysOut};
 
 use std::sync::Arc;
 

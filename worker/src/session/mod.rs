@@ -10,6 +10,7 @@ mod compact;
 mod hold;
 mod load;
 mod output;
+mod packages;
 mod prepare;
 mod rest;
 mod think;

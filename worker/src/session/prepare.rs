@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perennial_engine::ports::{Blobs, CallError, Order, Placement, Router, Seals, SessionRow};
 use perennial_schema::content::Block;
+use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{ErrorDetail, ErrorKind, Raw, RetryStatus};
 use perennial_schema::resource::{Resource, Source};
 use perennial_schema::step::{self, CloneInput, PutInput, SetupInput};
@@ -17,8 +18,8 @@ use perennial_schema::{EventId, Secret, text};
 use serde::Serialize;
 use tracing::{debug, warn};
 
-use super::Session;
 use super::calls::settle;
+use super::{Session, packages};
 use crate::limits;
 
 /// Why a session's calls cannot run.
@@ -50,8 +51,7 @@ pub(super) struct Preparation {
 impl Session {
     /// Whether something is to be done before the first call.
     pub(super) fn needs_preparation(&self) -> bool {
-        let preparation = self.row.environment.preparation();
-        !self.row.resources.is_empty() || preparation.is_some_and(|given| given.setup.is_some())
+        !self.row.resources.is_empty() || scripts(&self.row.environment).next().is_some()
     }
 
     pub(super) fn preparation(&self) -> Preparation {
@@ -63,6 +63,16 @@ impl Session {
             epoch: self.epoch,
         }
     }
+}
+
+/// What an environment runs: what installs its packages, then its own script.
+fn scripts(environment: &EnvironmentConfig) -> impl Iterator<Item = String> {
+    let packages = match environment {
+        EnvironmentConfig::Cloud { packages, .. } => packages::script(packages),
+        EnvironmentConfig::Local { .. } | EnvironmentConfig::SelfHosted => None,
+    };
+    let setup = environment.preparation().and_then(|given| given.setup.clone());
+    packages.into_iter().chain(setup)
 }
 
 /// What people are told beside the model.
@@ -81,8 +91,7 @@ impl Preparation {
         for resource in &self.row.resources {
             steps.push(self.resource(placement, resource).await?);
         }
-        let setup = self.row.environment.preparation().and_then(|given| given.setup.clone());
-        if let Some(script) = setup {
+        for script in scripts(&self.row.environment) {
             steps.push(self.order(placement, step::SETUP, &SetupInput { script }, None));
         }
         for order in steps {
@@ -106,8 +115,9 @@ impl Preparation {
                 ids.push(order.call_id);
             }
         }
-        let setup = self.row.environment.preparation().and_then(|given| given.setup.clone());
-        ids.extend(setup.map(|script| self.order(placement, step::SETUP, &SetupInput { script }, None).call_id));
+        for script in scripts(&self.row.environment) {
+            ids.push(self.order(placement, step::SETUP, &SetupInput { script }, None).call_id);
+        }
         for id in ids {
             self.router.cancel(self.row.key, self.epoch, id).await;
         }

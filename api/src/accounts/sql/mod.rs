@@ -4,6 +4,7 @@
 mod agents;
 mod dialect;
 mod environments;
+mod files;
 mod keys;
 mod port;
 mod requests;

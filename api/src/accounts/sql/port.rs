@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use perennial_engine::ports::{Idempotency, StoreError};
 use perennial_schema::agent::Agent;
 use perennial_schema::environment::Environment;
-use perennial_schema::{AgentId, EnvironmentId, KeyId, Timestamp, WorkspaceId};
+use perennial_schema::file::File;
+use perennial_schema::{AgentId, EnvironmentId, FileId, KeyId, Timestamp, WorkspaceId};
 
 use super::keys::Fresh;
 use super::resource::page;
 use super::work::Work;
-use super::{Dialect, SqlAccounts, agents, environments, keys, requests};
+use super::{Dialect, SqlAccounts, agents, environments, files, keys, requests};
 use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, Listing, Made, Secret};
 
 #[async_trait]
@@ -160,5 +161,26 @@ impl<DB: Dialect> Accounts for SqlAccounts<DB> {
         listing: Listing<EnvironmentId>,
     ) -> Result<Vec<Environment>, StoreError> {
         self.run(|pool| page(pool, workspace, listing)).await
+    }
+
+    async fn create_file(
+        &self,
+        workspace: WorkspaceId,
+        file: File,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Made<File>, AccountsError> {
+        self.run(|pool| files::create(pool, workspace, file, idempotency)).await
+    }
+
+    async fn file(&self, workspace: WorkspaceId, id: FileId) -> Result<Option<File>, StoreError> {
+        self.run(|pool| files::find(pool, workspace, id)).await
+    }
+
+    async fn files(&self, workspace: WorkspaceId, listing: Listing<FileId>) -> Result<Vec<File>, StoreError> {
+        self.run(|pool| page(pool, workspace, listing)).await
+    }
+
+    async fn delete_file(&self, workspace: WorkspaceId, id: FileId) -> Result<bool, StoreError> {
+        self.run(|pool| files::delete(pool, workspace, id)).await
     }
 }

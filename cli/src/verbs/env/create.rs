@@ -33,6 +33,12 @@ pub struct CreateArgs {
     /// Seconds without a call after which a sandbox is paused
     #[arg(long, value_name = "SECONDS")]
     idle_timeout: Option<u32>,
+    /// A host that its sandboxes may reach, like pypi.org or *.example.com; may be repeated [default: none] (cloud only)
+    #[arg(long = "allow-host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Its sandboxes may reach every public host (cloud only)
+    #[arg(long, conflicts_with = "hosts")]
+    unrestricted: bool,
     /// A variable of every command, NAME=VALUE; may be repeated
     #[arg(short = 'e', long = "variable", value_name = "NAME=VALUE")]
     variables: Vec<String>,
@@ -58,9 +64,15 @@ enum Kind {
 pub async fn run(context: &Context, args: CreateArgs) -> Result<Exit, Error> {
     let mut config = match args.kind {
         Kind::Local => json!({"type": "local"}),
-        Kind::Cloud => json!({"type": "cloud", "networking": {"type": "unrestricted"}}),
+        Kind::Cloud if args.unrestricted => json!({"type": "cloud", "networking": {"type": "unrestricted"}}),
+        Kind::Cloud => json!({"type": "cloud", "networking": {"type": "limited", "allowed_hosts": args.hosts}}),
         Kind::SelfHosted => json!({"type": "self_hosted"}),
     };
+    if args.kind != Kind::Cloud && (args.unrestricted || !args.hosts.is_empty()) {
+        return Err(Error::Usage(
+            "--allow-host and --unrestricted need --type cloud".to_owned(),
+        ));
+    }
     if let Some(dir) = args.dir {
         if args.kind != Kind::Local {
             return Err(Error::Usage("--dir needs --type local".to_owned()));

@@ -14,14 +14,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt as _;
 
-pub(crate) const TOKEN: &str = "ghp_0123456789abcdefghij";
+/// What opens it.
+pub const TOKEN: &str = "ghp_0123456789abcdefghij";
 
 /// Serves what is in a folder, until it is dropped.
-pub(crate) struct GitServer {
-    pub(crate) root: tempfile::TempDir,
-    pub(crate) url: String,
+pub struct GitServer {
+    /// The folder.
+    pub root: tempfile::TempDir,
+    /// Where it is.
+    pub url: String,
     /// Credentials that were shown, as they came.
-    pub(crate) shown: Arc<Mutex<Vec<String>>>,
+    pub shown: Arc<Mutex<Vec<String>>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -31,7 +34,11 @@ struct Shelf {
 }
 
 impl GitServer {
-    pub(crate) async fn start() -> Result<Self> {
+    /// On a free port.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn start() -> Result<Self> {
         let root = tempfile::tempdir()?;
         let shown = Arc::<Mutex<Vec<String>>>::default();
         let shelf = Arc::new(Shelf {
@@ -54,7 +61,10 @@ impl GitServer {
 
     /// A repository with two commits on `main`, a branch `other` and a commit on no branch; answers the hashes of the first on
     /// `main` and of the last.
-    pub(crate) fn repository(&self, name: &str) -> Result<(String, String)> {
+    ///
+    /// # Errors
+    /// When git does not do it.
+    pub fn repository(&self, name: &str) -> Result<(String, String)> {
         let bare = self.root.path().join(format!("{name}.git"));
         let work = tempfile::tempdir()?;
         git(work.path(), &["init", "--quiet", "--initial-branch=main"])?;
@@ -90,7 +100,10 @@ impl Drop for GitServer {
 }
 
 /// What git says here, with nobody's configuration.
-pub(crate) fn git(dir: &Path, args: &[&str]) -> Result<String> {
+///
+/// # Errors
+/// When it fails.
+pub fn git(dir: &Path, args: &[&str]) -> Result<String> {
     let output = Command::new("git")
         .args([
             "-c",
@@ -125,7 +138,11 @@ async fn serve(State(shelf): State<Arc<Shelf>>, method: Method, uri: Uri, header
     let open = uri.path().starts_with("/open");
     let expected = format!("Basic {}", STANDARD.encode(format!("x-access-token:{TOKEN}")));
     if let Some(given) = given {
-        shelf.shown.lock().unwrap().push(given.to_owned());
+        shelf
+            .shown
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(given.to_owned());
     }
     if !open && given != Some(expected.as_str()) {
         return (
