@@ -5,6 +5,7 @@ mod agents;
 mod dialect;
 mod environments;
 mod keys;
+mod logins;
 mod port;
 mod requests;
 mod resource;
