@@ -258,11 +258,11 @@ export class Fold {
   }
 
   private dispatched(event: Event) {
-    const { tool_use_id, executor_id, attempt } = event.payload as Payload & Record<string, string & number>;
-    const tool = this.tools.get(tool_use_id);
+    const { tool_use_id, executor_id, attempt } = event.payload as Payload & { tool_use_id?: string; executor_id?: string; attempt?: number };
+    const tool = this.tools.get(tool_use_id ?? "");
     if (!tool) return;
     this.at.set(event.payload.id, this.at.get(tool.id) ?? 0);
-    this.update<Tool>(tool.id, { status: "running", executor: executor_id, attempt, dispatchedAt: tool.dispatchedAt ?? event.at });
+    this.update<Tool>(tool.id, { status: "running", executor: executor_id ?? "", attempt: attempt ?? 1, dispatchedAt: tool.dispatchedAt ?? event.at });
   }
 
   private result(event: Event) {
