@@ -83,8 +83,14 @@ function subscribe(listener: () => void) {
 
 export const useFeed = () => useSyncExternalStore(subscribe, () => snapshot);
 export const useSession = (id: string) => useSyncExternalStore(subscribe, () => known.get(id));
+/** How many calls wait for somebody. */
 export const useWaiting = () =>
-  useSyncExternalStore(subscribe, () => snapshot.sessions.reduce((sum, one) => sum + (state(one).key === "waiting" ? 1 : 0), 0));
+  useSyncExternalStore(subscribe, () => snapshot.sessions.reduce((sum, one) => sum + calls(one), 0));
+
+function calls(session: Session): number {
+  const stop = session.perennial?.stop_reason;
+  return stop?.type === "requires_action" && state(session).key === "waiting" ? stop.event_ids.length : 0;
+}
 
 /** Tells of each change while the feed is live. */
 export function watchSessions(watcher: (session: Session, before: Session | undefined) => void) {

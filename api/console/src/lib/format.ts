@@ -28,7 +28,7 @@ export function span(ms: number): string {
 
 export function ago(at: string, now: number): string {
   const ms = now - Date.parse(at);
-  return ms < 5000 ? "now" : span(ms);
+  return ms < 5000 ? "now" : ms < 10_000 ? `${Math.floor(ms / 1000)} s` : span(ms);
 }
 
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -83,7 +83,7 @@ function Facts({ session, onSwitch }: Props) {
         <Fact name="Began">{full(session.created_at)}</Fact>
         <Fact name="Lasted">{span(ended - Date.parse(session.created_at))}</Fact>
         <Fact name="Turns">{session.perennial?.turn ?? 0} <span className="text-faint">in {count(session.perennial?.head ?? 0)} events</span></Fact>
-        <Fact name="Id"><span className="font-mono text-xs">{session.id}</span> <Copy text={session.id} label="" /></Fact>
+        <Fact name="Id"><span className="flex items-center"><span className="min-w-0 truncate font-mono text-xs" title={session.id}>{session.id}</span><Copy text={session.id} label="" name="Copy the id" /></span></Fact>
       </dl>
       <h2 className="mt-5 mb-1 font-semibold">Usage</h2>
       <dl className="tnum">

@@ -1,6 +1,5 @@
 // A tool call: what was asked, what came of it, and the answer it waits for.
 import { lazy, memo, type ReactNode, Suspense, useState } from "react";
-import type { Block } from "../api/model";
 import { clock, full, span } from "../lib/format";
 import { useNow } from "../lib/store";
 import type { Tone } from "../lib/words";
@@ -21,10 +20,10 @@ const STATES: Record<Tool["status"], { tone: Tone; label: string }> = {
   failed: { tone: "bad", label: "Failed" },
   denied: { tone: "quiet", label: "Denied" },
 };
-const ICONS: Record<string, IconName> = { bash: "terminal", read: "file", write: "edit", edit: "edit", glob: "search", grep: "search" };
+export const ICONS: Record<string, IconName> = { bash: "terminal", read: "file", write: "edit", edit: "edit", glob: "search", grep: "search" };
 const OPEN = new Set(["bash", "edit", "write"]);
 
-export function summary(tool: { name: string; input: Record<string, unknown> }): string {
+function summary(tool: { name: string; input: Record<string, unknown> }): string {
   const { command, file_path, path, pattern, query, url } = tool.input as Record<string, string | undefined>;
   const told = command ?? file_path ?? pattern ?? path ?? query ?? url;
   if (typeof told === "string") return told.split("\n")[0] ?? "";
@@ -74,7 +73,7 @@ function Ticking({ since }: { since: string }) {
   return <span className="tnum shrink-0 text-xs text-busy">{span(Math.floor(Math.max(0, now - Date.parse(since)) / 1000) * 1000)}</span>;
 }
 
-function Body({ tool }: { tool: Tool }): ReactNode {
+export function Body({ tool }: { tool: Pick<Tool, "origin" | "name" | "input" | "status"> & Partial<Tool> }): ReactNode {
   const input = tool.input as Record<string, string | undefined>;
   const output = text(tool.result);
   const images = <Images blocks={tool.result ?? []} />;
@@ -157,5 +156,3 @@ export function Answer({ tool, session, onDone }: { tool: Pick<Tool, "id" | "ori
     </form>
   );
 }
-
-export const isImage = (block: Block) => block.type === "image";

@@ -103,14 +103,14 @@ export function Field({ label, hint, error, children }: { label: string; hint?: 
   );
 }
 
-export function Copy({ text, label = "Copy", small = true }: { text: string | (() => string); label?: string; small?: boolean }) {
+export function Copy({ text, label = "Copy", name }: { text: string | (() => string); label?: string; name?: string }) {
   const [done, setDone] = useState(false);
   const copy = async () => {
     await navigator.clipboard.writeText(typeof text === "string" ? text : text());
     setDone(true);
     setTimeout(() => setDone(false), 1500);
   };
-  return <Button small={small} look="quiet" icon={done ? "check" : "copy"} onClick={copy}>{done ? "Copied" : label}</Button>;
+  return <Button small look="quiet" icon={done ? "check" : "copy"} onClick={copy} aria-label={done ? undefined : name}>{label && (done ? "Copied" : label)}{!label && done && <span className="sr-only">Copied</span>}</Button>;
 }
 
 export function Empty({ icon, title, children }: { icon: IconName; title: string; children?: ReactNode }) {
@@ -152,7 +152,7 @@ export function Page({ title, aside, children, wide }: { title: ReactNode; aside
         {aside}
       </header>
       <div className="min-h-0 flex-1 overflow-y-auto" tabIndex={-1}>
-        <div className={`mx-auto px-4 py-5 sm:px-6 ${wide ? "max-w-[1400px]" : "max-w-5xl"}`}>{children}</div>
+        <div className={`px-4 py-5 sm:px-6 ${wide ? "max-w-[1400px]" : "max-w-5xl"}`}>{children}</div>
       </div>
     </div>
   );

@@ -7,7 +7,7 @@ import { plural } from "../lib/format";
 import { useShortcuts } from "../lib/keys";
 import { approvals } from "../lib/queries";
 import { attempt, confirm, send } from "../session/actions";
-import { Answer, summary } from "../session/ToolCard";
+import { Answer, Body, ICONS } from "../session/ToolCard";
 import { Button, Card, Empty, Kbd, Lines, Page, Problem } from "../ui/basics";
 import { Icon } from "../ui/Icon";
 import { tell } from "../ui/messages";
@@ -64,15 +64,13 @@ export function Approvals() {
                   <Card className={`overflow-hidden ${one === current ? "outline-2 outline-accent" : ""}`}>
                     <div className="flex items-center gap-3 px-3 py-2.5" onPointerDown={() => setAt(index)}>
                       {!custom && <input type="checkbox" aria-label={`Mark ${one.tool_use.name}`} checked={marked.has(one.tool_use.id)} onChange={() => toggle(one.tool_use.id)} className="size-4 accent-accent" />}
-                      <Icon name={one.tool_use.name === "bash" ? "terminal" : "tool"} className="text-faint" />
+                      <Icon name={ICONS[one.tool_use.name] ?? "tool"} className="text-faint" />
                       <span className="font-medium">{one.tool_use.name}</span>
                       <span className="min-w-0 flex-1 truncate text-right text-sm text-soft">
                         {one.agent_name} · <Link to="/sessions/$session" params={{ session: one.session_id }} search={{ event: one.tool_use.id }} className="text-accent hover:underline">{one.session_title ?? "Untitled session"}</Link>
                       </span>
                     </div>
-                    <pre aria-label="What it would do" tabIndex={0} className="max-h-60 overflow-auto border-t border-line bg-sunken px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere focus-visible:-outline-offset-2">
-                      {one.tool_use.name === "bash" ? String(one.tool_use.input.command ?? summary(one.tool_use)) : JSON.stringify(one.tool_use.input, null, 2)}
-                    </pre>
+                    <div className="border-t border-line"><Body tool={{ origin: origin(one.tool_use.type), name: one.tool_use.name, input: one.tool_use.input, status: "asks" }} /></div>
                     <Answer tool={{ id: one.tool_use.id, origin: origin(one.tool_use.type) }} session={one.session_id} onDone={() => void again()} />
                   </Card>
                 </li>

@@ -29,7 +29,7 @@ export default function Chart({ days, series, format }: { days: number[]; series
             { ...axis, values: (_, splits) => splits.map(format), size: 56 },
           ],
           series: [
-            { value: (_, at) => (at == null ? "" : new Date(at * 1000).toISOString().slice(0, 10)) },
+            { label: "Day", value: (_, at) => (at == null ? "–" : new Date(at * 1000).toISOString().slice(0, 10)) },
             ...series.map((one) => ({ label: one.label, fill: color(one.color), stroke: color(one.color), width: 0, paths: uPlot.paths.bars?.({ size: [0.7, 44], radius: 0.12 }) as uPlot.Series.PathBuilder, points: { show: false }, value: (_: uPlot, value: number | null) => (value == null ? "–" : format(value)) })),
           ],
         },

@@ -16,8 +16,10 @@ interface CardFacts {
   arch?: string;
   cpus?: number;
   memory_bytes?: number;
+  hostname?: string;
+  contained?: boolean;
+  git_remote?: string;
   cwd?: string;
-  dir?: string;
   tools?: string[];
   programs?: { name: string; version?: string }[];
   [field: string]: unknown;
@@ -74,7 +76,9 @@ function Machine({ executor, users, onRename, onRemove }: { executor: Executor; 
         {programs.slice(0, 8).map((one) => <Chip key={one.name} title={one.version ?? ""}>{one.name}</Chip>)}
         {(card.tools ?? []).slice(0, 8).map((one) => <Chip key={one} tone="accent">{one}</Chip>)}
       </div>
-      {(card.dir ?? card.cwd) && <p className="mt-2 truncate font-mono text-xs text-soft" title={card.dir ?? card.cwd}>{card.dir ?? card.cwd}</p>}
+      {card.contained === false && <p className="mt-2 text-xs text-ask">Not contained there: sessions ask before they change anything</p>}
+      {card.cwd && <p className="mt-2 truncate font-mono text-xs text-soft" title={card.cwd}>{card.cwd}</p>}
+      {card.git_remote && <p className="truncate font-mono text-xs text-faint" title={card.git_remote}>{card.git_remote}</p>}
       <p className="tnum mt-auto pt-3 text-xs text-faint">{plural(users, "session")} · {online ? "connected" : executor.last_seen_at ? <>last seen <span title={full(executor.last_seen_at)}>{ago(executor.last_seen_at, now)}</span> ago</> : "never seen"}</p>
     </Card>
   );

@@ -50,7 +50,7 @@ export function Welcome() {
   const ready = Boolean(agent && place);
   return (
     <Page title="First steps">
-      <div className="mx-auto max-w-3xl space-y-4">
+      <div className="max-w-3xl space-y-4">
         <Step n={1} done={ready} title="Somebody to ask, and somewhere to work">
           <p>An agent on the rehearsal model (it needs no key), and an environment for its tools.</p>
           {!ready && <Button look="primary" className="mt-3" busy={busy === "prepare"} disabled={known.isPending || places.isPending} onClick={prepare}>Make both</Button>}
