@@ -65,6 +65,8 @@ function onKey(event: KeyboardEvent) {
   if (event.defaultPrevented || event.isComposing || event.altKey) return;
   const name = nameOf(event);
   const here = typing(event.target);
+  // What has the focus is pressed by these; they are shortcuts only where nothing has it.
+  if ((name === "enter" || name === " ") && event.target instanceof Element && event.target.closest("button,a,summary,input,select")) return;
   // A dialog has the keyboard to itself.
   const dialog = document.querySelector("[role=dialog],[role=alertdialog],[role=menu]");
   const single = !name.startsWith("mod+");

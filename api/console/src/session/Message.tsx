@@ -14,7 +14,7 @@ export const Message = memo(function Message({ said }: { said: Said }) {
   if (said.kind === "thinking") {
     return (
       <div className="flex items-center gap-2 py-0.5 text-sm text-faint">
-        <Icon name="think" /> {said.streaming ? <span className="pulse">Thinking…</span> : said.text ? <details><summary>Thought</summary><p className="whitespace-pre-wrap">{said.text}</p></details> : "Thought"}
+        <Icon name="think" /> {said.streaming ? <span className="pulse">Working…</span> : said.text ? <details><summary>Thought</summary><p className="whitespace-pre-wrap">{said.text}</p></details> : "Thought"}
       </div>
     );
   }

@@ -164,7 +164,9 @@ export class SessionLog {
   }
 
   private publish(change: Partial<View> = {}) {
-    const items = this.previews.size > 0 ? [...this.fold.items, ...this.previews.values()] : [...this.fold.items];
+    const items: Item[] = [...this.fold.items, ...this.previews.values()];
+    // Whoever comes in the middle of an answer gets no pieces of it: that something is written is told all the same.
+    if (this.previews.size === 0 && this.fold.asking) items.push({ kind: "thinking", id: "asking", seq: 0, at: this.fold.asking, text: "", blocks: [], streaming: true });
     const earlier = (this.events[0]?.seq ?? 1) > 1;
     this.view = { ...this.view, items, events: this.events, fold: this.fold, earlier, ...change };
     for (const listener of this.listeners) listener();

@@ -86,8 +86,8 @@ export function Shell() {
       {drawer && <button type="button" aria-label="Close the menu" className="fixed inset-0 z-20 bg-black/30 md:hidden" onClick={() => setDrawer(false)} />}
       <nav aria-label="Main" className={`${drawer ? "fixed inset-y-0 left-0 z-30 flex w-60 shadow-pop" : "hidden"} shrink-0 flex-col border-r border-line bg-surface p-2 md:flex md:w-14 lg:w-52`}>
         <div className="mb-2 hidden h-10 items-center px-1.5 md:flex"><Brand /></div>
-        <button type="button" onClick={() => setPalette(true)} aria-label="Command palette" className="mb-2 flex h-[34px] items-center gap-2 rounded-[7px] border border-line bg-canvas px-2.5 text-sm text-faint hover:text-text md:max-lg:justify-center md:max-lg:px-0">
-          <Icon name="search" /> <span className="flex-1 text-left md:max-lg:hidden">Search</span> <kbd className="font-mono text-xs md:max-lg:hidden">Ctrl K</kbd>
+        <button type="button" onClick={() => setPalette(true)} className="mb-2 flex h-[34px] items-center gap-2 rounded-[7px] border border-line bg-canvas px-2.5 text-sm text-faint hover:text-text md:max-lg:justify-center md:max-lg:px-0">
+          <Icon name="search" /> <span className="flex-1 text-left md:max-lg:sr-only">Search</span> <kbd aria-hidden="true" className="font-mono text-xs md:max-lg:hidden">Ctrl K</kbd>
         </button>
         <ul className="min-h-0 flex-1 space-y-0.5 overflow-y-auto">
           {PLACES.map((place) => <li key={place.to}><Place {...place} /></li>)}
@@ -124,12 +124,11 @@ function Place({ to, label, icon }: (typeof PLACES)[number]) {
       to={to}
       activeOptions={{ exact: to === "/", includeSearch: false }}
       className="group relative flex h-9 items-center gap-2.5 rounded-[7px] px-2.5 text-sm text-soft hover:bg-hover hover:text-text data-[status=active]:bg-accent-soft data-[status=active]:font-medium data-[status=active]:text-accent md:max-lg:justify-center md:max-lg:px-0"
-      aria-label={badge ? `${label}, ${badge} waiting` : label}
       title={label}
     >
       <Icon name={icon} />
-      <span className="flex-1 md:max-lg:hidden">{label}</span>
-      {badge && <span className="tnum rounded-full bg-ask px-1.5 text-xs font-semibold text-canvas md:max-lg:absolute md:max-lg:top-0.5 md:max-lg:right-0.5">{badge}</span>}
+      <span className="flex-1 md:max-lg:sr-only">{label}</span>
+      {badge && <span className="tnum rounded-full bg-ask px-1.5 text-xs font-semibold text-canvas md:max-lg:absolute md:max-lg:top-0.5 md:max-lg:right-0.5">{badge}<span className="sr-only"> waiting</span></span>}
     </Link>
   );
 }

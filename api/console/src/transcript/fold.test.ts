@@ -80,6 +80,16 @@ test("restarts, hand-overs and events of the future neither break nor vanish", (
   expect(folded.seq).toBe(6);
 });
 
+test("that a model is being asked is known until it has answered or the turn is over", () => {
+  const events = log(
+    { type: "span.model_request_start" },
+    { type: "span.model_request_end", model_usage: {} },
+    { type: "span.model_request_start" },
+    { type: "session.status_idle", stop_reason: { type: "end_turn" } },
+  );
+  expect([1, 2, 3, 4].map((n) => fold(events.slice(0, n)).asking !== "")).toEqual([true, false, true, false]);
+});
+
 test("the median of nothing is unknown", () => {
   expect(median([])).toBeUndefined();
   expect(median([3, 1, 2])).toBe(2);

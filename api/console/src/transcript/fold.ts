@@ -90,7 +90,8 @@ export class Fold {
   private inputs = new Map<string, Message>();
   private at = new Map<string, number>();
   private began = "";
-  private requests = new Map<string, string>();
+  /** Since when a model is being asked; empty when none is. */
+  asking = "";
   private turn = { input: 0, output: 0, requests: 0 };
   version = 0;
   seq = 0;
@@ -190,6 +191,7 @@ export class Fold {
         this.rest(event);
         break;
       case "session.status_rescheduled":
+        this.asking = "";
         this.notice(event, "warn", "The worker of this turn was lost; another one goes on from the log");
         break;
       case "session.status_terminated":
@@ -204,7 +206,7 @@ export class Fold {
         break;
       }
       case "span.model_request_start":
-        this.requests.set(payload.id, event.at);
+        this.asking = event.at;
         break;
       case "span.model_request_end":
         this.requested(event);
@@ -285,6 +287,7 @@ export class Fold {
   }
 
   private requested(event: Event) {
+    this.asking = "";
     const usage = event.payload.model_usage as Record<string, number> | undefined;
     this.turn.requests += 1;
     this.turn.input += (usage?.input_tokens ?? 0) + (usage?.cache_read_input_tokens ?? 0) + (usage?.cache_creation_input_tokens ?? 0);
@@ -295,6 +298,7 @@ export class Fold {
   }
 
   private rest(event: Event) {
+    this.asking = "";
     const reason = (event.payload.stop_reason as StopReason | undefined)?.type ?? "end_turn";
     const ms = this.began ? Date.parse(event.at) - Date.parse(this.began) : 0;
     this.add({ kind: "end", id: event.payload.id, seq: event.seq, at: event.at, reason, ms, ...this.turn });

@@ -67,7 +67,7 @@ export function Approvals() {
                       <Icon name={ICONS[one.tool_use.name] ?? "tool"} className="text-faint" />
                       <span className="font-medium">{one.tool_use.name}</span>
                       <span className="min-w-0 flex-1 truncate text-right text-sm text-soft">
-                        {one.agent_name} · <Link to="/sessions/$session" params={{ session: one.session_id }} search={{ event: one.tool_use.id }} className="text-accent hover:underline">{one.session_title ?? "Untitled session"}</Link>
+                        {one.agent_name} · <Link to="/sessions/$session" params={{ session: one.session_id }} search={{ event: one.tool_use.id }} className="text-accent underline underline-offset-2">{one.session_title ?? "Untitled session"}</Link>
                       </span>
                     </div>
                     <div className="border-t border-line"><Body tool={{ origin: origin(one.tool_use.type), name: one.tool_use.name, input: one.tool_use.input, status: "asks" }} /></div>
