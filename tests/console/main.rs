@@ -21,7 +21,11 @@ mod browser {
 
     /// What is missing for the cases to run.
     async fn missing() -> Option<String> {
-        let node = Command::new("node").arg("--version").stdout(Stdio::null()).status().await;
+        let node = Command::new("node")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .await;
         if !node.is_ok_and(|ended| ended.success()) {
             return Some("node is not found".to_owned());
         }
@@ -47,7 +51,10 @@ mod browser {
             .env("HOME", std::env::temp_dir())
             .env("PERENNIAL_BIN", binary()?)
             .env("CHROMIUM", chromium())
-            .env("CONSOLE_SHOTS", Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/console-shots"))
+            .env(
+                "CONSOLE_SHOTS",
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/console-shots"),
+            )
             .kill_on_drop(true)
             .output();
         let output = tokio::time::timeout(PATIENCE, run)
@@ -82,7 +89,11 @@ mod browser {
         if let Some(missing) = missing().await {
             return not_run(&format!("the console: {missing}"));
         }
-        node("the types made from api/openapi.json", &["scripts/types.mjs", "--check"]).await?;
+        node(
+            "the types made from api/openapi.json",
+            &["scripts/types.mjs", "--check"],
+        )
+        .await?;
         node("the console's unit tests", &["node_modules/vitest/vitest.mjs", "run"]).await
     }
 }

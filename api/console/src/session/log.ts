@@ -149,8 +149,19 @@ export class SessionLog {
       const shown = this.previews.get(data.event_id);
       if (shown) this.previews.set(data.event_id, { ...shown, text: shown.text + (data.delta?.content?.text ?? "") });
     } else if (frame.id !== undefined) {
-      this.append({ seq: Number(frame.id), at: data.processed_at ?? new Date().toISOString(), payload: data });
+      const event: Event = { seq: Number(frame.id), at: data.processed_at ?? new Date().toISOString(), payload: data };
+      this.append(event);
+      if (data.type === "user.tool_confirmation") void this.attribute(event);
     }
+  }
+
+  /** Who answered a call is in the log's envelope only. */
+  private async attribute(event: Event) {
+    const [stored] = await this.page(event.seq - 1, 1).catch(() => []);
+    if (!stored?.actor || this.closed) return;
+    event.actor = stored.actor;
+    this.fold.attribute(stored.payload.id, stored.actor);
+    this.soon();
   }
 
   private soon() {

@@ -54,6 +54,18 @@ test("an event that comes twice changes nothing, and an unchanged item keeps its
   expect(folded.items[1]).toMatchObject({ status: "failed" });
 });
 
+test("who answered may be told later", () => {
+  const folded = fold(
+    log(
+      { type: "agent.tool_use", name: "bash", input: {}, evaluated_permission: "ask" },
+      { type: "user.tool_confirmation", tool_use_id: "sevt_1", result: "allow" },
+    ),
+  );
+  folded.attribute("sevt_2", "key_1");
+  expect(folded.items[0]).toMatchObject({ verdict: { actor: "key_1" } });
+  folded.attribute("sevt_unknown", "key_1");
+});
+
 test("a denied call stays denied when its error result comes", () => {
   const folded = fold(
     log(

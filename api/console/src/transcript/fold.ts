@@ -134,6 +134,14 @@ export class Fold {
     });
   }
 
+  /** Streams do not say who sent an input; who knows it later says so here. */
+  attribute(event: string, actor: string) {
+    const item = this.items[this.at.get(event) ?? -1];
+    if (item?.kind === "tool" && item.verdict) this.update<Tool>(item.id, { verdict: { ...item.verdict, actor } });
+    else if (item && "blocks" in item) this.update<Message>(item.id, { actor });
+    this.version += 1;
+  }
+
   push(event: Event) {
     if (event.seq <= this.seq) return;
     this.seq = event.seq;
