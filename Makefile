@@ -1,4 +1,5 @@
-# Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git).
+# Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git;
+# with Node also the web console).
 .PHONY: up executor test lint simulate torture fuzz bench setup-build setup-test
 .DEFAULT_GOAL := up
 SHELL := /bin/bash

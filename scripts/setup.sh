@@ -159,8 +159,15 @@ check_harness() {
     ok "$name $(tail -n1 "$log")"
 }
 
+check_chromium() {
+    have "${CHROMIUM:-chromium}" || apt_install "no Chromium for the console's tests" chromium
+    ok "$("${CHROMIUM:-chromium}" --version 2>/dev/null)"
+}
+
 check_rust
 check_cc
+# Before the server is built: its files go into the binary.
+scripts/console.sh
 if [ "$with_tests" ]; then
     check_bwrap
     check_nats
@@ -169,6 +176,7 @@ if [ "$with_tests" ]; then
     check_python
     make_venv 2.11
     make_venv 1.17
+    ! have node || check_chromium
     check_harness claude claude-code claude
     check_harness codex codex codex
 fi

@@ -10,12 +10,13 @@ use perennial_engine::ports::{
 use perennial_gateway::Gateway;
 use perennial_mailbox::Office;
 use perennial_router::Tunnels;
-use perennial_schema::SessionId;
+use perennial_schema::{SessionId, WorkspaceId};
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::auth::{KeyCache, Principal};
 use crate::bucket::Bucket;
+use crate::console::Links;
 use crate::error::ApiError;
 use crate::feed::Hub;
 use crate::host::Hosts;
@@ -86,6 +87,10 @@ pub(crate) struct Inner {
     pub keys: KeyCache,
     /// Bounds what may be asked without a key.
     pub registrations: Bucket,
+    /// The same for logins of the console.
+    pub logins: Bucket,
+    /// What logs in to the console once.
+    pub links: Links,
     /// Every task of this crate.
     pub tracker: TaskTracker,
 }
@@ -108,6 +113,8 @@ impl Api {
             hub,
             keys: KeyCache::default(),
             registrations: Bucket::new(limits::REGISTRATIONS, limits::REGISTRATION_EVERY),
+            logins: Bucket::new(limits::LOGINS, limits::LOGIN_EVERY),
+            links: Links::default(),
             tracker,
         };
         Self { app: Arc::new(app) }
@@ -116,6 +123,14 @@ impl Api {
     /// All routes, ready to be served or called in a test.
     pub fn router(&self) -> axum::Router {
         crate::router::router(Arc::clone(&self.app))
+    }
+
+    /// The path of a page that logs in to the console, once and within ten minutes.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn console_link(&self, workspace: WorkspaceId) -> Result<String, rand::rand_core::OsError> {
+        Ok(format!("/login#{}", self.app.links.mint(workspace)?))
     }
 
     /// What is behind the door of a sandbox.

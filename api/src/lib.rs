@@ -16,6 +16,7 @@ mod api;
 mod auth;
 mod body;
 mod bucket;
+mod console;
 mod doors;
 mod endpoints;
 mod error;
@@ -37,6 +38,7 @@ mod telemetry;
 mod wire;
 
 pub use api::{Api, Config, Ports};
+pub use console::is_built as console_is_built;
 pub use doors::Doors;
 pub use host::Hosts;
 pub use limits::Limits;

@@ -44,6 +44,16 @@ pub const TAPE_PIECES: usize = 8;
 pub const REGISTRATIONS: u32 = 64;
 /// See [`REGISTRATIONS`].
 pub const REGISTRATION_EVERY: Duration = Duration::from_millis(250);
+/// Logins of the console at once, without a key that would say by whom; beyond it one each [`LOGIN_EVERY`].
+pub const LOGINS: u32 = 32;
+/// See [`LOGINS`].
+pub const LOGIN_EVERY: Duration = Duration::from_millis(500);
+/// How long a login of the console lasts.
+pub const CONSOLE_LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long the link that `up` prints may be opened.
+pub const CONSOLE_LINK: Duration = Duration::from_secs(600);
+/// Links that wait to be opened.
+pub const CONSOLE_LINKS: usize = 16;
 /// Connections of one sandbox at once: one is in use, and the next may come before the end of the last was seen.
 pub const SANDBOX_CONNECTIONS: usize = 4;
 /// Sessions imported at once; each holds a log in memory and its file on disk.

@@ -13,7 +13,7 @@ use crate::endpoints::{
     openapi, sessions, usage,
 };
 use crate::llm::Llm;
-use crate::{auth, host, respond, telemetry};
+use crate::{auth, console, host, respond, telemetry};
 
 /// Routes that need a key.
 pub(crate) fn keyed() -> OpenApiRouter<App> {
@@ -111,11 +111,13 @@ pub(crate) fn router(app: App) -> Router {
     let (keyed, _) = keyed().split_for_parts();
     let (open, _) = open().split_for_parts();
     let llm = llm(&app);
+    let console = console::routes(&app, keyed.clone());
     keyed
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
         .merge(open)
+        .merge(console)
         .route_layer(from_fn(telemetry::measure))
-        .fallback(respond::no_route)
+        .fallback(console::page_or_no_route)
         .method_not_allowed_fallback(respond::no_method)
         .layer(from_fn_with_state(Arc::clone(&app), host::check))
         .layer(from_fn_with_state(Arc::clone(&app), respond::finish))

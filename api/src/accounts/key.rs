@@ -11,6 +11,10 @@ use rand::TryRngCore as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+/// What a key begins with, and what a login of the console.
+const KEY: &str = "pk_";
+const LOGIN: &str = "pl_";
+
 /// A key in plaintext. Never printed by `Debug`.
 #[derive(Clone)]
 pub struct Secret {
@@ -34,13 +38,49 @@ impl Secret {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self, rand::rand_core::OsError> {
+        Self::random(KEY)
+    }
+
+    /// Makes a login of the console. It is a key that only a cookie may carry: as a key it does not parse, and its hash is that
+    /// of no key.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn login() -> Result<Self, rand::rand_core::OsError> {
+        Self::random(LOGIN)
+    }
+
+    /// A login as its cookie has it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse_login(text: &str) -> Result<Self, NotAKey> {
+        Self::parse(LOGIN, text)
+    }
+
+    fn random(prefix: &str) -> Result<Self, rand::rand_core::OsError> {
         let mut id = [0_u8; 16];
         let mut secret = [0_u8; 32];
         rand::rngs::OsRng.try_fill_bytes(&mut id)?;
         rand::rngs::OsRng.try_fill_bytes(&mut secret)?;
         let id = KeyId::from_uuid(uuid::Uuid::from_bytes(id));
-        let text = format!("pk_{}_{}", id.uuid().simple(), URL_SAFE_NO_PAD.encode(secret));
+        let text = format!("{prefix}{}_{}", id.uuid().simple(), URL_SAFE_NO_PAD.encode(secret));
         Ok(Self { id, text })
+    }
+
+    fn parse(prefix: &str, text: &str) -> Result<Self, NotAKey> {
+        let (id, secret) = text
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.split_once('_'))
+            .ok_or(NotAKey)?;
+        let id = format!("key_{id}").parse().map_err(|_| NotAKey)?;
+        if secret.len() != 43 {
+            return Err(NotAKey);
+        }
+        Ok(Self {
+            id,
+            text: text.to_owned(),
+        })
     }
 
     /// The plaintext, for the one place that may keep it.
@@ -68,18 +108,7 @@ impl FromStr for Secret {
     type Err = NotAKey;
 
     fn from_str(text: &str) -> Result<Self, NotAKey> {
-        let (id, secret) = text
-            .strip_prefix("pk_")
-            .and_then(|rest| rest.split_once('_'))
-            .ok_or(NotAKey)?;
-        let id = format!("key_{id}").parse().map_err(|_| NotAKey)?;
-        if secret.len() != 43 {
-            return Err(NotAKey);
-        }
-        Ok(Self {
-            id,
-            text: text.to_owned(),
-        })
+        Self::parse(KEY, text)
     }
 }
 
@@ -107,6 +136,16 @@ mod tests {
         assert!(key.hash().matches(&again));
         assert!(!Secret::generate().unwrap().hash().matches(&key));
         assert!(!format!("{key:?}").contains(key.expose()));
+    }
+
+    #[test]
+    fn a_login_is_no_key_and_a_key_is_no_login() {
+        let (key, login) = (Secret::generate().unwrap(), Secret::login().unwrap());
+        assert!(login.expose().parse::<Secret>().is_err());
+        assert!(Secret::parse_login(key.expose()).is_err());
+        let as_key = login.expose().replacen(LOGIN, KEY, 1).parse::<Secret>().unwrap();
+        assert!(!login.hash().matches(&as_key), "another prefix makes another secret");
+        assert!(login.hash().matches(&Secret::parse_login(login.expose()).unwrap()));
     }
 
     #[test]

@@ -112,6 +112,21 @@ pub trait Accounts: Send + Sync {
     /// A key that is not revoked.
     async fn key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError>;
 
+    /// Stores a login of the console, and forgets those made before `expired`.
+    async fn add_login(
+        &self,
+        workspace: WorkspaceId,
+        login: &Secret,
+        at: Timestamp,
+        expired: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// A login that was made after `expired` and has not been ended.
+    async fn login(&self, id: KeyId, expired: Timestamp) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Ends a login; a second time changes nothing.
+    async fn end_login(&self, id: KeyId) -> Result<(), StoreError>;
+
     /// Stores a new agent (version 1).
     async fn create_agent(
         &self,

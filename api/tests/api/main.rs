@@ -13,6 +13,7 @@ mod auth;
 mod bad_input;
 mod budgets;
 mod client;
+mod console;
 mod documents;
 mod environments;
 mod events;

@@ -9,6 +9,7 @@ use perennial_api::{Api, Config, Doors, Hosts, Limits};
 use perennial_engine::ports::Router;
 use perennial_gateway::Gateway;
 use perennial_router::Tunnels;
+use perennial_schema::WorkspaceId;
 use secrecy::ExposeSecret;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
@@ -44,6 +45,8 @@ pub struct Front {
     pub models: String,
     /// Which key there is for this machine's clients.
     pub key: Key,
+    /// What logs in to the console, once and within ten minutes; none when this binary has no console.
+    pub console: Option<String>,
     data_dir: std::path::PathBuf,
     listener: TcpListener,
     api: Api,
@@ -60,7 +63,7 @@ impl Front {
         keys: Keys,
     ) -> Result<Self> {
         let data_dir = settings.data_dir.value.clone();
-        let key = ensure_key(&data_dir, store, keys).await?;
+        let (workspace, key) = ensure_key(&data_dir, store, keys).await?;
         let listener = listen(settings).await?;
         let address = listener.local_addr()?;
         if let Some(database) = &settings.database {
@@ -94,13 +97,20 @@ impl Front {
             metrics: perennial_api::prometheus(),
             default_model: settings.model().to_owned(),
         };
+        let (api, url) = (Api::new(ports, config), format!("http://{address}"));
+        let console = if perennial_api::console_is_built() {
+            Some(format!("{url}{}", api.console_link(workspace)?))
+        } else {
+            None
+        };
         Ok(Self {
-            url: format!("http://{address}"),
+            url,
+            console,
             models: models::root(address),
             key,
             data_dir,
             listener,
-            api: Api::new(ports, config),
+            api,
         })
     }
 
@@ -187,20 +197,21 @@ async fn towards(url: &str) -> Option<IpAddr> {
     None
 }
 
-async fn ensure_key(data_dir: &std::path::Path, store: &Store, keys: Keys) -> Result<Key> {
+async fn ensure_key(data_dir: &std::path::Path, store: &Store, keys: Keys) -> Result<(WorkspaceId, Key)> {
     let (known, now) = (files::read_key(data_dir)?, store.clock.now());
     let ensured = match keys {
         Keys::Always => store.accounts.ensure_workspace_and_key(known.as_ref(), now).await?,
         Keys::First => store.accounts.ensure_first_key(known.as_ref(), now).await?,
     };
-    Ok(match ensured.fresh {
+    let key = match ensured.fresh {
         Some(key) => {
             files::write_key(data_dir, &key)?;
             Key::Fresh(key)
         }
         None if ensured.known => Key::Known,
         None => Key::Elsewhere,
-    })
+    };
+    Ok((ensured.workspace, key))
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener> {

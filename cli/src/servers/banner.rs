@@ -7,6 +7,7 @@ use crate::house::{Front, Hands, Key};
 pub(super) fn print(front: &Front, hands: &Hands, settings: &Settings) {
     println!("{}", front.url);
     eprintln!("perennial {} is up at {}", env!("CARGO_PKG_VERSION"), front.url);
+    console(front);
     eprintln!("  data    {}", settings.data_dir.value.display());
     key(front, settings);
     eprintln!("  model   {}", model(settings));
@@ -19,6 +20,7 @@ pub(super) fn print(front: &Front, hands: &Hands, settings: &Settings) {
 pub(super) fn serving(front: &Front, settings: &Settings) {
     println!("{}", front.url);
     eprintln!("perennial {} serves at {}", env!("CARGO_PKG_VERSION"), front.url);
+    console(front);
     key(front, settings);
     eprintln!("  bus     {}", bus(settings));
     eprintln!("  work    is done by `perennial worker` processes on the same database");
@@ -41,6 +43,13 @@ fn cloud(settings: &Settings) -> String {
         None => {
             "warning: no container engine (--docker), so `cloud` environments are folders of this host as well".into()
         }
+    }
+}
+
+fn console(front: &Front) {
+    match &front.console {
+        Some(link) => eprintln!("  console {link}  (opens once, within ten minutes; later enter the key)"),
+        None => eprintln!("  console not built into this binary (`make up` does where there is Node 20.19 or later)"),
     }
 }
 

@@ -10,6 +10,7 @@ on_every_database![
     a_known_key_is_found_and_a_foreign_one_is_not,
     a_lost_key_is_replaced_where_one_server_owns_the_database,
     only_the_hash_of_a_key_is_kept,
+    a_login_of_the_console_lasts_until_it_is_ended_or_old,
 ];
 
 async fn servers_that_start_together_make_one_workspace_and_one_key(books: Books) {
@@ -69,4 +70,41 @@ async fn only_the_hash_of_a_key_is_kept(books: Books) {
     assert!(!stored[0].contains(secret));
     let hash = books.accounts.key(key.id).await.unwrap().unwrap().hash;
     assert_ne!(&hash.0[..], key.expose().as_bytes());
+}
+
+async fn a_login_of_the_console_lasts_until_it_is_ended_or_old(books: Books) {
+    let first = books.accounts.ensure_first_key(None, at(1)).await.unwrap();
+    let (workspace, login) = (first.workspace, Secret::login().unwrap());
+    books
+        .accounts
+        .add_login(workspace, &login, at(10), at(0))
+        .await
+        .unwrap();
+    let stored = books.accounts.login(login.id, at(9)).await.unwrap().unwrap();
+    assert!(stored.hash.matches(&login) && stored.workspace == workspace);
+    assert!(
+        books.accounts.login(login.id, at(10)).await.unwrap().is_none(),
+        "it is too old"
+    );
+    // It is no key, and it does not stand in for the first one.
+    assert!(books.accounts.key(login.id).await.unwrap().is_none());
+    assert!(
+        books
+            .accounts
+            .login(first.fresh.unwrap().id, at(0))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    // A later login clears away those that are over.
+    let next = Secret::login().unwrap();
+    books
+        .accounts
+        .add_login(workspace, &next, at(20), at(10))
+        .await
+        .unwrap();
+    assert!(books.accounts.login(login.id, at(0)).await.unwrap().is_none());
+    books.accounts.end_login(next.id).await.unwrap();
+    books.accounts.end_login(next.id).await.unwrap();
+    assert!(books.accounts.login(next.id, at(0)).await.unwrap().is_none());
 }

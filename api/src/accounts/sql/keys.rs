@@ -4,16 +4,17 @@ use perennial_engine::ports::StoreError;
 use perennial_schema::{KeyId, Timestamp, WorkspaceId};
 use sqlx::Pool;
 
-use super::dialect::{Columns as _, Dialect, inconsistent, statement};
+use super::dialect::{Columns as _, Dialect, Statement, inconsistent, statement};
 use super::work::Work;
 use crate::accounts::{ApiKey, Ensured, Secret, SecretHash};
 
 const ANSWERS: &str = "SELECT count(*) FROM workspaces";
 const FIRST_WORKSPACE: &str = "SELECT workspace_id FROM workspaces ORDER BY created_at, workspace_id LIMIT 1";
 const ADD_WORKSPACE: &str = "INSERT INTO workspaces (workspace_id, name, created_at) VALUES ($1, $2, $3)";
-const ANY_KEY: &str = "SELECT id FROM api_keys WHERE workspace_id = $1 AND revoked_at IS NULL LIMIT 1";
+const ANY_KEY: &str =
+    "SELECT id FROM api_keys WHERE workspace_id = $1 AND revoked_at IS NULL AND name <> 'console' LIMIT 1";
 const ADD_KEY: &str = "INSERT INTO api_keys (workspace_id, id, name, hash, created_at) VALUES ($1, $2, $3, $4, $5)";
-const KEY: &str = "SELECT workspace_id, hash FROM api_keys WHERE id = $1 AND revoked_at IS NULL";
+const KEY: &str = "SELECT workspace_id, hash FROM api_keys WHERE id = $1 AND revoked_at IS NULL AND name <> 'console'";
 
 /// When a key nobody knows yet is made.
 #[derive(Clone, Copy)]
@@ -30,8 +31,17 @@ pub(super) async fn answers<DB: Dialect>(pool: Pool<DB>) -> Result<(), StoreErro
 }
 
 pub(super) async fn find<DB: Dialect>(pool: Pool<DB>, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+    one(pool, id, statement(KEY).text(id)).await
+}
+
+/// The key that a statement finds.
+pub(super) async fn one<DB: Dialect>(
+    pool: Pool<DB>,
+    id: KeyId,
+    which: Statement,
+) -> Result<Option<ApiKey>, StoreError> {
     let mut work = Work::reading(&pool).await?;
-    let rows = work.rows(statement(KEY).text(id)).await?;
+    let rows = work.rows(which).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let workspace = row.text("workspace_id")?.parse();
     let hash: Result<[u8; 32], _> = row.bytes("hash")?.try_into();

@@ -6,6 +6,7 @@ mod dialect;
 mod environments;
 mod files;
 mod keys;
+mod logins;
 mod port;
 mod requests;
 mod resource;

@@ -10,7 +10,7 @@ use perennial_schema::{AgentId, EnvironmentId, FileId, KeyId, Timestamp, Workspa
 use super::keys::Fresh;
 use super::resource::page;
 use super::work::Work;
-use super::{Dialect, SqlAccounts, agents, environments, files, keys, requests};
+use super::{Dialect, SqlAccounts, agents, environments, files, keys, logins, requests};
 use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, Listing, Made, Secret};
 
 #[async_trait]
@@ -31,6 +31,26 @@ impl<DB: Dialect> Accounts for SqlAccounts<DB> {
 
     async fn key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
         self.run(|pool| keys::find(pool, id)).await
+    }
+
+    async fn add_login(
+        &self,
+        workspace: WorkspaceId,
+        login: &Secret,
+        at: Timestamp,
+        expired: Timestamp,
+    ) -> Result<(), StoreError> {
+        let login = login.clone();
+        self.run(move |pool| logins::add(pool, workspace, login, at, expired))
+            .await
+    }
+
+    async fn login(&self, id: KeyId, expired: Timestamp) -> Result<Option<ApiKey>, StoreError> {
+        self.run(move |pool| logins::find(pool, id, expired)).await
+    }
+
+    async fn end_login(&self, id: KeyId) -> Result<(), StoreError> {
+        self.run(move |pool| logins::end(pool, id)).await
     }
 
     async fn create_agent(

@@ -1,0 +1,107 @@
+// What the tests share: the real server in a folder of its own, a real browser, and short words for both.
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const binary = process.env.PERENNIAL_BIN;
+if (!binary) throw new Error("PERENNIAL_BIN names no binary");
+
+/** A server; `kill` and `start` again keep its address and its data. */
+export async function serve() {
+  const folder = mkdtempSync(join(tmpdir(), "perennial-console-"));
+  const house = { url: "", link: "", key: "", process: undefined };
+  house.start = async () => {
+    const listen = house.url ? new URL(house.url).host : "127.0.0.1:0";
+    const env = { PATH: process.env.PATH, HOME: folder, PERENNIAL_DATA_DIR: join(folder, "data"), PERENNIAL_LOG: "warn" };
+    house.process = spawn(binary, ["up", "--listen", listen, "--allow-local"], { env, stdio: ["ignore", "pipe", "pipe"] });
+    let said = "";
+    house.process.stderr.on("data", (data) => { said += data; });
+    house.url = await new Promise((done, failed) => {
+      house.process.stdout.once("data", (data) => done(String(data).trim()));
+      house.process.once("exit", (code) => failed(new Error(`the server ended with ${code}: ${said}`)));
+    });
+    // The address comes first; the link a moment later, on the other stream.
+    for (let tries = 0; tries < 200 && !/ cloud /.test(said); tries++) await new Promise((done) => setTimeout(done, 10));
+    house.link = /console (http\S+)/.exec(said)?.[1] ?? "";
+    house.key = readFileSync(join(folder, "data/key"), "utf8").trim();
+  };
+  house.end = async (signal) => {
+    const gone = new Promise((done) => house.process.once("exit", done));
+    house.process.removeAllListeners("exit");
+    house.process.once("exit", () => {});
+    house.process.kill(signal);
+    await Promise.race([gone, new Promise((done) => house.process.once("exit", done))]);
+  };
+  house.kill = () => house.end("SIGKILL");
+  house.stop = async () => {
+    await house.end("SIGTERM");
+    rmSync(folder, { recursive: true, force: true });
+  };
+  house.api = async (method, path, body) => {
+    const response = await fetch(`${house.url}/v1${path}`, { method, headers: { "x-api-key": house.key, "content-type": "application/json" }, body: body && JSON.stringify(body) });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(`${method} ${path}: ${JSON.stringify(answer)}`);
+    return answer;
+  };
+  house.agent = async (name, policy) => {
+    const tools = [{ type: "agent_toolset_20260401", ...(policy ? { default_config: { enabled: true, permission_policy: { type: policy } } } : {}) }];
+    return (await house.api("POST", "/agents", { name, model: "rehearsal-1", tools })).id;
+  };
+  house.environment = async (name = "here") => (await house.api("POST", "/environments", { name, config: { type: "cloud" } })).id;
+  /** A session that is told this, or nothing yet. */
+  house.session = async (agent, environment, title, text) => {
+    const initial_events = text ? [said(text)] : [];
+    return (await house.api("POST", "/sessions", { agent, environment_id: environment, title, initial_events })).id;
+  };
+  house.rest = async (session) => {
+    for (;;) {
+      const now = await house.api("GET", `/sessions/${session}?include=extensions`);
+      if (now.status === "idle" && now.perennial.stop_reason) return now;
+      await new Promise((done) => setTimeout(done, 25));
+    }
+  };
+  await house.start();
+  return house;
+}
+
+export const said = (text) => ({ type: "user.message", content: [{ type: "text", text }] });
+
+/** A browser that notes whatever goes wrong in its pages. */
+export async function browse() {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+  const wrong = [];
+  async function open(options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"], ...options });
+    const page = await context.newPage();
+    page.setDefaultTimeout(10_000);
+    page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
+    page.on("dialog", (dialog) => { wrong.push(`dialog: ${dialog.message()}`); void dialog.dismiss(); });
+    page.on("console", (message) => {
+      // A server that is away is no fault of the page; a violated policy is one wherever it comes from.
+      if (message.type() === "error" && !/net::ERR_|Failed to load resource/.test(message.text())) wrong.push(`console: ${message.text()}`);
+    });
+    return page;
+  }
+  return { open, wrong, close: () => browser.close() };
+}
+
+export async function enter(page, house, path = "/") {
+  await page.goto(`${house.url}/login?to=${encodeURIComponent(path)}`);
+  await page.getByLabel("Key").fill(house.key);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.waitForURL((url) => url.pathname !== "/login");
+}
+
+/** What is seriously wrong for people who do not see, hear or point as most do. */
+export async function barriers(page) {
+  // Evaluated by the debugger: the page's own policy allows no foreign script, and should not have to.
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] }));
+  return violations
+    .filter((one) => one.impact === "serious" || one.impact === "critical")
+    .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target.join(" ")} ${node.failureSummary?.split("\n")[1] ?? ""}`));
+}

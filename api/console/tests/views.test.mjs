@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { barriers, browse, enter, serve } from "./house.mjs";
+
+const shots = process.env.CONSOLE_SHOTS;
+let house, browser, views;
+before(async () => {
+  [house, browser] = await Promise.all([serve(), browse()]);
+  if (shots) mkdirSync(shots, { recursive: true });
+  const [agent, careful, place] = await Promise.all([house.agent("helper"), house.agent("careful", "always_ask"), house.environment()]);
+  await house.api("POST", `/agents/${agent}`, { version: 1, system: "Be brief." });
+  const session = await house.session(agent, place, "Fix the flaky test", `/think\n/say I **look** at \`it\`:\n/tool bash {"command":"echo ok; exit 1"}\n/tool write {"file_path":"a.rs","content":"fn a() {}\\n"}\n/then\n/say Done.`);
+  const asks = await house.session(careful, place, "Clean up", '/tool bash {"command":"rm -rf old"}\n/then\n/say ok');
+  const fails = await house.session(agent, place, "Fails", "/fail 400 99");
+  await Promise.all([session, asks, fails].map(house.rest));
+  await house.api("POST", "/budgets", { metric: "tokens", limit: 2000, period: "day" });
+  await house.api("POST", "/gateway_keys", { name: "editor", models: ["claude-*"] });
+  views = {
+    sessions: "/", session: `/sessions/${session}`, events: `/sessions/${session}?panel=events`, asks: `/sessions/${asks}`, fails: `/sessions/${fails}`, compare: `/compare/${session}/${asks}`,
+    approvals: "/approvals", agents: "/agents", agent: `/agents/${agent}`, environments: "/environments", executors: "/executors", usage: "/usage", budgets: "/budgets", keys: "/keys", welcome: "/welcome", nowhere: "/nowhere",
+  };
+});
+after(async () => { await browser?.close(); await house?.stop(); });
+
+for (const [name, options] of Object.entries({
+  light: { colorScheme: "light" },
+  dark: { colorScheme: "dark" },
+  phone: { colorScheme: "light", viewport: { width: 360, height: 740 } },
+})) {
+  test(`every view can be used by everybody: ${name}`, async () => {
+    const page = await browser.open(options);
+    await page.goto(`${house.url}/login`);
+    await page.getByRole("button", { name: "Log in" }).waitFor();
+    const found = (await barriers(page)).map((one) => `login: ${one}`);
+    await enter(page, house);
+    for (const [view, path] of Object.entries(views)) {
+      await page.goto(house.url + path);
+      await page.locator("h1, h2").first().waitFor();
+      await page.waitForTimeout(150);
+      if (shots) await page.screenshot({ path: `${shots}/${view}-${name}.png` });
+      // What is wrong with a theme is wrong at any width, and the other way round.
+      if (name !== "phone" || ["sessions", "session", "approvals"].includes(view)) found.push(...(await barriers(page)).map((one) => `${view}: ${one}`));
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (over > 0) found.push(`${view} is ${over} pixels too wide`);
+    }
+    if (name !== "phone") {
+      for (const [keys, title] of [["?", "Keyboard"], ["n", "New session"]]) {
+        await page.goto(house.url);
+        await page.getByRole("heading", { name: "Sessions", exact: true }).waitFor();
+        await page.keyboard.press(keys);
+        await page.getByRole("dialog", { name: title }).waitFor();
+        await page.waitForTimeout(100);
+        if (shots) await page.screenshot({ path: `${shots}/dialog-${title.toLowerCase().replace(" ", "-")}-${name}.png` });
+        found.push(...(await barriers(page)).map((one) => `${title}: ${one}`));
+      }
+    }
+    assert.deepEqual(found, []);
+    assert.deepEqual(browser.wrong, []);
+  });
+}
+
+test("filters are in the address, and a list is live", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/?view=waiting");
+  const list = page.getByRole("list", { name: "Sessions" });
+  await list.getByText("Clean up").waitFor();
+  assert.equal(await list.getByRole("listitem").count(), 1);
+  await page.getByRole("button", { name: /^All/ }).click();
+  await page.keyboard.press("/");
+  await page.keyboard.type("flaky");
+  await page.waitForURL(/q=flaky/);
+  await page.waitForFunction(() => document.querySelectorAll("[aria-label=Sessions] > li").length === 1);
+  await page.getByLabel("Filter sessions").fill("");
+  const [agent, place] = [await house.agent("late"), (await house.api("GET", "/environments")).data[0].id];
+  await house.session(agent, place, "Came just now", "/say hi");
+  await list.getByRole("link", { name: /Came just now/ }).getByText("Finished turn 1").waitFor();
+});
+
+test("an agent is made, changed and compared with what it was", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/agents");
+  await page.getByRole("button", { name: "New agent" }).click();
+  const form = page.getByRole("dialog", { name: "New agent" });
+  await form.getByLabel("Name").fill("scribe");
+  await form.getByLabel("System prompt").fill("Write it down.");
+  await form.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("heading", { name: "scribe" }).waitFor();
+  await page.getByRole("button", { name: "Edit" }).click();
+  const edit = page.getByRole("dialog", { name: "Edit scribe" });
+  await edit.getByLabel("System prompt").fill("Write it down, twice.");
+  await edit.getByRole("button", { name: "Save as version 2" }).click();
+  await page.getByRole("heading", { name: "Version 1 to 2" }).waitFor();
+  await page.getByRole("region", { name: "Changes" }).getByText("Write it down, twice.").waitFor();
+});
+
+test("a machine is connected by the command that is shown", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/executors");
+  await page.getByRole("button", { name: "Connect a machine" }).first().click();
+  const command = page.getByLabel("Command", { exact: true });
+  await page.waitForFunction(() => /xc_/.test(document.querySelector("[aria-label=Command]")?.textContent ?? ""));
+  assert.match(await command.textContent(), new RegExp(`^perennial connect --server ${house.url} --code xc_[0-9a-f]+$`));
+});
