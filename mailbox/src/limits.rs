@@ -28,3 +28,13 @@ pub(crate) const RETRY_MOST_MILLIS: u64 = 30_000;
 pub(crate) const SUCCESSORS: u32 = 3;
 /// Dead letters whose senders are told in one go.
 pub(crate) const NOTICES: u32 = 32;
+/// Agents that are listed to a model.
+pub(crate) const PEERS: u32 = 100;
+/// What a model may write in one message, in bytes.
+pub(crate) const TOOL_CONTENT_BYTES: usize = 64 * 1024;
+/// A subject, in characters.
+pub(crate) const SUBJECT_CHARS: usize = 256;
+/// Messages shown to a model that does not say how many.
+pub(crate) const READ_DEFAULT: u32 = 10;
+/// The most it is shown.
+pub(crate) const READ_MOST: u32 = 50;

@@ -32,7 +32,8 @@ pub(crate) fn build(agent: &AgentSnapshot, environment: &EnvironmentConfig, hand
                 description,
                 input_schema,
             } => vec![custom(name, description, input_schema)],
-            Toolset::Mcp { .. } => Vec::new(),
+            // Mail is the house's; its tools are offered by whoever has an office.
+            Toolset::Mcp { .. } | Toolset::Mail { .. } => Vec::new(),
         };
         tools.extend(
             offered

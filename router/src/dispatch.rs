@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use perennial_engine::ports::{CallError, Order, Placement, SessionKey, Settled};
+use perennial_engine::ports::{AT_HOUSE, CallError, HOUSE, Order, Placement, SessionKey, Settled};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Call, CallState, Refusal, Settle, ToExecutor, Workspace};
 use perennial_schema::tool::{Outcome, args_hash};
@@ -23,6 +23,9 @@ impl Exchange {
         key: SessionKey,
         environment: &EnvironmentConfig,
     ) -> Result<Placement, String> {
+        if environment.executor() == Some(HOUSE) {
+            return Ok(AT_HOUSE);
+        }
         if matches!(environment, EnvironmentConfig::SelfHosted) {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
@@ -39,6 +42,9 @@ impl Exchange {
 
     /// Sends a call and waits for its end.
     pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
+        if order.placement.executor_id == HOUSE {
+            return Ok(self.run_here(&order).await);
+        }
         if order.tool == WEB_FETCH {
             return Ok(self.fetch(&order).await);
         }
@@ -77,6 +83,10 @@ impl Exchange {
     /// Asks the executor named at dispatch what became of a call; waits while it runs. A link that breaks meanwhile is
     /// waited for again, a bounded time for each break.
     pub(crate) async fn ask(&self, order: Order) -> Result<Settled, CallError> {
+        if order.placement.executor_id == HOUSE {
+            // Run again under its id it does nothing twice.
+            return Ok(Settled::NeverStarted);
+        }
         if order.tool == WEB_FETCH {
             // It changes nothing: it is fetched again.
             return Ok(Settled::NeverStarted);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_egress::{Client, Guard, SystemLookup};
-use perennial_engine::ports::{CallError, Executors, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_engine::ports::{
+    CallError, Executors, HouseTools, Order, Placement, Router, SessionKey, Settled, ToolSpec,
+};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
@@ -99,6 +101,8 @@ pub struct Exchange {
     attached: watch::Sender<u64>,
     /// Who makes sandboxes, if anybody does.
     pub(crate) sandboxes: OnceLock<Arc<Reconciler>>,
+    /// What this process runs itself, if anything.
+    pub(crate) house: OnceLock<Arc<dyn HouseTools>>,
     /// Fetches pages; made when somebody wants one.
     pub(crate) web: OnceLock<Result<Client, String>>,
     readers: TaskTracker,
@@ -127,6 +131,7 @@ impl Exchange {
             board: Arc::default(),
             attached: watch::Sender::new(0),
             sandboxes: OnceLock::new(),
+            house: OnceLock::new(),
             web: OnceLock::new(),
             readers: TaskTracker::new(),
             trunks: OnceLock::new(),
@@ -421,7 +426,8 @@ impl Router for Exchange {
         agent: &AgentSnapshot,
         environment: &EnvironmentConfig,
     ) -> Vec<ToolSpec> {
-        catalogue::build(agent, environment, &self.hands_of(key, agent, environment).await)
+        let tools = catalogue::build(agent, environment, &self.hands_of(key, agent, environment).await);
+        self.with_house(agent, tools)
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {

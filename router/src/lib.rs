@@ -19,6 +19,7 @@ mod copy;
 mod dispatch;
 mod exchange;
 mod hands;
+mod house;
 pub mod limits;
 mod link;
 pub mod mcp;

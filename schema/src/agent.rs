@@ -111,6 +111,14 @@ pub enum Toolset {
         /// Per tool.
         configs: Vec<McpToolConfig>,
     },
+    /// Our extension: mail to other agents, sessions and queues.
+    #[serde(rename = "mail_toolset")]
+    Mail {
+        /// For tools without a config of their own.
+        default_config: ToolDefaults,
+        /// Per tool.
+        configs: Vec<BuiltinConfig>,
+    },
     /// A client-side tool.
     #[serde(rename = "custom")]
     Custom {

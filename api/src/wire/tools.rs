@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use perennial_schema::agent::{BuiltinConfig, McpToolConfig, ToolDefaults, Toolset};
 use perennial_schema::event::Raw;
 use perennial_schema::limits::{MCP_SERVERS, NAME_CHARS, TOOLS};
+use perennial_schema::mail::MailTool;
 use perennial_schema::tool::{Builtin, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use crate::query::kind_of;
 const ABSENT: [&str; 1] = ["web_search"];
 /// One that is there for agents that name it, and for no other: not every agent is to bring in what strangers write.
 const WEB_FETCH: &str = "web_fetch";
-const TOOLSETS: &str = "agent_toolset_20260401, mcp_toolset or custom";
+const TOOLSETS: &str = "agent_toolset_20260401, mcp_toolset, mail_toolset or custom";
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +99,7 @@ fn toolset(path: &str, value: &Value, servers: &HashSet<String>) -> Result<Tools
     match value.get("type").and_then(Value::as_str) {
         Some("agent_toolset_20260401") => agent_toolset(path, value),
         Some("mcp_toolset") => mcp_toolset(path, value, servers),
+        Some("mail_toolset") => mail_toolset(path, value),
         Some("custom") => custom(path, value),
         Some(other) => {
             let other: String = other.chars().take(60).collect();
@@ -212,6 +214,37 @@ fn mcp_toolset(path: &str, value: &Value, servers: &HashSet<String>) -> Result<T
     })
 }
 
+fn mail_toolset(path: &str, value: &Value) -> Result<Toolset, ApiError> {
+    let input: AgentToolsetInput = part(value, path)?;
+    let default_config = defaults(input.default_config, Policy::Auto);
+    let given = input.configs.unwrap_or_default();
+    let known = MailTool::ALL.map(MailTool::name);
+    if let Some(at) = given.iter().position(|config| !known.contains(&config.name.as_str())) {
+        let expected = known.join(", ");
+        return Err(ApiError::field(
+            format!("{path}.configs[{at}].name"),
+            format!("is no mail tool; expected one of {expected}"),
+        ));
+    }
+    let filled = known.map(|name| {
+        let config = given.iter().find(|config| config.name == name);
+        BuiltinConfig {
+            kind: name.to_owned(),
+            name: name.to_owned(),
+            enabled: config
+                .and_then(|config| config.enabled)
+                .unwrap_or(default_config.enabled),
+            permission_policy: config
+                .and_then(|config| config.permission_policy)
+                .unwrap_or(default_config.permission_policy),
+        }
+    });
+    Ok(Toolset::Mail {
+        default_config,
+        configs: filled.into(),
+    })
+}
+
 fn defaults(given: Option<DefaultsInput>, policy: Policy) -> ToolDefaults {
     let given = given.unwrap_or_default();
     ToolDefaults {
@@ -250,6 +283,9 @@ fn no_doubles(path: &str, toolsets: &[Toolset]) -> Result<(), ApiError> {
     for (at, toolset) in toolsets.iter().enumerate() {
         let fresh = match toolset {
             Toolset::Agent { .. } => !std::mem::replace(&mut agent, true),
+            Toolset::Mail { .. } => MailTool::ALL
+                .into_iter()
+                .all(|tool| names.insert(tool.name().to_owned())),
             Toolset::Mcp { mcp_server_name, .. } => names.insert(format!("mcp {mcp_server_name}")),
             Toolset::Custom { name, .. } => names.insert(name.clone()),
         };

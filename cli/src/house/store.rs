@@ -17,9 +17,9 @@ use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::mail;
 use perennial_broker::meter::{self, Meter, Told};
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, Leases, Log, Mailboxes, Metering, NoSeals, Sandboxes, Seals, Sessions,
+    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Sandboxes, Seals, Sessions,
 };
-use perennial_mailbox::{Office, Postman};
+use perennial_mailbox::{MailTools, Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
 use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
@@ -169,6 +169,11 @@ impl Store {
         let bus = self.bus.clone();
         let watch = postgres.watch(direct_url, owner, Arc::new(move || bus.wake()))?;
         Ok(Some(watch))
+    }
+
+    /// The tools that sessions have of this store: mail.
+    pub fn tools(&self) -> Arc<dyn HouseTools> {
+        Arc::new(MailTools(self.mail.clone()))
     }
 
     /// Hands mail over until `closing` is cancelled.

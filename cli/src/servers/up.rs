@@ -80,6 +80,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
         None => None,
     };
     let models = Access::new(settings, &store, gateway, &front.models);
+    hands.exchange().furnish(store.tools());
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     // The address is in the data directory before anybody can read it from stdout.

@@ -35,6 +35,7 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let (closing, silent) = (CancellationToken::new(), CancellationToken::new());
     let port = Port::open(gateway.clone(), silent.clone()).await?;
     let models = Access::new(settings, &store, gateway, port.root());
+    hands.exchange().furnish(store.tools());
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     banner::working(&hands, settings);

@@ -4,8 +4,10 @@ mod address;
 mod desk;
 mod sender;
 mod state;
+mod tool;
 
 pub use address::{Address, ParseAddressError};
 pub use desk::{MailDesk, MailSessions};
 pub use sender::{ParseSenderError, Sender};
 pub use state::MailState;
+pub use tool::MailTool;

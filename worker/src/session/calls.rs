@@ -3,7 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use perennial_engine::kernel::{Call, Close, Command};
-use perennial_engine::ports::{CallError, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of};
+use perennial_engine::ports::{
+    CallError, HOUSE, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of,
+};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{Attachment, EventId, ExecutorId};
@@ -353,6 +355,7 @@ impl Session {
     fn works_at(&self, hand: Option<&Attachment>) -> Result<EnvironmentConfig, String> {
         let attached = &self.row.agent.executors;
         match hand {
+            Some(hand) if hand.executor_id == HOUSE => Ok(environment_of(Some(hand), &self.row.environment)),
             Some(hand) if attached.iter().all(|attached| attached.executor_id != hand.executor_id) => Err(format!(
                 "executor {:?} is not attached to this session any more",
                 hand.name

@@ -1,0 +1,51 @@
+//! `send_message`: the message's id is made of the call's, so that a call that is made again sends nothing twice.
+
+use perennial_engine::ports::{Order, SessionMetadata};
+use perennial_schema::MessageId;
+use perennial_schema::content::text_content;
+use perennial_schema::mail::{Address, Sender};
+use serde::Deserialize;
+
+use crate::limits;
+use crate::office::{Office, Outgoing};
+
+#[derive(Deserialize)]
+struct Input {
+    to: String,
+    content: String,
+    subject: Option<String>,
+    in_reply_to: Option<String>,
+}
+
+pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String> {
+    let input: Input = super::input(&order.input)?;
+    let to: Address = input.to.parse().map_err(|error| format!("to: {error}"))?;
+    if input.content.is_empty() || input.content.len() > limits::TOOL_CONTENT_BYTES {
+        let most = limits::TOOL_CONTENT_BYTES;
+        return Err(format!("content: must have 1 to {most} bytes; put the rest in a file"));
+    }
+    let in_reply_to = input.in_reply_to.map(|id| id.parse::<MessageId>()).transpose();
+    let outgoing = Outgoing {
+        id: MessageId::from_uuid(order.call_id.uuid()),
+        from: Sender::At(Address::Session(order.key.session)),
+        to,
+        subject: input
+            .subject
+            .map(|subject| subject.chars().take(limits::SUBJECT_CHARS).collect()),
+        content: text_content(&input.content),
+        thread: None,
+        in_reply_to: in_reply_to.map_err(|error| format!("in_reply_to: {error}"))?,
+        metadata: SessionMetadata::new(),
+        deliver_at: None,
+        expires_at: None,
+    };
+    let sent = office
+        .send(order.key.workspace, outgoing)
+        .await
+        .map_err(|error| error.to_string())?;
+    let letter = sent.message.letter;
+    Ok(format!(
+        "Sent to {} as {}. Go on, or end your turn: an answer comes as a message of its own and wakes you.",
+        letter.to, letter.id
+    ))
+}

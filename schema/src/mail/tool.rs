@@ -1,0 +1,76 @@
+//! Mail as tools of a session.
+
+use serde_json::{Value, json};
+
+use crate::tool::Effect;
+
+/// A mail tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailTool {
+    /// Who is there.
+    ListAgents,
+    /// Write.
+    SendMessage,
+    /// Read again what came.
+    ReadMail,
+}
+
+impl MailTool {
+    /// All of them, in the order in which they are offered to a model.
+    pub const ALL: [Self; 3] = [Self::ListAgents, Self::SendMessage, Self::ReadMail];
+
+    /// The tool's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ListAgents => "list_agents",
+            Self::SendMessage => "send_message",
+            Self::ReadMail => "read_mail",
+        }
+    }
+
+    /// The tool of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
+    /// Its effect class. A message's id is its call's: sent twice it is one message.
+    #[must_use]
+    pub const fn effect(self) -> Effect {
+        match self {
+            Self::ListAgents | Self::ReadMail => Effect::Read,
+            Self::SendMessage => Effect::Idempotent,
+        }
+    }
+
+    /// What the model is told about it.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::ListAgents => "Lists the agents that can be written to, with their addresses and what they do.",
+            Self::SendMessage => {
+                "Sends a message to an agent, a session or a queue. It is delivered even if the receiver is away. An answer \
+                 comes as a message of its own later and wakes this session: do not wait or poll for it."
+            }
+            Self::ReadMail => "Shows the messages that came to this session, newest first.",
+        }
+    }
+
+    /// JSON Schema of its input.
+    #[must_use]
+    pub fn input_schema(self) -> Value {
+        match self {
+            Self::ListAgents => json!({"type": "object", "properties": {}}),
+            Self::SendMessage => json!({"type": "object", "required": ["to", "content"], "properties": {
+                "to": {"type": "string", "description": "agent/NAME, session/ID or queue/NAME"},
+                "content": {"type": "string", "description": "What it says"},
+                "subject": {"type": "string", "description": "One line"},
+                "in_reply_to": {"type": "string", "description": "Id of the message it answers"},
+            }}),
+            Self::ReadMail => json!({"type": "object", "properties": {
+                "limit": {"type": "integer", "description": "At most so many; 10 when left out"},
+            }}),
+        }
+    }
+}
