@@ -102,3 +102,79 @@ async fn programs_receive_from_a_queue() -> Result<()> {
     ensure!(listed.iter().all(|mail| mail["state"] == "acknowledged"), "{listed:?}");
     Ok(())
 }
+
+/// Two agents: one writes to the other while it sleeps, and is woken by the answer.
+#[tokio::test]
+async fn agents_write_to_each_other() -> Result<()> {
+    let bench = Bench::open().await?;
+    let environment = bench
+        .run(&["--json", "env", "create", "mailroom"])
+        .await?
+        .with(0)?
+        .json()?;
+    let environment = environment[0]["id"].as_str().context("an environment")?.to_owned();
+    let definition = bench.folder().join("correspondent.json");
+    std::fs::write(
+        &definition,
+        r#"{"tools": [{"type": "mail_toolset"}], "description": "answers letters"}"#,
+    )?;
+    let definition = definition.to_str().context("a path")?;
+    for name in ["writer", "reviewer"] {
+        let args = [
+            "agent",
+            "create",
+            name,
+            "--file",
+            definition,
+            "--model",
+            "rehearsal-1",
+            "--mail",
+            &environment,
+        ];
+        bench.run(&args).await?.with(0)?;
+    }
+    let ran = bench
+        .run(&[
+            "run",
+            "--agent",
+            "writer",
+            "--env",
+            &environment,
+            "/tool list_agents {}",
+        ])
+        .await?
+        .with(0)?;
+    ensure!(ran.out.contains("agent/reviewer: answers letters"), "{}", ran.out);
+    let session = ran.last_line().to_owned();
+    let answer = serde_json::json!({"to": format!("session/{session}"), "content": "/say thank you"});
+    let letter = serde_json::json!({"to": "agent/reviewer", "subject": "hello", "content": format!("/tool send_message {answer}")});
+    let sent = bench
+        .run(&["send", &session, "--follow", &format!("/tool send_message {letter}")])
+        .await?
+        .with(0)?;
+    ensure!(sent.out.contains("Sent to agent/reviewer"), "{}", sent.out);
+    // The answer is an input of its own; nothing polls for it.
+    let mut log = String::new();
+    for _ in 0..100 {
+        bench.run(&["attach", &session]).await?.with(0)?;
+        log = bench.run(&["session", "events", &session]).await?.with(0)?.out;
+        if log.contains("thank you") {
+            break;
+        }
+    }
+    ensure!(log.contains("thank you"), "{log}");
+    let listed = bench
+        .run(&["--json", "mail", "list", &format!("session/{session}")])
+        .await?
+        .with(0)?
+        .json()?;
+    ensure!(listed.len() == 1 && listed[0]["hops"] == 1, "{listed:?}");
+    let nowhere = r#"/tool send_message {"to":"agent/nobody","content":"x"}"#;
+    let refused = bench.run(&["send", &session, "--follow", nowhere]).await?.with(0)?;
+    ensure!(
+        refused.out.contains("no agent of this name takes mail"),
+        "{}",
+        refused.out
+    );
+    Ok(())
+}
