@@ -10,10 +10,10 @@ pub(crate) const QUEUE_ROOM: u32 = 10_000;
 pub(crate) const HOPS: u32 = 64;
 /// Messages taken at once; they are handed over side by side.
 pub(crate) const BATCH: u32 = 32;
-/// How long a taken message is left to its taker, in milliseconds.
-pub(crate) const LEASE_MILLIS: u64 = 30_000;
+/// How long a taken message is left to its taker, in milliseconds: so late is mail whose postman was killed.
+pub(crate) const LEASE_MILLIS: u64 = 5_000;
 /// A taker that has had a message for so long lets it go before it appends anything: whoever comes next may be at it soon.
-pub(crate) const LEASE_SAFE: Duration = Duration::from_secs(15);
+pub(crate) const LEASE_SAFE: Duration = Duration::from_secs(2);
 /// How often a postman looks without being told, at least.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 /// How often what ended is cleared away.

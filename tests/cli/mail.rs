@@ -119,8 +119,10 @@ async fn agents_write_to_each_other() -> Result<()> {
         r#"{"tools": [{"type": "mail_toolset"}], "description": "answers letters"}"#,
     )?;
     let definition = definition.to_str().context("a path")?;
-    for name in ["writer", "reviewer"] {
+    let mut writer = String::new();
+    for name in ["reviewer", "writer"] {
         let args = [
+            "--json",
             "agent",
             "create",
             name,
@@ -131,17 +133,11 @@ async fn agents_write_to_each_other() -> Result<()> {
             "--mail",
             &environment,
         ];
-        bench.run(&args).await?.with(0)?;
+        let made = bench.run(&args).await?.with(0)?.json()?;
+        writer = made[0]["id"].as_str().context("an agent")?.to_owned();
     }
     let ran = bench
-        .run(&[
-            "run",
-            "--agent",
-            "writer",
-            "--env",
-            &environment,
-            "/tool list_agents {}",
-        ])
+        .run(&["run", "--agent", &writer, "--env", &environment, "/tool list_agents {}"])
         .await?
         .with(0)?;
     ensure!(ran.out.contains("agent/reviewer: answers letters"), "{}", ran.out);
