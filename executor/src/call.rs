@@ -27,6 +27,8 @@ pub(crate) struct Running {
     pub(crate) why: Arc<OnceLock<&'static str>>,
     /// What is not begun yet.
     pub(crate) waiting: Option<(Plan, Folder)>,
+    /// Who hears what it prints.
+    pub(crate) aloud: Option<Link>,
     waiters: Vec<Link>,
     _slot: OwnedSemaphorePermit,
 }
@@ -41,6 +43,7 @@ impl Running {
             cancel: CancellationToken::new(),
             why: Arc::default(),
             waiting: None,
+            aloud: call.progress.then(|| link.clone()),
             waiters: vec![link],
             _slot: slot,
         }

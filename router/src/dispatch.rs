@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use perennial_engine::ports::{CallError, Order, Placement, SessionKey, Settled};
+use perennial_engine::ports::{CallError, Hearer, Order, Placement, SessionKey, Settled};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Call, CallState, Refusal, Settle, ToExecutor, Workspace};
 use perennial_schema::tool::{Outcome, args_hash};
@@ -37,7 +37,7 @@ impl Exchange {
     }
 
     /// Sends a call and waits for its end.
-    pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
+    pub(crate) async fn dispatch(&self, order: Order, hearer: Option<Hearer>) -> Result<Outcome, CallError> {
         let hash = args_hash(&order.tool, order.input.text());
         let sandbox = self.in_sandbox(&order, Patience::ToCall).await;
         let link = match &sandbox {
@@ -56,7 +56,12 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        let call = ToExecutor::Call(call(order, hash, &link));
+        let mut call = call(order, hash, &link);
+        if let Some(hearer) = hearer {
+            call.progress = true;
+            link.pending().hear(key, hearer);
+        }
+        let call = ToExecutor::Call(call);
         if link.send(call).await.is_err() {
             return Err(gone());
         }
@@ -161,6 +166,7 @@ fn call(order: Order, args_hash: String, link: &Link) -> Call {
         args_hash,
         effect: order.effect,
         workspace,
+        progress: false,
     }
 }
 

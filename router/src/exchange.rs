@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_engine::ports::{CallError, Executors, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec};
+use perennial_engine::ports::{
+    CallError, Executors, Hearer, Lane, Order, Placement, Router, SessionKey, Settled, ToolSpec,
+};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
@@ -419,7 +421,11 @@ impl Router for Exchange {
     }
 
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
-        self.dispatch(order).await
+        self.dispatch(order, None).await
+    }
+
+    async fn call_aloud(&self, order: Order, hearer: Hearer) -> Result<Outcome, CallError> {
+        self.dispatch(order, Some(hearer)).await
     }
 
     async fn settle(&self, order: Order) -> Result<Settled, CallError> {

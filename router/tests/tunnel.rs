@@ -119,6 +119,8 @@ impl House {
             incoming,
             ping: None,
             beat: BEAT,
+            openings: None,
+            opened: None,
         };
         tokio::spawn(carry(dialled, End::Dialled, ends));
         let hello = Hello {

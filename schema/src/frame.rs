@@ -119,6 +119,9 @@ pub struct Call {
     pub effect: Effect,
     /// The folder the tools work in.
     pub workspace: Workspace,
+    /// Whoever asks wants to hear what it prints as it comes ([`FromExecutor::Progress`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
 }
 
 /// Which folder a session's tools work in.
@@ -162,6 +165,15 @@ pub enum FromExecutor {
         call_id: EventId,
         /// What came of it.
         outcome: Outcome,
+    },
+    /// What a running call has printed since it was last said, as far as there was room. Only said to who asked for it.
+    Progress {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// Safe to show.
+        text: String,
     },
     /// Answer to `Settle`.
     Settled {

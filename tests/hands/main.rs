@@ -22,6 +22,10 @@ mod identity;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod partitions;
+#[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod sessions;

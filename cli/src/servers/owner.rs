@@ -109,6 +109,7 @@ mod tests {
             args_hash: String::new(),
             effect: Effect::Once,
             workspace: Workspace::Dir { path: "/work".into() },
+            progress: false,
         }
     }
 

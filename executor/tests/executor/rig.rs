@@ -199,6 +199,7 @@ pub(crate) fn call(tool: &str, input: &Value) -> Call {
         input,
         effect: Builtin::by_name(tool).map_or(Effect::Once, Builtin::effect),
         workspace: Workspace::Session,
+        progress: false,
     }
 }
 
