@@ -10,3 +10,5 @@ mod hardening;
 mod lives;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod streams;
