@@ -644,7 +644,7 @@ params! {
     StreamParams {
         /// Resume behind this event number; wins over `Last-Event-ID`.
         after: u64,
-        /// Previews of `agent.message`, `agent.thinking`.
+        /// Previews of `agent.message`, `agent.thinking` and, ours, `agent.tool_result`: what a running tool prints.
         #[param(rename = "event_deltas[]")]
         event_deltas: Vec<String>,
     }

@@ -32,6 +32,8 @@ pub(crate) struct Running {
     pub(crate) secret: Option<Secret>,
     /// What is not begun yet.
     pub(crate) waiting: Option<(Plan, Folder)>,
+    /// Who hears what it prints.
+    pub(crate) aloud: Option<Link>,
     waiters: Vec<Link>,
     _slot: OwnedSemaphorePermit,
 }
@@ -48,6 +50,7 @@ impl Running {
             variables: call.variables.clone(),
             secret: call.secret.clone(),
             waiting: None,
+            aloud: call.progress.then(|| link.clone()),
             waiters: vec![link],
             _slot: slot,
         }

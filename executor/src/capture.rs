@@ -115,7 +115,8 @@ impl Capture {
     }
 }
 
-fn without_torn_end(bytes: &[u8]) -> &[u8] {
+/// Without the beginning of a character at its end.
+pub(crate) fn without_torn_end(bytes: &[u8]) -> &[u8] {
     let torn = (1..=bytes.len().min(3)).find(|back| bytes[bytes.len() - back] >= 0xC0);
     match torn {
         Some(back) if std::str::from_utf8(&bytes[bytes.len() - back..]).is_err() => &bytes[..bytes.len() - back],

@@ -21,6 +21,7 @@ mod pack;
 mod policy;
 pub mod probe;
 mod process;
+mod progress;
 mod replacement;
 pub mod sandbox;
 mod serve;

@@ -142,6 +142,10 @@ pub(crate) const PROBE_TIME: Duration = Duration::from_secs(5);
 pub(crate) const LINKS: usize = 64;
 /// Pause after a link that could not be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a running command's output in one frame of progress.
+pub(crate) const PROGRESS_BYTES: usize = 8 * 1024;
+/// Between two of them.
+pub(crate) const PROGRESS_BEAT: Duration = Duration::from_millis(100);
 /// Looks at whether anything is still done, per time of idleness that is waited for.
 pub(crate) const IDLE_LOOKS: u32 = 8;
 /// How long the last frames to a peer may take when we close.

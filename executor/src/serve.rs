@@ -226,6 +226,10 @@ impl Link {
         let _ = self.frames.send(frame).await;
     }
 
+    pub(crate) fn is_gone(&self) -> bool {
+        self.frames.is_closed()
+    }
+
     pub(crate) async fn refuse(&self, session: SessionId, call_id: EventId, reason: Refusal) {
         let frame = FromExecutor::Refused {
             session,

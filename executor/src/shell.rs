@@ -24,6 +24,7 @@ use crate::capture::Capture;
 use crate::journal::Process;
 use crate::limits::{CONTROL_BYTES, DRAIN_BYTES, LEFTOVER_BYTES};
 use crate::process::{SHELL_MARKER, Spawner, kill_tree, start_time};
+use crate::progress::Progress;
 use crate::sandbox::{Env, Sandbox};
 
 /// The descriptors 98 and 99 are closed for every command; bash keeps its copies where children do not inherit them.
@@ -37,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) cancel: CancellationToken,
     /// Takes what it prints.
     pub(crate) output: Capture,
+    /// And hears of it as it comes.
+    pub(crate) progress: Option<Progress>,
     pub(crate) done: oneshot::Sender<Finished>,
 }
 
@@ -257,7 +260,12 @@ impl Live {
                 },
                 read = self.output.read(buffer), if open => match read {
                     Ok(0) | Err(_) => open = false,
-                    Ok(read) => capture.push(&buffer[..read]),
+                    Ok(read) => {
+                        capture.push(&buffer[..read]);
+                        if let Some(progress) = &job.progress {
+                            progress.push(&buffer[..read]);
+                        }
+                    }
                 },
                 status = self.child.wait() => return exited(status),
                 written = self.input.write(unsent), if !unsent.is_empty() => match written {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use perennial_engine::ports::{AT_HOUSE, CallError, HOUSE, Order, Placement, SessionKey, Settled};
+use perennial_engine::ports::{AT_HOUSE, CallError, HOUSE, Hearer, Order, Placement, SessionKey, Settled};
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Call, CallState, Refusal, Settle, ToExecutor, Workspace};
 use perennial_schema::tool::{Outcome, args_hash};
@@ -41,7 +41,7 @@ impl Exchange {
     }
 
     /// Sends a call and waits for its end.
-    pub(crate) async fn dispatch(&self, order: Order) -> Result<Outcome, CallError> {
+    pub(crate) async fn dispatch(&self, order: Order, hearer: Option<Hearer>) -> Result<Outcome, CallError> {
         if order.placement.executor_id == HOUSE {
             return Ok(self.run_here(&order).await);
         }
@@ -66,7 +66,12 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        let call = ToExecutor::Call(call(order, hash, &link));
+        let mut call = call(order, hash, &link);
+        if let Some(hearer) = hearer {
+            call.progress = true;
+            link.pending().hear(key, hearer);
+        }
+        let call = ToExecutor::Call(call);
         if link.send(call).await.is_err() {
             return Err(gone());
         }
@@ -184,6 +189,7 @@ fn call(order: Order, args_hash: String, link: &Link) -> Call {
         workspace,
         variables,
         secret: order.secret,
+        progress: false,
     }
 }
 

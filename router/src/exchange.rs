@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_egress::{Client, Guard, SystemLookup};
 use perennial_engine::ports::{
-    CallError, Executors, HouseTools, Order, Placement, Router, SessionKey, Settled, ToolSpec,
+    CallError, Executors, Hearer, HouseTools, Order, Placement, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -448,7 +448,11 @@ impl Router for Exchange {
     }
 
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
-        self.dispatch(order).await
+        self.dispatch(order, None).await
+    }
+
+    async fn call_aloud(&self, order: Order, hearer: Hearer) -> Result<Outcome, CallError> {
+        self.dispatch(order, Some(hearer)).await
     }
 
     async fn settle(&self, order: Order) -> Result<Settled, CallError> {

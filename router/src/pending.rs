@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use perennial_engine::ports::Hearer;
 use perennial_schema::frame::{CallState, FromExecutor, PackAnswer, Refusal};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, PackId, SessionId};
@@ -44,6 +45,7 @@ struct Waiter {
 #[derive(Debug)]
 struct Entry {
     args_hash: String,
+    hearer: Option<Hearer>,
     waiters: Vec<Waiter>,
 }
 
@@ -78,6 +80,7 @@ impl Pending {
         }
         let entry = self.calls.entry(key).or_insert_with(|| Entry {
             args_hash: args_hash.to_owned(),
+            hearer: None,
             waiters: Vec::new(),
         });
         // One key never has waiters for two inputs, so a refusal for other arguments concerns all of them alike.
@@ -88,6 +91,13 @@ impl Pending {
         entry.waiters.push(Waiter { epoch, reply });
         self.waiting += 1;
         Ok(heard)
+    }
+
+    /// Hears what a call prints that is waited for. Who comes later takes the place of who came before.
+    pub(crate) fn hear(&mut self, key: CallKey, hearer: Hearer) {
+        if let Some(entry) = self.calls.get_mut(&key) {
+            entry.hearer = Some(hearer);
+        }
     }
 
     /// Waits for the end of a copy.
@@ -145,6 +155,12 @@ impl Pending {
                 call_id,
                 outcome,
             } => self.answer((session, call_id), &Reply::Result(outcome), |_| true),
+            FromExecutor::Progress { session, call_id, text } => {
+                let entry = self.calls.get(&(session, call_id));
+                if let Some(Hearer(hear)) = entry.and_then(|entry| entry.hearer.as_ref()) {
+                    hear(&text);
+                }
+            }
             FromExecutor::Settled {
                 session,
                 call_id,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_engine::ports::{Bus, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered};
+use perennial_engine::ports::{
+    Bus, CallError, Hearer, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered,
+};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{FromExecutor, PackAnswer, PackAsk, ToExecutor};
@@ -88,6 +90,13 @@ impl Router for Remote {
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
         match order.environment.executor() {
             Some(_) => self.guests.call(order).await,
+            None => Err(CallError::NotStarted(NO_HANDS.into())),
+        }
+    }
+
+    async fn call_aloud(&self, order: Order, hearer: Hearer) -> Result<Outcome, CallError> {
+        match order.environment.executor() {
+            Some(_) => self.guests.call_aloud(order, hearer).await,
             None => Err(CallError::NotStarted(NO_HANDS.into())),
         }
     }

@@ -16,7 +16,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
-use perennial_engine::ports::{Executor, Executors, StoreError};
+use perennial_engine::ports::{Executor, Executors, Hearer, StoreError};
 use perennial_schema::frame::{FromExecutor, Refusal, ToExecutor};
 use perennial_schema::{ExecutorId, WorkspaceId};
 use perennial_tunnel::{End, Ends, Lane, carry, opener};
@@ -331,7 +331,9 @@ async fn hand_on(link: &Arc<Link>, mut asked: mpsc::Receiver<ToExecutor>, answer
             frame = asked.recv() => frame,
         };
         let Some(frame) = frame else { break };
-        let Some(answer) = ask(link, frame).await else { continue };
+        let Some(answer) = ask(link, frame, &answers).await else {
+            continue;
+        };
         // Who asks and does not listen is not listened to.
         if waiting.len() >= limits::PENDING_PER_LINK {
             waiting.join_next().await;
@@ -354,15 +356,16 @@ fn now(answer: FromExecutor) -> Answer {
 }
 
 /// Sends a question on; how its answer will be told, if it has one.
-async fn ask(link: &Arc<Link>, frame: ToExecutor) -> Option<Answer> {
+async fn ask(link: &Arc<Link>, frame: ToExecutor, answers: &mpsc::Sender<FromExecutor>) -> Option<Answer> {
     match &frame {
         ToExecutor::Call(call) => {
             let (key, epoch, hash) = ((call.session, call.call_id), call.epoch, call.args_hash.clone());
-            ask_of_call(link, frame, key, epoch, &hash).await
+            let hearer = call.progress.then(|| repeat(key, answers.clone()));
+            ask_of_call(link, frame, key, (epoch, &hash), hearer).await
         }
         ToExecutor::Settle(settle) => {
             let (key, epoch, hash) = ((settle.session, settle.call_id), settle.epoch, settle.args_hash.clone());
-            ask_of_call(link, frame, key, epoch, &hash).await
+            ask_of_call(link, frame, key, (epoch, &hash), None).await
         }
         ToExecutor::ReadOutput {
             session,
@@ -394,12 +397,20 @@ async fn ask(link: &Arc<Link>, frame: ToExecutor) -> Option<Answer> {
     }
 }
 
+/// Says again what a call prints, to whoever asked for it, as far as they listen.
+fn repeat((session, call_id): crate::pending::CallKey, answers: mpsc::Sender<FromExecutor>) -> Hearer {
+    Hearer(Arc::new(move |text| {
+        let text = text.to_owned();
+        let _ = answers.try_send(FromExecutor::Progress { session, call_id, text });
+    }))
+}
+
 async fn ask_of_call(
     link: &Arc<Link>,
     frame: ToExecutor,
     key: crate::pending::CallKey,
-    epoch: u64,
-    args_hash: &str,
+    (epoch, args_hash): (u64, &str),
+    hearer: Option<Hearer>,
 ) -> Option<Answer> {
     let waiting = link.pending().wait_call(key, epoch, args_hash);
     let refused = |reason| {
@@ -416,6 +427,9 @@ async fn ask_of_call(
         Err(NoPlace::Full) => return refused(Refusal::Busy),
         Err(NoPlace::Gone) => return None,
     };
+    if let Some(hearer) = hearer {
+        link.pending().hear(key, hearer);
+    }
     link.send(frame).await.ok()?;
     Some(Box::pin(async move {
         let (session, call_id) = key;

@@ -127,6 +127,9 @@ pub struct Call {
     /// What a step of a preparation needs and nobody may keep: it is not part of `args_hash`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+    /// Whoever asks wants to hear what it prints as it comes ([`FromExecutor::Progress`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
 }
 
 /// Which folder a session's tools work in.
@@ -170,6 +173,15 @@ pub enum FromExecutor {
         call_id: EventId,
         /// What came of it.
         outcome: Outcome,
+    },
+    /// What a running call has printed since it was last said, as far as there was room. Only said to who asked for it.
+    Progress {
+        /// Session of the call.
+        session: SessionId,
+        /// Which call.
+        call_id: EventId,
+        /// Safe to show.
+        text: String,
     },
     /// Answer to `Settle`.
     Settled {

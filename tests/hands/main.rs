@@ -23,6 +23,9 @@ mod identity;
 mod lives;
 #[cfg(test)]
 mod many;
+mod partitions;
+#[cfg(test)]
+mod progress;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]

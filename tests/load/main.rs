@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,gateway,
-//!                  harness-claude,harness-codex] [--json FILE]
+//!                  tunnel,harness-claude,harness-codex] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -21,6 +21,7 @@ mod sample;
 mod service;
 mod stand;
 mod steps;
+mod tunnel;
 mod usage;
 
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ use crate::report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
@@ -45,6 +46,7 @@ const SCENARIOS: [&str; 10] = [
     "asking",
     "rest",
     "gateway",
+    "tunnel",
     "harness-claude",
     "harness-codex",
 ];
@@ -142,6 +144,7 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "asking" => service::asking(report, quick).await,
         "rest" => service::rest(report, quick).await,
         "gateway" => gateway::round(report, quick).await,
+        "tunnel" => tunnel::round(report, quick).await,
         "harness-codex" => harnesses::codex(report, quick).await,
         "harness-claude" => harnesses::claude(report, quick).await,
         other => bail!("unknown scenario {other}"),

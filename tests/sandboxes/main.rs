@@ -11,3 +11,5 @@ mod hardening;
 mod lives;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod streams;

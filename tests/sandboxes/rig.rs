@@ -63,6 +63,10 @@ impl Stand {
         &self.client
     }
 
+    pub(crate) fn url(&self) -> Result<&str> {
+        Ok(&self.server.as_ref().context("it runs")?.url)
+    }
+
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.server.take().context("it runs")?.kill().await

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Pings go out this often.
 pub const BEAT: Duration = Duration::from_secs(5);
+/// Looks, within a beat, at whether anything came.
+pub(crate) const LOOKS: u32 = 8;
 /// Largest WebSocket message, in bytes: what is written at a time is smaller.
 pub const MESSAGE_BYTES: usize = 128 * 1024;
 /// Bytes collected before they are written.

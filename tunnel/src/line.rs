@@ -127,15 +127,15 @@ where
     }
 }
 
-/// Ends when nothing came for two beats.
+/// Ends when nothing came for two beats, or a look later.
 async fn silence(heard: &AtomicU64, beat: Duration) -> Duration {
-    let mut beats = interval(beat);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = interval(beat / limits::LOOKS);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut last, mut quiet) = (heard.load(Ordering::Relaxed), 0);
     // The first tick comes at once.
-    beats.tick().await;
-    while quiet < 2 {
-        beats.tick().await;
+    looks.tick().await;
+    while quiet < 2 * limits::LOOKS {
+        looks.tick().await;
         let now = heard.load(Ordering::Relaxed);
         quiet = if now == last { quiet + 1 } else { 0 };
         last = now;

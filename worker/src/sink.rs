@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use perennial_engine::ports::{Bus, Delta, DeltaSink, Ids, SessionKey};
+use perennial_engine::ports::{Bus, Delta, DeltaSink, Hearer, Ids, SessionKey};
 use perennial_schema::EventId;
 use perennial_schema::model::Usage;
 use serde_json::json;
@@ -84,6 +85,32 @@ impl DeltaSink for BusSink {
     fn used(&mut self, usage: Usage) {
         self.usage = usage;
     }
+}
+
+/// Publishes what a call prints as a preview of its result, under an id of the preview alone: the call's tells whose it is.
+pub(crate) fn aloud(bus: Arc<dyn Bus>, id: EventId, key: SessionKey, call_id: EventId) -> Hearer {
+    const KIND: &str = "agent.tool_result";
+    let pieces = AtomicU64::new(0);
+    let publish = move |n, payload: serde_json::Value| {
+        let payload = Bytes::from(payload.to_string());
+        let delta = Delta {
+            event_id: id,
+            kind: KIND,
+            n,
+            payload,
+        };
+        bus.delta(key, delta);
+    };
+    Hearer(Arc::new(move |text| {
+        let n = pieces.fetch_add(1, Ordering::Relaxed) + 1;
+        if n == 1 {
+            let event = json!({"type": KIND, "id": id, "tool_use_id": call_id});
+            publish(0, json!({"type": "event_start", "event": event}));
+        }
+        let content = json!({"type": "text", "text": text});
+        let delta = json!({"type": "content_delta", "index": 0, "content": content});
+        publish(n, json!({"type": "event_delta", "event_id": id, "delta": delta}));
+    }))
 }
 
 /// Allocates ids and keeps the usage; nobody hears a preview (a summary in the making is no event).

@@ -1,5 +1,7 @@
 //! Machines: codes, registration without a key, the registry's routes, and who may open a tunnel.
 
+use axum::body::Body;
+use perennial_api::Config;
 use perennial_engine::ports::Executors as _;
 use perennial_schema::{ExecutorCode, ExecutorPass};
 use serde_json::{Value, json};
@@ -165,4 +167,66 @@ async fn environments_name_machines_of_their_workspace() {
             .refused(400, "invalid_request_error")
             .contains("config.executor_id")
     );
+}
+
+/// A machine is its workspace's alone, and what opens a WebSocket to it must be one.
+#[tokio::test]
+async fn nobody_else_reaches_its_files_ports_and_terminals() {
+    let rig = Rig::new().await;
+    let executor = id(&register(&rig, &code(&rig).await, "a").await.ok());
+    let stranger = Rig::with(rig.bus.clone(), Config::default(), |mut ports| {
+        ports.executors = rig.executors.clone();
+        ports
+    })
+    .await;
+    let path = format!("/v1/executors/{executor}");
+    let ticket = json!({"terminal": "main"});
+    let put = |rig: &Rig| {
+        let request = rig.request("PUT", &format!("{path}/files?path=a"));
+        request.header("content-length", "1").body(Body::from("x")).unwrap()
+    };
+    for answer in [
+        stranger.get(&format!("{path}/files?path=a")).await,
+        stranger.send(put(&stranger)).await,
+        stranger.get(&format!("{path}/forwards/80")).await,
+        stranger.get(&format!("{path}/terminals/main")).await,
+        stranger.post(&format!("{path}/tickets"), &ticket).await,
+    ] {
+        answer.refused(404, "not_found_error");
+    }
+    for socket in ["forwards/80", "terminals/main"] {
+        let plain = rig.get(&format!("{path}/{socket}")).await;
+        assert!(plain.refused(400, "invalid_request_error").contains("WebSocket"));
+        rig.without_key("GET", &format!("{path}/{socket}"), &json!({}))
+            .await
+            .refused(401, "authentication_error");
+    }
+    for (bad, field) in [("files", "path"), ("forwards/0", "port"), ("terminals/a.b", "name")] {
+        let refused = rig.get(&format!("{path}/{bad}")).await;
+        assert!(refused.refused(400, "invalid_request_error").contains(field), "{bad}");
+    }
+    let offline = rig.send(put(&rig)).await;
+    offline.refused(409, "invalid_request_error");
+    assert_eq!(offline.json["error"]["details"]["error_code"], "executor_offline");
+    let endless = rig
+        .request("PUT", &format!("{path}/files?path=a"))
+        .body(Body::from("x"))
+        .unwrap();
+    assert!(
+        rig.send(endless)
+            .await
+            .refused(400, "invalid_request_error")
+            .contains("content-length")
+    );
+    // Whoever has a ticket needs no key, and has it once.
+    let made = rig.post(&format!("{path}/tickets"), &ticket).await.ok();
+    let with = format!("{path}/terminals/main?ticket={}", made["ticket"].as_str().unwrap());
+    let opened = rig.without_key("GET", &with, &json!({})).await;
+    assert!(opened.refused(400, "invalid_request_error").contains("WebSocket"));
+    rig.without_key("GET", &with, &json!({}))
+        .await
+        .refused(401, "authentication_error");
+    rig.post(&format!("{path}/tickets"), &json!({"terminal": "a/b"}))
+        .await
+        .refused(400, "invalid_request_error");
 }

@@ -118,12 +118,13 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A stream of what follows `after`, with previews of messages. Connects with the first `next`.
+    /// A stream of what follows `after`, with previews of messages and of what tools print. Connects with the first `next`.
     pub fn new(client: Client, session: &str, after: u64) -> Self {
         let path = format!("/v1/sessions/{session}/events/stream");
         // Extensions too: without them the last number seen could stay below the head, and resting could not be told.
         let query = vec![
             ("event_deltas[]", "agent.message".to_owned()),
+            ("event_deltas[]", "agent.tool_result".to_owned()),
             ("include", "extensions".to_owned()),
         ];
         Self {

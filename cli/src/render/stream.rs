@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::card::{plain, result_lines, summary};
 use super::{Style, sanitize};
@@ -17,6 +17,10 @@ pub struct Transcript {
     open: Option<(String, String)>,
     /// Calls by the id of the use, as their cards show them, until the result came.
     calls: BTreeMap<String, String>,
+    /// What calls have printed so far, by the id of the preview.
+    aloud: BTreeMap<String, Aloud>,
+    /// Which of them printed last.
+    loudest: Option<String>,
     /// The last card printed, when nothing followed it yet.
     last_card: Option<String>,
     /// Several calls are under way: results say whose they are.
@@ -28,6 +32,13 @@ pub struct Transcript {
     output_tokens: u64,
 }
 
+/// What a call has printed so far.
+#[derive(Debug)]
+struct Aloud {
+    call: String,
+    shown: String,
+}
+
 impl Transcript {
     /// An empty transcript; inputs with an id in `own` are not repeated.
     pub fn new(style: Style, own: BTreeSet<String>) -> Self {
@@ -36,6 +47,8 @@ impl Transcript {
             own,
             open: None,
             calls: BTreeMap::new(),
+            aloud: BTreeMap::new(),
+            loudest: None,
             last_card: None,
             parallel: false,
             at_line_start: true,
@@ -69,6 +82,12 @@ impl Transcript {
     }
 
     fn start(&mut self, event: &Value) -> String {
+        if event["type"] == "agent.tool_result" {
+            let call = text(&event["tool_use_id"]);
+            let shown = String::new();
+            self.aloud.insert(text(&event["id"]), Aloud { call, shown });
+            return String::new();
+        }
         if event["type"] != "agent.message" {
             return String::new();
         }
@@ -83,8 +102,43 @@ impl Transcript {
                 shown.push_str(piece);
                 self.stream(piece)
             }
-            _ => String::new(),
+            _ => self.progress(event["event_id"].as_str().unwrap_or_default(), piece),
         }
+    }
+
+    /// What a running call prints, under its card.
+    fn progress(&mut self, id: &str, piece: &str) -> String {
+        let Some(aloud) = self.aloud.get_mut(id) else {
+            return String::new();
+        };
+        aloud.shown.push_str(piece);
+        let follows = self.last_card.take().is_some_and(|card| card == aloud.call);
+        let call = self.calls.get(&aloud.call).cloned();
+        let another = self.loudest.replace(id.to_owned()).is_none_or(|last| last != id);
+        let mut out = String::new();
+        if another {
+            out = self.fresh_line();
+            if let Some(call) = call.filter(|_| self.parallel && !follows) {
+                out.push_str(&format!("{}\n", self.style.dim(&format!("● {call} says"))));
+            }
+        }
+        for line in sanitize(piece).split_inclusive('\n') {
+            if self.at_line_start {
+                out.push_str(&format!("{} ", self.style.dim("  │")));
+            }
+            let (words, end) = line.strip_suffix('\n').map_or((line, ""), |words| (words, "\n"));
+            out.push_str(&self.style.dim(words));
+            out.push_str(end);
+            self.at_line_start = !end.is_empty();
+        }
+        out
+    }
+
+    /// What of a result its call has not printed yet.
+    fn unsaid(&mut self, call: &str, content: &Value) -> Option<String> {
+        let id = self.aloud.iter().find(|(_, aloud)| aloud.call == call)?.0.clone();
+        let aloud = self.aloud.remove(&id)?;
+        plain(content).strip_prefix(&aloud.shown).map(str::to_owned)
     }
 
     /// The finished message: what the preview has not shown yet, or all of it.
@@ -126,12 +180,19 @@ impl Transcript {
         let call = self.calls.remove(answered);
         let follows = self.last_card.take().is_some_and(|card| card == answered);
         let failed = event["is_error"] == true;
+        let unsaid = self.unsaid(answered, &event["content"]);
+        let said_all = unsaid.as_ref().is_some_and(|rest| rest.trim().is_empty());
+        let rest = unsaid.map(|rest| json!([{"type": "text", "text": rest.trim_start_matches('\n')}]));
         let mut out = self.fresh_line();
+        if said_all && !failed {
+            self.parallel &= !self.calls.is_empty();
+            return out;
+        }
         if let Some(call) = call.filter(|_| self.parallel && !follows) {
             out.push_str(&format!("{}\n", self.style.dim(&format!("● {call} answered"))));
         }
         self.parallel &= !self.calls.is_empty();
-        for line in result_lines(&event["content"]) {
+        for line in result_lines(rest.as_ref().unwrap_or(&event["content"])) {
             let line = if failed {
                 self.style.bad(&line)
             } else {
@@ -188,6 +249,7 @@ impl Transcript {
 
     fn idle(&mut self, event: &Value) -> String {
         self.open = None;
+        self.aloud.clear();
         let line = match event["stop_reason"]["type"].as_str().unwrap_or_default() {
             "end_turn" => self.style.good("✓ done"),
             "requires_action" => self.style.warn("‖ waits for an answer"),
@@ -237,8 +299,6 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn check(events: &[Value], expect: &str) {
@@ -360,5 +420,41 @@ mod tests {
     fn inputs_of_others_are_shown_and_ones_own_are_not() {
         let said = |id: &str| json!({"type": "user.message", "id": id, "content": [{"type": "text", "text": "go"}]});
         check(&[said("sevt_own"), said("sevt_other")], "› go\n");
+    }
+
+    #[test]
+    fn what_a_call_prints_is_shown_as_it_comes_and_once() {
+        let call = |id: &str| json!({"type": "agent.tool_use", "id": id, "name": "bash", "input": {"command": id}});
+        let begin = |id: &str, call: &str| json!({"type": "event_start", "event": {"type": "agent.tool_result", "id": id, "tool_use_id": call}});
+        let says = |id: &str, text: &str| {
+            json!({"type": "event_delta", "event_id": id,
+                "delta": {"type": "content_delta", "index": 0, "content": {"type": "text", "text": text}}})
+        };
+        let result = |call: &str, text: &str| json!({"type": "agent.tool_result", "tool_use_id": call, "content": [{"type": "text", "text": text}]});
+        check(
+            &[
+                call("c"),
+                begin("p", "c"),
+                says("p", "one\ntw"),
+                says("p", "o\n"),
+                result("c", "one\ntwo\nthree\n"),
+            ],
+            "● bash c\n  │ one\n  │ two\n  │ three\n",
+        );
+        check(
+            &[call("c"), begin("p", "c"), says("p", "all"), result("c", "all")],
+            "● bash c\n  │ all\n",
+        );
+        // One whose pieces have holes is shown as it was in the end; a straggler belongs to nobody.
+        check(
+            &[
+                call("c"),
+                begin("p", "c"),
+                says("p", "a hole\n"),
+                result("c", "whole"),
+                says("p", "late"),
+            ],
+            "● bash c\n  │ a hole\n  │ whole\n",
+        );
     }
 }

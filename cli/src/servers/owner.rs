@@ -111,6 +111,7 @@ mod tests {
             workspace: Workspace::Dir { path: "/work".into() },
             variables: Default::default(),
             secret: None,
+            progress: false,
         }
     }
 

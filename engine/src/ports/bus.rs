@@ -23,9 +23,9 @@ pub enum Notice {
 /// A preview of an unfinished event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
-    /// The id the finished event will have; new with every attempt.
+    /// The id the finished event will have, or for a tool's result one of the preview alone; new with every attempt.
     pub event_id: EventId,
-    /// The event's type: `agent.message` or `agent.thinking`.
+    /// The event's type: `agent.message`, `agent.thinking` or `agent.tool_result`.
     pub kind: &'static str,
     /// 0 is the start; then 1, 2, … Who misses one gets no more of this event.
     pub n: u64,

@@ -1,5 +1,7 @@
 //! The router: tool calls to places (DESIGN §8).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_schema::agent::AgentSnapshot;
@@ -80,6 +82,16 @@ pub struct Order {
     pub secret: Option<Secret>,
 }
 
+/// Hears what a running call prints, as it comes: pieces of it, of which some may be missing. Never waited for.
+#[derive(Clone)]
+pub struct Hearer(pub Arc<dyn Fn(&str) + Send + Sync>);
+
+impl std::fmt::Debug for Hearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hearer")
+    }
+}
+
 /// What became of a call that was dispatched by an earlier attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
@@ -133,6 +145,11 @@ pub trait Router: Send + Sync {
 
     /// Sends a call and waits for its end; attaches if the executor already runs it. Dropping the future does not cancel.
     async fn call(&self, order: Order) -> Result<Outcome, CallError>;
+
+    /// The same, and tells what it prints meanwhile, as far as that can be heard.
+    async fn call_aloud(&self, order: Order, _hearer: Hearer) -> Result<Outcome, CallError> {
+        self.call(order).await
+    }
 
     /// Asks what became of a dispatched call; waits while it runs. Never starts it.
     async fn settle(&self, order: Order) -> Result<Settled, CallError>;

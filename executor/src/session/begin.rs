@@ -17,6 +17,7 @@ use crate::diff;
 use crate::git::Git;
 use crate::journal::{Process, Started};
 use crate::limits::OUTPUT_BYTES;
+use crate::progress::Progress;
 use crate::shell::{self, End, Finished, Job, Shell};
 use crate::tools::{self, Plan, bash};
 use crate::workspace::Folder;
@@ -194,12 +195,14 @@ impl Session {
         };
         let (done, finished) = oneshot::channel();
         let (cancel, why) = (running.cancel.clone(), Arc::clone(&running.why));
+        let aloud = running.aloud.clone();
         let timeout = command.timeout;
         let job = Job {
             command: text,
             timeout,
             cancel,
             output: Capture::spooled(OUTPUT_BYTES, self.house.outputs.spool(self.id, call_id)),
+            progress: aloud.map(|link| Progress::to(link, self.id, call_id, &self.house.tasks)),
             done,
         };
         if let Some(shell) = &self.shell {

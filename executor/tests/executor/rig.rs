@@ -201,6 +201,7 @@ pub(crate) fn call(tool: &str, input: &Value) -> Call {
         workspace: Workspace::Session,
         variables: Default::default(),
         secret: None,
+        progress: false,
     }
 }
 

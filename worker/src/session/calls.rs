@@ -77,9 +77,10 @@ impl Session {
     fn send(&mut self, call_id: EventId) {
         let Some(order) = self.order(call_id) else { return };
         let ports = self.ports.clone();
+        let hearer = crate::sink::aloud(ports.bus.clone(), ports.ids.event(), self.key, call_id);
         self.in_flight.insert(call_id);
         self.running.spawn(async move {
-            let ended = match ports.router.call(order.clone()).await {
+            let ended = match ports.router.call_aloud(order.clone(), hearer).await {
                 // The line was lost, which is no outcome: the call may go on, and its executor knows.
                 Err(CallError::Unknown(_)) => settle(ports.router.as_ref(), order.clone()).await,
                 ended => ended,

@@ -18,7 +18,7 @@ use crate::server::Shutdown;
 use crate::sse;
 
 /// Event types that have previews.
-const PREVIEWS: [&str; 2] = ["agent.message", "agent.thinking"];
+const PREVIEWS: [&str; 3] = ["agent.message", "agent.thinking", "agent.tool_result"];
 
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/events/stream", tag = "events",
     params(("session_id" = String, Path), doc::StreamParams, doc::IncludeParams),

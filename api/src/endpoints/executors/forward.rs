@@ -35,9 +35,9 @@ pub(crate) async fn forward_executor_port(
 ) -> Result<Response, ApiError> {
     let port = port.parse::<u16>().ok().filter(|port| *port != 0);
     let port = port.ok_or_else(|| ApiError::field("port", "is not a port"))?;
-    // Found before anything is connected.
-    let upgrade = upgraded(upgrade)?;
     let executor = find(&app, principal, &id).await?;
+    // Before anything is connected.
+    let upgrade = upgraded(upgrade)?;
     let stream = tunnels(&app)?.forward(principal.workspace, executor.id, port).await;
     let stream = stream.map_err(unopened)?;
     let stall = app.config.limits.write_stall;

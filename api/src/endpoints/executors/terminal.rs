@@ -62,9 +62,10 @@ pub(crate) async fn executor_terminal(
         columns: query.parsed("columns", "a number")?.unwrap_or(SIZE.columns),
         rows: query.parsed("rows", "a number")?.unwrap_or(SIZE.rows),
     };
-    let upgrade = upgraded(upgrade)?;
     let executor = app.ports.executors.executor(workspace, executor_id(&id)?).await?;
     let executor = executor.ok_or_else(|| ApiError::not_found("executor", &id))?;
+    // Before anything is started.
+    let upgrade = upgraded(upgrade)?;
     let tunnels = tunnels(&app)?;
     let stream = tunnels.terminal(workspace, executor.id, name.to_owned(), size).await;
     let stream = stream.map_err(unopened)?;

@@ -17,7 +17,7 @@ const DELTA: u8 = 2;
 const DELTA_HEAD: usize = 3 + 16 + 8;
 
 /// The event kinds that have previews, by their number on the wire; numbers are never reused.
-const KINDS: [(u8, &str); 2] = [(1, "agent.message"), (2, "agent.thinking")];
+const KINDS: [(u8, &str); 3] = [(1, "agent.message"), (2, "agent.thinking"), (3, "agent.tool_result")];
 
 /// A hint.
 pub(super) fn hint(seq: u64) -> Bytes {
