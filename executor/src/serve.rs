@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
 use perennial_schema::{EventId, PackId, SessionId};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +51,8 @@ pub(crate) struct House {
     pub(crate) slots: Arc<Semaphore>,
     copies: Semaphore,
     pub(crate) tasks: TaskTracker,
+    /// Somebody wants to know what the machine is like now.
+    pub(crate) asked: Notify,
     /// No more calls, the running ones end with an outcome.
     pub(crate) closing: CancellationToken,
     /// Everything ends now, as in a crash.
@@ -82,6 +84,7 @@ impl House {
             shells,
             copies: Semaphore::new(COPIES),
             tasks: TaskTracker::new(),
+            asked: Notify::new(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             sessions: Mutex::default(),
@@ -294,6 +297,7 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
             return;
         }
         ToExecutor::Pack { pack, ask } => return packed(house, link, pack, ask),
+        ToExecutor::Probe => return house.asked.notify_one(),
         ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
         // Whoever carries the link acts on it.
         ToExecutor::Dismissed { .. } => return,

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use perennial_engine::ports::{Bus, CallError, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::frame::{Card, FromExecutor, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
+use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::exchange::Exchange;
@@ -97,6 +97,10 @@ impl Router for Remote {
             Some(_) => self.guests.settle(order).await,
             None => Err(CallError::Unknown(NO_HANDS.into())),
         }
+    }
+
+    async fn look_at(&self, workspace: WorkspaceId, executor: ExecutorId) -> Result<Card, String> {
+        self.guests.look_at(workspace, executor).await
     }
 
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod cards;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod cluster_rig;

@@ -3,6 +3,8 @@
 //! fail where everything must run.
 
 #[cfg(test)]
+mod both;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod hardening;
