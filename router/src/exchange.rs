@@ -480,6 +480,10 @@ impl Router for Exchange {
         self.ask_pack(at, pack, ask).await
     }
 
+    async fn leave(&self, session: SessionId, at: ExecutorId) {
+        self.tell_gone(session, Some(at)).await;
+    }
+
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
         self.retire_sandbox(session).await;
         self.tell_gone(session, at).await;

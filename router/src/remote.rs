@@ -140,6 +140,13 @@ impl Router for Remote {
         }
     }
 
+    async fn leave(&self, session: SessionId, at: ExecutorId) {
+        if let Some(workspace) = self.guests.guest_of(at).await {
+            self.guests.make_ready(SessionKey { workspace, session }, at).await;
+            self.guests.leave(session, at).await;
+        }
+    }
+
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
         let Some(at) = at else { return };
         if let Some(workspace) = self.guests.guest_of(at).await {

@@ -197,7 +197,7 @@ async fn an_executors_token_opens_no_other_route() {
             asked += 1;
         }
     }
-    assert!(asked > 50, "{asked}");
+    assert!(asked > 40, "{asked}");
     // Nor does one executor's token open another's line, or its place.
     let other = register(&rig, &code(&rig).await, "b").await.ok();
     let line = format!("/v1/executors/{}/line", id(&other));

@@ -165,6 +165,9 @@ pub trait Router: Send + Sync {
         Err("nothing packs workspaces here".into())
     }
 
+    /// An attached executor is not the session's any more: its shell there may go, and nothing else does.
+    async fn leave(&self, _session: SessionId, _at: ExecutorId) {}
+
     /// The session is gone: its shell may go. `at` is the executor that has its workspace.
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>);
 }
