@@ -184,6 +184,12 @@ impl Executor {
         });
     }
 
+    /// Waits until somebody wants to know what this machine is like now: [`Executor::describe`] answers. Questions that come while
+    /// one is answered are one question.
+    pub async fn asked(&self) {
+        self.house.asked.notified().await;
+    }
+
     /// Whether shells run under bubblewrap.
     #[must_use]
     pub fn contained(&self) -> bool {

@@ -156,6 +156,8 @@ pub const PROCESS_IDLE: Duration = Duration::from_secs(10 * 60);
 pub(crate) const VERSION_TIME: Duration = Duration::from_secs(3);
 /// Most of what a program may say to that, in bytes.
 pub(crate) const PROBE_BYTES: u64 = 64 * 1024;
+/// Most lines of it that are looked at.
+pub(crate) const PROBE_LINES: usize = 16;
 /// Longest word on a card, in characters.
 pub(crate) const PROBE_CHARS: usize = 200;
 /// How long dialling home may take.

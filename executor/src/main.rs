@@ -87,6 +87,7 @@ async fn serve(told: Instructions) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let token = ExecutorToken::new(told.id, secret(&told.state)?);
     let home = Home::new(&told.home, token.expose())?.start(&told.code)?;
+    let (work, path) = (told.work.clone(), Config::new(&told.state).path);
     let stop = CancellationToken::new();
     let executor = open(told, &stop).await?;
     let keeping = keep(&executor, &home, &stop, |told| match told {
@@ -95,8 +96,15 @@ async fn serve(told: Instructions) -> Result<(), Failure> {
         Told::Unreached(why) => warn!(why, "the server is not reached"),
     });
     tokio::pin!(keeping);
+    let looking = async {
+        loop {
+            executor.asked().await;
+            executor.describe(probe::probe(&path, &work).await);
+        }
+    };
     let ended = tokio::select! {
         ended = &mut keeping => ended,
+        () = looking => Ended::Stopped,
         _ = async { tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} } } => {
             // Known ends are better than doubts: what runs is stopped, and the server hears of it while the line is up.
             let closing = async {

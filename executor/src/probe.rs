@@ -3,14 +3,17 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
+use perennial_schema::Timestamp;
 use perennial_schema::frame::{Card, Program};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::limits::{PROBE_BYTES, PROBE_CHARS, VERSION_TIME};
+use crate::limits::{PROBE_BYTES, PROBE_CHARS, PROBE_LINES, VERSION_TIME};
+use crate::sandbox::find;
 
 /// Languages and tools, and how each is asked for its version.
 const PROGRAMS: [(&str, &str); 14] = [
@@ -44,8 +47,14 @@ pub async fn probe(path: &OsStr, dir: &Path) -> Card {
         "origin".as_ref(),
     ];
     let remote = said(path, "git", &asked);
-    let (programs, harnesses, remote) = futures_util::join!(programs, harnesses, remote);
+    let names = ["--query-gpu=name".as_ref(), "--format=csv,noheader".as_ref()];
+    let gpus = said_all(path, "nvidia-smi", &names);
+    let (programs, harnesses, remote, gpus) = futures_util::join!(programs, harnesses, remote, gpus);
     Card {
+        probed_at: Some(now()),
+        os: std::env::consts::OS.into(),
+        arch: std::env::consts::ARCH.into(),
+        gpus: gpus.unwrap_or_default(),
         hostname: hostname(),
         cpus: std::thread::available_parallelism()
             .ok()
@@ -65,12 +74,24 @@ async fn version(path: &OsStr, name: &str, flag: &str) -> Option<Program> {
     Some(Program {
         name: name.to_owned(),
         version,
-        path: None,
+        path: find(name, path).map(|path| path.display().to_string()),
     })
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The first line of what a program says, if it ends well and in time.
 async fn said(path: &OsStr, name: &str, args: &[&OsStr]) -> Option<String> {
+    said_all(path, name, args).await?.into_iter().next()
+}
+
+/// The lines of what a program says, if it ends well and in time; a few of them, and none of them long.
+async fn said_all(path: &OsStr, name: &str, args: &[&OsStr]) -> Option<Vec<String>> {
     let mut command = Command::new(name);
     command
         .args(args)
@@ -87,14 +108,14 @@ async fn said(path: &OsStr, name: &str, args: &[&OsStr]) -> Option<String> {
     // Java says it where nobody looks.
     let said = if stdout.is_empty() { stderr } else { stdout };
     let text = String::from_utf8_lossy(&said);
-    let line = text.lines().find(|line| !line.trim().is_empty())?;
-    Some(
-        line.trim()
-            .chars()
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let short = |line: &str| {
+        line.chars()
             .filter(|char| !char.is_control())
             .take(PROBE_CHARS)
-            .collect(),
-    )
+            .collect()
+    };
+    Some(lines.take(PROBE_LINES).map(short).collect())
 }
 
 /// How a program ended and the beginning of what it said; one that says more is told that nobody listens.
@@ -153,6 +174,9 @@ fn without_credentials(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -184,7 +208,41 @@ mod tests {
             "{status} {}",
             out.len()
         );
+        assert_eq!(bash.path.as_deref(), Some("/usr/bin/bash"));
         let none = probe(OsStr::new("/nowhere"), Path::new("/")).await;
         assert!(none.programs.is_empty() && none.harnesses.is_empty());
+    }
+
+    /// What hangs, fails or lies costs its own answer, and no more than the deadline for all of them together.
+    #[tokio::test]
+    async fn what_does_not_answer_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = |name: &str, script: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        // It ends and leaves a child that holds its output; it does not listen to signals; it never says a line.
+        program("git", "sleep 60 & exit 0");
+        program("node", "trap '' TERM INT; while :; do sleep 1; done");
+        program("go", "exec sleep 60");
+        program("cargo", "echo cargo 1.0; exit 1");
+        program("rg", "printf 'ripgrep \\033[31m14\\n'; echo more");
+        program("nvidia-smi", "echo Tesla T4; echo; echo Tesla T4");
+        let path = format!("{}:/usr/bin:/bin", dir.path().display());
+        let began = Instant::now();
+        let card = probe(OsStr::new(&path), Path::new("/")).await;
+        let took = began.elapsed();
+        assert!(took < VERSION_TIME + Duration::from_secs(1), "{took:?}");
+        let found: Vec<&str> = card.programs.iter().map(|program| program.name.as_str()).collect();
+        assert!(found.contains(&"bash") && found.contains(&"rg"), "{found:?}");
+        assert!(
+            ["git", "node", "go", "cargo"].iter().all(|name| !found.contains(name)),
+            "{found:?}"
+        );
+        let rg = card.programs.iter().find(|program| program.name == "rg").unwrap();
+        assert_eq!(rg.version, "ripgrep [31m14");
+        assert_eq!(card.gpus, ["Tesla T4", "Tesla T4"]);
+        assert!(card.probed_at.is_some());
     }
 }

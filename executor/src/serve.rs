@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
 use perennial_schema::{EventId, PackId, SessionId};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +55,8 @@ pub(crate) struct House {
     /// Further streams of tunnels at a time.
     pub(crate) streams: Semaphore,
     pub(crate) tasks: TaskTracker,
+    /// Somebody wants to know what the machine is like now.
+    pub(crate) asked: Notify,
     /// No more calls, the running ones end with an outcome.
     pub(crate) closing: CancellationToken,
     /// Everything ends now, as in a crash.
@@ -88,6 +90,7 @@ impl House {
             copies: Semaphore::new(COPIES),
             streams: Semaphore::new(STREAMS),
             tasks: TaskTracker::new(),
+            asked: Notify::new(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             sessions: Mutex::default(),
@@ -321,6 +324,7 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
             return;
         }
         ToExecutor::Pack { pack, ask } => return packed(house, link, pack, ask),
+        ToExecutor::Probe => return house.asked.notify_one(),
         ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
         // Whoever carries the link acts on it.
         ToExecutor::Dismissed { .. } => return,

@@ -459,6 +459,10 @@ impl Router for Exchange {
         self.ask(order).await
     }
 
+    async fn look_at(&self, workspace: WorkspaceId, executor: ExecutorId) -> Result<Card, String> {
+        Self::look_at(self, workspace, executor).await
+    }
+
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
         // The order is gone with its caller, so its executor is not known here; to all others the call id is unknown.
         let frame = ToExecutor::Cancel {
@@ -495,6 +499,10 @@ impl Router for Exchange {
         ask: PackAsk,
     ) -> Result<(ExecutorId, PackAnswer), String> {
         self.ask_pack(at, pack, ask).await
+    }
+
+    async fn leave(&self, session: SessionId, at: ExecutorId) {
+        self.tell_gone(session, Some(at)).await;
     }
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {

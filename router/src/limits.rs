@@ -30,6 +30,8 @@ pub const SANDBOX_STOP_SECONDS: i32 = 10;
 pub const ENGINE_WAIT: Duration = Duration::from_secs(60);
 /// How long the copy of a workspace folder may take.
 pub const COPY_WAIT: Duration = Duration::from_secs(300);
+/// How long an executor may take to look at its machine again: its programs have three seconds to answer it.
+pub const PROBE_WAIT: Duration = Duration::from_secs(6);
 /// How long one piece of a long output may take.
 pub const PIECE_WAIT: Duration = Duration::from_secs(30);
 /// Answers about one pack that may wait for who asked.
@@ -66,6 +68,8 @@ pub const TRUNK_PAUSE_MAX: Duration = Duration::from_millis(250);
 pub const TRUNK_IDLE: Duration = Duration::from_secs(10 * 60);
 /// How long a session waits, before its next step, for a machine that it may need.
 pub const PREPARE_WAIT: Duration = Duration::from_secs(2);
+/// Between two cards of an executor that are noted; of those in between the last one is.
+pub const CARD_PAUSE: Duration = Duration::from_millis(500);
 /// Largest message on a tunnel.
 pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
 /// How long a machine, or its owner, may take to say whether it goes on with a stream.

@@ -73,12 +73,13 @@ pub(crate) struct Gone;
 
 impl Link {
     pub(crate) fn new(
-        hello: Hello,
+        mut hello: Hello,
         generation: u64,
         guest: Option<Guest>,
         wire: Wire,
         cut: CancellationToken,
     ) -> Arc<Self> {
+        hello.card = hello.card.bounded();
         let card = watch::Sender::new(hello.card.clone());
         Arc::new(Self {
             hello,
@@ -145,10 +146,18 @@ impl Link {
         self.card.subscribe()
     }
 
+    /// What it would say first now.
+    pub(crate) fn hello_now(&self) -> Hello {
+        Hello {
+            card: self.card().clone(),
+            ..self.hello.clone()
+        }
+    }
+
     /// News of itself. Who it is does not change on a line.
     fn describe(&self, again: Hello) {
         if (again.executor_id, again.journal_id) == (self.hello.executor_id, self.hello.journal_id) {
-            self.card.send_replace(again.card);
+            self.card.send_replace(again.card.bounded());
         }
     }
 

@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use perennial_engine::ports::{Executor, Executors, SessionKey};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::Card;
-use perennial_schema::{Attachment, ExecutorId};
+use perennial_schema::frame::{Card, ToExecutor};
+use perennial_schema::{Attachment, ExecutorId, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::exchange::Exchange;
@@ -113,6 +113,26 @@ impl Exchange {
         let said = live.map(|link| link.card().clone());
         let card = said.or_else(|| row.as_ref().and_then(|row| row.card.clone()));
         Some(Known { row, card, reach })
+    }
+
+    /// Has an executor look at its machine again.
+    pub(crate) async fn look_at(&self, workspace: WorkspaceId, executor: ExecutorId) -> Result<Card, String> {
+        let link = self.line_of(executor, workspace).await;
+        let link = link.ok_or_else(|| self.unreached(executor))?;
+        if link.card().probed_at.is_none() {
+            return Err("its program is of a version that looks only when it connects".into());
+        }
+        let mut cards = link.cards();
+        cards.mark_unchanged();
+        let told = async {
+            link.send(ToExecutor::Probe).await.ok()?;
+            cards.changed().await.ok()
+        };
+        match timeout(limits::PROBE_WAIT, told).await {
+            Ok(Some(())) => Ok(cards.borrow().clone()),
+            Ok(None) => Err("it hung up".into()),
+            Err(_) => Err(format!("it did not answer within {} s", limits::PROBE_WAIT.as_secs())),
+        }
     }
 
     /// Makes the way ready, in a bounded time, to a machine that dialled another process.

@@ -11,9 +11,9 @@ use perennial_engine::ports::{
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::frame::{FromExecutor, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::frame::{Card, FromExecutor, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, ExecutorId, PackId, SessionId};
+use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::exchange::Exchange;
@@ -108,6 +108,10 @@ impl Router for Remote {
         }
     }
 
+    async fn look_at(&self, workspace: WorkspaceId, executor: ExecutorId) -> Result<Card, String> {
+        self.guests.look_at(workspace, executor).await
+    }
+
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
         self.guests.cancel(key, epoch, call_id).await;
     }
@@ -142,6 +146,13 @@ impl Router for Remote {
         match answer.map_err(|_| "the executor took too long".to_owned())?? {
             Answer::Frame(frame) => pack::answered(frame, &ask),
             other => Err(format!("unexpected answer {other:?}")),
+        }
+    }
+
+    async fn leave(&self, session: SessionId, at: ExecutorId) {
+        if let Some(workspace) = self.guests.guest_of(at).await {
+            self.guests.make_ready(SessionKey { workspace, session }, at).await;
+            self.guests.leave(session, at).await;
         }
     }
 

@@ -391,6 +391,16 @@ async fn ask(link: &Arc<Link>, frame: ToExecutor, answers: &mpsc::Sender<FromExe
             let _ = link.send(frame).await;
             None
         }
+        ToExecutor::Probe => {
+            let mut cards = link.cards();
+            cards.mark_unchanged();
+            link.send(frame).await.ok()?;
+            let link = Arc::clone(link);
+            Some(Box::pin(async move {
+                timeout(limits::PROBE_WAIT, cards.changed()).await.ok()?.ok()?;
+                Some(FromExecutor::Hello(link.hello_now()))
+            }))
+        }
         ToExecutor::Ping { nonce } => Some(now(FromExecutor::Pong { nonce: *nonce })),
         // A machine that dialled in has no folders of sessions, and it is dismissed by its own server alone.
         ToExecutor::CopyWorkspace { .. } | ToExecutor::Pack { .. } | ToExecutor::Dismissed { .. } => None,

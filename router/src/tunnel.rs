@@ -207,7 +207,7 @@ impl Tunnels {
                 who.id,
                 self.node,
                 self.url.get().map(String::as_str),
-                &hello.card,
+                &hello.card.clone().bounded(),
             )
             .await?;
         let generation = connected.ok_or(Refused::Dismissed(Dismissal::Removed))?;
@@ -230,6 +230,8 @@ impl Tunnels {
                     if let Err(error) = self.registry.describe(held, &card).await {
                         tracing::warn!(executor.id = %held.executor, %error, "what an executor says of itself is not noted");
                     }
+                    // Whoever talks of itself without end is listened to now and then.
+                    let _ = timeout(limits::CARD_PAUSE, link.ended()).await;
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Raw;
 use crate::secret::Secret;
 use crate::tool::{Effect, Outcome};
-use crate::{EventId, ExecutorId, JournalId, PackId, SessionId};
+use crate::{EventId, ExecutorId, JournalId, PackId, SessionId, Timestamp};
 
 /// Largest encoded frame, in bytes; a longer one closes the link.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -73,6 +73,8 @@ pub enum ToExecutor {
         /// What about it.
         ask: PackAsk,
     },
+    /// Look at your machine again: the card follows in a hello. Only for those whose card says when they looked.
+    Probe,
     /// Are you there?
     Ping {
         /// Echoed.
@@ -334,6 +336,9 @@ pub struct Card {
     pub tools: Vec<String>,
     /// Whether tools run contained (bubblewrap, container).
     pub contained: bool,
+    /// When all that follows was looked at, by the machine's clock; whoever says it looks again when asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed_at: Option<Timestamp>,
     /// What the machine calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
@@ -364,6 +369,41 @@ pub struct Card {
     /// Where that folder was cloned from, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_remote: Option<String>,
+}
+
+/// Longest word on a card that is kept, in characters.
+const CARD_CHARS: usize = 1024;
+/// Longest list on a card that is kept.
+const CARD_ENTRIES: usize = 64;
+
+impl Card {
+    /// The card as it is kept: an executor says what it likes of itself, and no more than so much of it is remembered.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let short = |text: &mut String| {
+            if let Some((end, _)) = text.char_indices().nth(CARD_CHARS) {
+                text.truncate(end);
+            }
+        };
+        [&mut self.name, &mut self.os, &mut self.arch]
+            .into_iter()
+            .for_each(short);
+        let told = [&mut self.hostname, &mut self.cwd, &mut self.git_remote];
+        told.into_iter().flatten().for_each(short);
+        for words in [&mut self.tools, &mut self.gpus, &mut self.roots] {
+            words.truncate(CARD_ENTRIES);
+            words.iter_mut().for_each(short);
+        }
+        for programs in [&mut self.programs, &mut self.harnesses] {
+            programs.truncate(CARD_ENTRIES);
+            for program in programs {
+                short(&mut program.name);
+                short(&mut program.version);
+                program.path.iter_mut().for_each(short);
+            }
+        }
+        self
+    }
 }
 
 /// A program that an executor has.

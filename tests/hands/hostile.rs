@@ -138,6 +138,81 @@ async fn a_hostile_executor_hurts_nobody() -> Result<()> {
     Ok(())
 }
 
+/// A card as large as a frame, again and again: what is remembered of it is small, and others are served meanwhile.
+#[tokio::test]
+async fn an_executor_that_talks_of_itself_without_end_is_cut_short() -> Result<()> {
+    let stand = Stand::start().await?;
+    let device = stand.device("laptop", None).await?;
+    let enemy = registered(&stand).await?;
+    let own: ExecutorId = enemy["id"].as_str().context("an id")?.parse()?;
+    let mut request = format!("{}/v1/executors/tunnel", stand.url.replace("http", "ws")).into_client_request()?;
+    let token = format!("Bearer {}", enemy["token"].as_str().context("a token")?);
+    request.headers_mut().insert("authorization", token.parse()?);
+    let socket = tokio_tungstenite::connect_async(request).await?.0;
+    let (say, outgoing) = mpsc::channel(8);
+    let (incoming, mut hear) = mpsc::channel::<ToExecutor>(8);
+    let ends = Ends {
+        outgoing,
+        incoming,
+        ping: None,
+        beat: Duration::from_secs(5),
+    };
+    let line = tokio::spawn(carry(messages(socket), End::Dialled, ends));
+    let pongs = say.clone();
+    tokio::spawn(async move {
+        while let Some(frame) = hear.recv().await {
+            if let ToExecutor::Ping { nonce } = frame
+                && pongs.send(FromExecutor::Pong { nonce }).await.is_err()
+            {
+                break;
+            }
+        }
+    });
+    let journal_id = JournalId::from_uuid(Uuid::now_v7());
+    let word = "x".repeat(100_000);
+    let hello = move |n: usize| {
+        FromExecutor::Hello(Hello {
+            version: PROTOCOL_VERSION,
+            executor_id: own,
+            journal_id,
+            card: Card {
+                os: format!("{n} {word}"),
+                roots: vec![word.clone(); 30],
+                tools: vec!["bash".to_owned(); 100_000],
+                ..Card::default()
+            },
+        })
+    };
+    let talking = tokio::spawn(async move {
+        for n in 0..50 {
+            if say.send(hello(n)).await.is_err() {
+                break;
+            }
+        }
+        say
+    });
+    let seen = stand.online(&own.to_string()).await?;
+    assert!(seen.to_string().len() < 256 * 1024, "{} bytes", seen.to_string().len());
+    assert_eq!(seen["card"]["tools"].as_array().map(Vec::len), Some(64));
+    let call = json!({"tool": "bash", "input": {"command": "echo fine"}});
+    let path = format!("/v1/executors/{}/calls", device.id);
+    let said = stand.client().post(&path, &call).await?.ok()?;
+    assert_eq!(said["content"][0]["text"], "fine\n");
+    // The last word of all counts.
+    let _say = timeout(PATIENCE, talking).await??;
+    let began = std::time::Instant::now();
+    loop {
+        let seen = stand.client().get(&format!("/v1/executors/{own}")).await?.ok()?;
+        if seen["card"]["os"].as_str().is_some_and(|os| os.starts_with("49 ")) {
+            break;
+        }
+        anyhow::ensure!(began.elapsed() < PATIENCE, "its last card is not noted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    line.abort();
+    Ok(())
+}
+
 /// An executor whose server sends what cannot be read drops that line and dials again, for as long as it takes.
 #[tokio::test]
 async fn a_hostile_server_hurts_no_executor() -> Result<()> {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod cards;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod cluster_rig;
@@ -23,6 +25,7 @@ mod identity;
 mod lives;
 #[cfg(test)]
 mod many;
+#[cfg(test)]
 mod partitions;
 #[cfg(test)]
 mod progress;

@@ -3,7 +3,10 @@
 //! fail where everything must run.
 
 #[cfg(test)]
+mod both;
+#[cfg(test)]
 mod egress;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod hardening;

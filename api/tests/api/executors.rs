@@ -230,3 +230,42 @@ async fn nobody_else_reaches_its_files_ports_and_terminals() {
         .await
         .refused(400, "invalid_request_error");
 }
+
+/// S16: the token of an executor opens its tunnel, and of everything else there is nothing.
+#[tokio::test]
+async fn an_executors_token_opens_no_other_route() {
+    let rig = Rig::new().await;
+    let registered = register(&rig, &code(&rig).await, "a").await.ok();
+    let token = registered["token"].as_str().unwrap();
+    let document = rig.get("/openapi.json").await.ok();
+    let own = [
+        "/v1/executors/tunnel",
+        "/v1/executors/register",
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+    ];
+    let mut asked = 0;
+    for (path, verbs) in document["paths"].as_object().unwrap() {
+        // The gateway is another house's, with keys of its own: `gateway` asks it.
+        if own.contains(&path.as_str()) || path.starts_with("/llm/") {
+            continue;
+        }
+        let mut named = path.replace("{executor_id}", &id(&registered));
+        while let (Some(begin), Some(end)) = (named.find('{'), named.find('}')) {
+            named.replace_range(begin..=end, "x");
+        }
+        for verb in verbs.as_object().unwrap().keys() {
+            let answer = rig.with_bearer(&verb.to_uppercase(), &named, token).await;
+            assert_eq!(answer.status, 401, "{verb} {named}: {}", answer.json);
+            asked += 1;
+        }
+    }
+    assert!(asked > 40, "{asked}");
+    // Nor does one executor's token open another's line, or its place.
+    let other = register(&rig, &code(&rig).await, "b").await.ok();
+    let line = format!("/v1/executors/{}/line", id(&other));
+    rig.with_bearer("GET", &line, token)
+        .await
+        .refused(401, "authentication_error");
+}

@@ -171,12 +171,16 @@ pub async fn run(args: ConnectArgs) -> anyhow::Result<Exit> {
 }
 
 /// Every connection begins with what the machine is like now: the first one with what was probed before it, later ones say so as
-/// soon as it is known. Never ends.
+/// soon as it is known; and whoever asks is told. Never ends.
 async fn refresh(executor: &Executor, connected: &Notify, dir: &Path) {
     let path = Config::new(dir).path;
-    connected.notified().await;
+    let mut first = true;
     loop {
-        connected.notified().await;
+        tokio::select! {
+            // What was probed before the first one is as new.
+            () = connected.notified() => if std::mem::take(&mut first) { continue },
+            () = executor.asked() => {}
+        }
         executor.describe(probe::probe(&path, dir).await);
     }
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Permission, Raw};
-use perennial_schema::frame::{PackAnswer, PackAsk};
+use perennial_schema::frame::{Card, PackAnswer, PackAsk};
 use perennial_schema::tool::{Effect, Outcome};
-use perennial_schema::{EventId, ExecutorId, JournalId, PackId, Secret, SessionId};
+use perennial_schema::{EventId, ExecutorId, JournalId, PackId, Secret, SessionId, WorkspaceId};
 use serde_json::Value;
 
 use super::{Choice, SessionKey};
@@ -154,6 +154,11 @@ pub trait Router: Send + Sync {
     /// Asks what became of a dispatched call; waits while it runs. Never starts it.
     async fn settle(&self, order: Order) -> Result<Settled, CallError>;
 
+    /// Has an executor of a workspace look at its machine again; its new card. An error is for people.
+    async fn look_at(&self, _workspace: WorkspaceId, _executor: ExecutorId) -> Result<Card, String> {
+        Err("no executor is reached from here".into())
+    }
+
     /// Stops a running call. Its `call` or `settle` then ends with what it got.
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId);
 
@@ -178,6 +183,9 @@ pub trait Router: Send + Sync {
     ) -> Result<(ExecutorId, PackAnswer), String> {
         Err("nothing packs workspaces here".into())
     }
+
+    /// An attached executor is not the session's any more: its shell there may go, and nothing else does.
+    async fn leave(&self, _session: SessionId, _at: ExecutorId) {}
 
     /// The session is gone: its shell may go. `at` is the executor that has its workspace.
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>);

@@ -53,7 +53,7 @@ pub(crate) async fn delete_session(
         .forget(row.key.session, row.place.or(row.environment.executor()))
         .await;
     for attached in &row.agent.executors {
-        router.forget(row.key.session, Some(attached.executor_id)).await;
+        router.leave(row.key.session, attached.executor_id).await;
     }
     Ok(json(&Deleted {
         id: row.key.session.to_string(),

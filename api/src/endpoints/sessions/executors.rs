@@ -77,7 +77,7 @@ pub(crate) async fn detach_executor(
     })
     .await?;
     // Its shell there is not needed any more.
-    app.ports.router.forget(row.key.session, Some(gone)).await;
+    app.ports.router.leave(row.key.session, gone).await;
     Ok(response)
 }
 

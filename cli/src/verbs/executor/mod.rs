@@ -2,6 +2,7 @@
 
 pub mod code;
 pub mod list;
+pub mod probe;
 pub mod remove;
 pub mod rename;
 pub mod show;
@@ -21,8 +22,8 @@ pub enum ExecutorVerb {
     /// Make a code with which one machine can connect: `perennial connect --server URL --code CODE` there
     Code,
     List(list::ListArgs),
-    /// Show an executor and what its machine has
-    Show(ExecutorArg),
+    Show(show::ShowArgs),
+    Probe(probe::ProbeArgs),
     /// Remove an executor: its token opens nothing from now on
     Remove(ExecutorArg),
     Rename(rename::RenameArgs),
@@ -50,11 +51,12 @@ struct Executor {
 struct Card {
     os: String,
     arch: String,
-    contained: bool,
+    contained: Option<bool>,
     hostname: Option<String>,
     cpus: Option<u32>,
     memory_bytes: Option<u64>,
     disk_free_bytes: Option<u64>,
+    probed_at: Option<String>,
     programs: Vec<Program>,
     harnesses: Vec<Program>,
     gpus: Vec<String>,
@@ -76,6 +78,7 @@ pub async fn run(context: &Context, verb: ExecutorVerb) -> Result<Exit, Error> {
         ExecutorVerb::Code => code::run(context).await,
         ExecutorVerb::List(args) => list::run(context, args).await,
         ExecutorVerb::Show(args) => show::run(context, args).await,
+        ExecutorVerb::Probe(args) => probe::run(context, args).await,
         ExecutorVerb::Remove(args) => remove::run(context, args).await,
         ExecutorVerb::Rename(args) => rename::run(context, args).await,
     }
