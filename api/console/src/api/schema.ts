@@ -1,4 +1,4 @@
-// Made from api/openapi.json by `npm run types`.
+// Made from api/openapi.json by scripts/types.mjs.
 
 /** A versioned definition. */
 export interface Agent {
