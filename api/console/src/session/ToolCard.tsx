@@ -30,7 +30,7 @@ function summary(tool: { name: string; input: Record<string, unknown> }): string
   return whole === "{}" ? "" : whole;
 }
 
-export const ToolCard = memo(function ToolCard({ tool, session, readOnly }: { tool: Tool; session: string; readOnly?: boolean | undefined }) {
+export const ToolCard = memo(function ToolCard({ tool, session }: { tool: Tool; session: string }) {
   const [chosen, setChosen] = useState<boolean>();
   const open = chosen ?? (tool.status === "asks" || tool.status === "failed" || (tool.origin === "builtin" && OPEN.has(tool.name)));
   const { tone, label } = STATES[tool.status];
@@ -53,7 +53,7 @@ export const ToolCard = memo(function ToolCard({ tool, session, readOnly }: { to
               {tool.verdict.result === "allow" ? "Allowed" : "Denied"}{tool.verdict.actor ? ` by ${tool.verdict.actor}` : ""} at <time title={full(tool.verdict.at)}>{clock(tool.verdict.at)}</time>{tool.verdict.message && <>: {tool.verdict.message}</>}
             </p>
           )}
-          {tool.status === "asks" && !readOnly && <Answer tool={tool} session={session} />}
+          {tool.status === "asks" && <Answer tool={tool} session={session} />}
         </div>
       )}
     </div>
