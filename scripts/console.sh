@@ -21,7 +21,7 @@ if ! cmp -s package-lock.json node_modules/.stamp; then
     cp package-lock.json node_modules/.stamp
 fi
 # What it is made of, in one number.
-made_of=$(find src public scripts index.html package-lock.json tsconfig.json vite.config.ts -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+made_of=$(find ../openapi.json src public scripts index.html package-lock.json tsconfig.json vite.config.ts -type f ! -path src/api/schema.ts -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 if [ "$(cat dist/app.stamp 2>/dev/null)" != "$made_of" ] || [ ! -e dist/app/index.html.gz ]; then
     rm -f dist/app.stamp
     quiet npm run --silent build || { rm -rf dist/app; echo "the web console does not build"; exit 1; }

@@ -96,11 +96,13 @@ export async function enter(page, house, path = "/") {
   await page.waitForURL((url) => url.pathname !== "/login");
 }
 
-/** What is seriously wrong for people who do not see, hear or point as most do. */
-export async function barriers(page) {
+const EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+
+/** What is seriously wrong for people who do not see, hear or point as most do; of all there is to judge, or of some rules. */
+export async function barriers(page, rules) {
   // Evaluated by the debugger: the page's own policy allows no foreign script, and should not have to.
   await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] }));
+  const { violations } = await page.evaluate((options) => globalThis.axe.run(document, { runOnly: options, resultTypes: ["violations"], preload: false, iframes: false, ancestry: false }), rules ? { type: "rule", values: rules } : { type: "tag", values: EVERYTHING });
   return violations
     .filter((one) => one.impact === "serious" || one.impact === "critical")
     .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target.join(" ")} ${node.failureSummary?.split("\n")[1] ?? ""}`));

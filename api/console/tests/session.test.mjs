@@ -125,11 +125,11 @@ test("a session forks at an event, and both are read side by side", async () => 
 
 test("the end of ten thousand events is there at once, and little of it is in the document", async () => {
   const session = await house.session(agent, place, "Long");
-  const batch = Array.from({ length: 99 }, () => ({ type: "user.interrupt" }));
-  for (let sent = 0; sent < 51; sent++) await house.api("POST", `/sessions/${session}/events`, { events: batch });
+  const batch = Array.from({ length: 100 }, () => ({ type: "user.interrupt" }));
+  for (let sent = 0; sent < 100; sent++) await house.api("POST", `/sessions/${session}/events`, { events: batch });
   await house.api("POST", `/sessions/${session}/events`, { events: [said("/say the very end")] });
   const { perennial } = await house.rest(session);
-  assert.ok(perennial.head > 5000, `${perennial.head} events`);
+  assert.ok(perennial.head > 10_000, `${perennial.head} events`);
   const page = await browser.open();
   await enter(page, house);
   const begun = Date.now();

@@ -51,21 +51,21 @@ fn is_ours(method: &Method, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn ours(method: Method, headers: &[(&'static str, &'static str)]) -> bool {
+    fn ours(method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
         let mut map = HeaderMap::new();
         map.insert(HOST, "127.0.0.1:7340".parse().unwrap());
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        is_ours(&method, &map)
+        is_ours(method, &map)
     }
 
     #[test]
     fn only_our_own_pages_act() {
         let own = ("origin", "http://127.0.0.1:7340");
-        assert!(ours(Method::POST, &[own, ("sec-fetch-site", "same-origin")]));
-        assert!(ours(Method::DELETE, &[own]));
-        assert!(!ours(Method::POST, &[]), "an unsafe request says where it was made");
+        assert!(ours(&Method::POST, &[own, ("sec-fetch-site", "same-origin")]));
+        assert!(ours(&Method::DELETE, &[own]));
+        assert!(!ours(&Method::POST, &[]), "an unsafe request says where it was made");
         for origin in [
             "null",
             "http://evil.example",
@@ -74,14 +74,14 @@ mod tests {
             "http://127.0.0.1:7340.evil.example",
             "file://127.0.0.1:7340",
         ] {
-            assert!(!ours(Method::POST, &[("origin", origin)]), "{origin}");
-            assert!(!ours(Method::GET, &[("origin", origin)]), "{origin}");
+            assert!(!ours(&Method::POST, &[("origin", origin)]), "{origin}");
+            assert!(!ours(&Method::GET, &[("origin", origin)]), "{origin}");
         }
         for site in ["cross-site", "same-site", "?"] {
-            assert!(!ours(Method::POST, &[own, ("sec-fetch-site", site)]), "{site}");
-            assert!(!ours(Method::GET, &[("sec-fetch-site", site)]), "{site}");
+            assert!(!ours(&Method::POST, &[own, ("sec-fetch-site", site)]), "{site}");
+            assert!(!ours(&Method::GET, &[("sec-fetch-site", site)]), "{site}");
         }
-        assert!(ours(Method::GET, &[]) && ours(Method::GET, &[("sec-fetch-site", "none")]));
-        assert!(!ours(Method::POST, &[own, ("sec-fetch-site", "none")]));
+        assert!(ours(&Method::GET, &[]) && ours(&Method::GET, &[("sec-fetch-site", "none")]));
+        assert!(!ours(&Method::POST, &[own, ("sec-fetch-site", "none")]));
     }
 }

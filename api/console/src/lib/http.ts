@@ -30,10 +30,13 @@ export async function refusal(response: Response): Promise<Refused> {
   return new Refused(response.status, body?.error?.message ?? `the server answered ${response.status}`, body?.request_id);
 }
 
+/** `crypto.randomUUID` is there on secure connections only, and the page that says so has to work without one. */
+const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 export async function ask(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = {};
   if (body !== undefined) headers["content-type"] = "application/json";
-  if (method === "POST") headers["idempotency-key"] = crypto.randomUUID();
+  if (method === "POST") headers["idempotency-key"] = random();
   let response: Response;
   try {
     response = await fetch(path, { method, headers, body: body === undefined ? null : JSON.stringify(body), signal: signal ?? null });

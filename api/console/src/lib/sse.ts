@@ -92,7 +92,6 @@ export function follow(options: Options): Stream {
         }
         throw problem;
       }
-      tries = 0;
       options.onHealth("live");
       const frames = new Frames();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -101,8 +100,10 @@ export function follow(options: Options): Stream {
         if (done) break;
         awake();
         const found = frames.push(value);
-        for (const frame of found) if (frame.id !== undefined) last = frame.id;
         if (found.length > 0) options.onFrames(found);
+        // Only what was taken is behind us: a listener that failed gets it again.
+        last = found.findLast((frame) => frame.id !== undefined)?.id ?? last;
+        tries = 0;
       }
     } catch {
       // Whatever it was, the remedy is the same: open it again.

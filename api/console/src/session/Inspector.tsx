@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type ReactNode, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import type { Event, Session } from "../api/model";
 import { clock, count, full, money, span } from "../lib/format";
 import { budgets, costs, environments, requests } from "../lib/queries";
@@ -135,7 +135,9 @@ export function Meter({ used, limit, label }: { used: number; limit: number; lab
 function Events({ session, events, selected, select }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const [filter, setFilter] = useState("");
-  const shown = filter ? events.filter((event) => event.payload.type.includes(filter) || JSON.stringify(event.payload).includes(filter)) : events;
+  const words = useDeferredValue(filter);
+  const length = events.length;
+  const shown = useMemo(() => (words ? events.slice(0, length).filter((event) => event.payload.type.includes(words) || JSON.stringify(event.payload).includes(words)) : events), [events, length, words]);
   const virtual = useVirtualizer({ count: shown.length, getScrollElement: () => scroller.current, estimateSize: () => 28, overscan: 12 });
   const at = shown.findIndex((event) => event.payload.id === selected);
   const chosen = at < 0 ? undefined : shown[at];

@@ -5,6 +5,7 @@ import type { Item } from "../transcript/fold";
 
 const LANES = ["You and agent", "Tools", "Notices"];
 const HEIGHT = 30;
+const OFTEN = 100;
 
 function look(item: Item): [lane: number, color: string] {
   switch (item.kind) {
@@ -27,7 +28,9 @@ function look(item: Item): [lane: number, color: string] {
 export function Minimap({ items, virtual, show }: { items: Item[]; virtual: Virtualizer<HTMLDivElement, Element>; show: (index: number) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const range = virtual.range;
-  useEffect(() => {
+  const draw = useRef(() => {});
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  draw.current = () => {
     const element = canvas.current;
     const context = element?.getContext("2d");
     if (!element || !context || items.length === 0) return;
@@ -69,7 +72,15 @@ export function Minimap({ items, virtual, show }: { items: Item[]; virtual: Virt
       context.fillRect(index * step, 4 + lane * 8, Math.max(1.5, step - 1.5), 6);
     });
     element.style.color = "";
+  };
+  // All of it is drawn anew; while tokens stream in, a few times a second are enough.
+  useEffect(() => {
+    timer.current ??= setTimeout(() => {
+      timer.current = undefined;
+      draw.current();
+    }, OFTEN);
   }, [items, range?.startIndex, range?.endIndex]);
+  useEffect(() => () => clearTimeout(timer.current), []);
   function jump(event: React.MouseEvent<HTMLCanvasElement>) {
     const box = event.currentTarget.getBoundingClientRect();
     const step = Math.min(14, box.width / items.length);

@@ -12,7 +12,7 @@ import type { Item, Tool } from "../transcript/fold";
 import { Button, Empty, IconButton, Lines, Problem, Status } from "../ui/basics";
 import { Icon } from "../ui/Icon";
 import { Confirm, Menu } from "../ui/overlay";
-import { archive, attempt, confirm, interrupt, retry, send } from "./actions";
+import { archive, attempt, confirm, interrupt, retry, say, send } from "./actions";
 import { Composer, type ComposerReach } from "./Composer";
 import { Fork, Switch } from "./dialogs";
 import { Inspector, type Panel, PANELS } from "./Inspector";
@@ -122,7 +122,12 @@ function One({ id }: { id: string }) {
   }
   if (!session) return <Lines n={9} />;
   const is = state(session);
-  const quarantined = session.perennial?.quarantined;
+  // A session that was given up after crashes is made ready; a turn that failed is asked for again.
+  const again = () => {
+    const last = view.items.findLast((item) => item.kind === "user");
+    if (session.perennial?.quarantined) void attempt(retry(id));
+    else if (last?.kind === "user") void attempt(send(id, say(last.blocks)));
+  };
   return (
     <div className="flex h-full min-h-0">
       <section className="flex min-w-0 flex-1 flex-col" aria-label={title(session)}>
@@ -133,7 +138,7 @@ function One({ id }: { id: string }) {
             <p className="truncate text-xs text-faint">{session.agent.name} · {session.agent.model.id}</p>
           </div>
           <span aria-live="polite"><Status tone={is.tone} label={is.label} /></span>
-          {quarantined && <Button icon="retry" onClick={() => void attempt(retry(id))}>Retry</Button>}
+          {is.key === "failed" && <Button icon="retry" onClick={again}>Retry</Button>}
           <IconButton icon="panel" label={open ? "Close the inspector" : "Open the inspector"} keys="i" aria-pressed={open} onClick={toggle} className={open ? "!text-accent" : ""} />
           <Menu
             trigger={<IconButton icon="more" label="Actions" />}

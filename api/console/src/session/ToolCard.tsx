@@ -1,5 +1,5 @@
 // A tool call: what was asked, what came of it, and the answer it waits for.
-import { lazy, memo, type ReactNode, Suspense, useState } from "react";
+import { memo, type ReactNode, useState } from "react";
 import { clock, full, span } from "../lib/format";
 import { useNow } from "../lib/store";
 import type { Tone } from "../lib/words";
@@ -8,9 +8,8 @@ import { text, type Tool } from "../transcript/fold";
 import { Button, Status } from "../ui/basics";
 import { Icon, type IconName } from "../ui/Icon";
 import { attempt, confirm, customResult, send } from "./actions";
+import Diff from "./Diff";
 import { Images } from "./Message";
-
-const Diff = lazy(() => import("./Diff"));
 
 const STATES: Record<Tool["status"], { tone: Tone; label: string }> = {
   asks: { tone: "ask", label: "Needs you" },
@@ -31,7 +30,7 @@ function summary(tool: { name: string; input: Record<string, unknown> }): string
   return whole === "{}" ? "" : whole;
 }
 
-export const ToolCard = memo(function ToolCard({ tool, session, readOnly }: { tool: Tool; session: string; readOnly?: boolean | undefined }) {
+export const ToolCard = memo(function ToolCard({ tool, session }: { tool: Tool; session: string }) {
   const [chosen, setChosen] = useState<boolean>();
   const open = chosen ?? (tool.status === "asks" || tool.status === "failed" || (tool.origin === "builtin" && OPEN.has(tool.name)));
   const { tone, label } = STATES[tool.status];
@@ -54,7 +53,7 @@ export const ToolCard = memo(function ToolCard({ tool, session, readOnly }: { to
               {tool.verdict.result === "allow" ? "Allowed" : "Denied"}{tool.verdict.actor ? ` by ${tool.verdict.actor}` : ""} at <time title={full(tool.verdict.at)}>{clock(tool.verdict.at)}</time>{tool.verdict.message && <>: {tool.verdict.message}</>}
             </p>
           )}
-          {tool.status === "asks" && !readOnly && <Answer tool={tool} session={session} />}
+          {tool.status === "asks" && <Answer tool={tool} session={session} />}
         </div>
       )}
     </div>
@@ -91,7 +90,7 @@ export function Body({ tool }: { tool: Pick<Tool, "origin" | "name" | "input" | 
     const after = (tool.name === "edit" ? input.new_string : input.content) ?? "";
     return (
       <>
-        <Suspense fallback={<div className="h-24 bg-sunken" />}><Diff path={input.file_path ?? ""} before={before} after={after} /></Suspense>
+        <Diff path={input.file_path ?? ""} before={before} after={after} />
         {tool.isError && <Output text={output} />}
       </>
     );

@@ -25,14 +25,13 @@ interface Props {
   onSelect?: (item: Item) => void;
   onRaw?: (item: Item) => void;
   onFork?: (item: Item) => void;
-  readOnly?: boolean;
   reach?: Ref<Reach>;
 }
 
 const SIZES: Record<Item["kind"], number> = { user: 90, agent: 90, thinking: 36, operator: 80, mail: 90, tool: 150, notice: 52, end: 36 };
 const NEAR = 48;
 
-export function Transcript({ session, items, earlier, more, selected, onSelect, onRaw, onFork, readOnly, reach }: Props) {
+export function Transcript({ session, items, earlier, more, selected, onSelect, onRaw, onFork, reach }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const pinned = useRef(true);
   const [away, setAway] = useState(false);
@@ -103,7 +102,7 @@ export function Transcript({ session, items, earlier, more, selected, onSelect, 
             const item = items[row.index];
             return item && (
               <div key={row.key} data-index={row.index} ref={virtual.measureElement} className="absolute inset-x-0 top-0 px-3 pb-3 sm:px-5" style={{ transform: `translateY(${row.start}px)` }}>
-                <Entry item={item} session={session} current={selected === item.id} onSelect={onSelect} onRaw={onRaw} onFork={onFork} readOnly={readOnly} />
+                <Entry item={item} session={session} current={selected === item.id} onSelect={onSelect} onRaw={onRaw} onFork={onFork} />
               </div>
             );
           })}
@@ -123,10 +122,9 @@ interface EntryProps {
   onSelect: ((item: Item) => void) | undefined;
   onRaw: ((item: Item) => void) | undefined;
   onFork: ((item: Item) => void) | undefined;
-  readOnly: boolean | undefined;
 }
 
-const Entry = memo(function Entry({ item, session, current, onSelect, onRaw, onFork, readOnly }: EntryProps) {
+const Entry = memo(function Entry({ item, session, current, onSelect, onRaw, onFork }: EntryProps) {
   const link = async () => {
     await navigator.clipboard.writeText(`${location.origin}/sessions/${session}?event=${item.id}`);
     tell("Link copied");
@@ -134,7 +132,7 @@ const Entry = memo(function Entry({ item, session, current, onSelect, onRaw, onF
   const stored = item.seq > 0;
   return (
     <article data-event={item.id} aria-current={current || undefined} aria-label={`${item.kind}${stored ? `, event ${item.seq}` : ""}`} className={`group relative rounded-lg ${current ? "outline-2 outline-offset-4 outline-accent" : ""}`}>
-      {item.kind === "tool" ? <ToolCard tool={item} session={session} readOnly={readOnly} /> : item.kind === "notice" ? <NoticeLine notice={item} /> : item.kind === "end" ? <End end={item} /> : <Message said={item} />}
+      {item.kind === "tool" ? <ToolCard tool={item} session={session} /> : item.kind === "notice" ? <NoticeLine notice={item} /> : item.kind === "end" ? <End end={item} /> : <Message said={item} />}
       {stored && onSelect && (
         <div className="absolute top-1 -right-1 flex items-center rounded-md border border-line bg-raised px-1 opacity-0 shadow-pop group-focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100 sm:-top-3.5 sm:right-2">
           <button type="button" onClick={() => onSelect(item)} className="tnum px-1.5 text-xs text-faint hover:text-text" title={full(item.at)} aria-label={`Select event ${item.seq}`}>#{item.seq} · {clock(item.at)}</button>

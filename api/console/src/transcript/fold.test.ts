@@ -102,6 +102,15 @@ test("that a model is being asked is known until it has answered or the turn is 
   expect([1, 2, 3, 4].map((n) => fold(events.slice(0, n)).asking !== "")).toEqual([true, false, true, false]);
 });
 
+test("one failure is told once: by its error, by who interrupted, or by itself", () => {
+  const end = { type: "span.model_request_end", is_error: true, model_usage: {} };
+  const told = (...payloads: Partial<Payload>[]) => fold(log(...payloads)).items.length;
+  expect(told(end)).toBe(1);
+  expect(told(end, { type: "session.error", error: { message: "no" } })).toBe(1);
+  expect(told({ type: "user.interrupt" }, end)).toBe(1);
+  expect(told({ type: "user.interrupt" }, end, { type: "session.status_running" }, end)).toBe(2);
+});
+
 test("the median of nothing is unknown", () => {
   expect(median([])).toBeUndefined();
   expect(median([3, 1, 2])).toBe(2);

@@ -93,6 +93,9 @@ export class Fold {
   /** Since when a model is being asked; empty when none is. */
   asking = "";
   private turn = { input: 0, output: 0, requests: 0 };
+  private interrupted = false;
+  /** The newest notice of a model request without an answer. */
+  private givenUp = "";
   version = 0;
   seq = 0;
 
@@ -189,11 +192,13 @@ export class Fold {
         this.verdict(event);
         break;
       case "user.interrupt":
+        this.interrupted = true;
         this.notice(event, "warn", "Interrupted");
         break;
       case "session.status_running":
         this.began = event.at;
         this.turn = { input: 0, output: 0, requests: 0 };
+        this.interrupted = false;
         break;
       case "session.status_idle":
         this.rest(event);
@@ -208,6 +213,8 @@ export class Fold {
       case "session.error": {
         const error = payload.error as { type?: string; message?: string; retry_status?: { type?: string } } | undefined;
         const again = error?.retry_status?.type === "retrying";
+        // The error says why the request before it was given up.
+        if (this.items.at(-1)?.id === this.givenUp) this.items.pop();
         this.notice(event, again ? "warn" : "bad", error?.message ?? "An error", {
           detail: again ? "It is tried again." : (error?.type ?? "").replaceAll("_", " "),
         });
@@ -300,13 +307,15 @@ export class Fold {
     this.turn.requests += 1;
     this.turn.input += (usage?.input_tokens ?? 0) + (usage?.cache_read_input_tokens ?? 0) + (usage?.cache_creation_input_tokens ?? 0);
     this.turn.output += usage?.output_tokens ?? 0;
-    if (event.payload.is_error === true) {
+    if (event.payload.is_error === true && !this.interrupted) {
+      this.givenUp = event.payload.id;
       this.notice(event, "quiet", "A model request was given up; what it had said is not part of the conversation");
     }
   }
 
   private rest(event: Event) {
     this.asking = "";
+    this.interrupted = false;
     const reason = (event.payload.stop_reason as StopReason | undefined)?.type ?? "end_turn";
     const ms = this.began ? Date.parse(event.at) - Date.parse(this.began) : 0;
     this.add({ kind: "end", id: event.payload.id, seq: event.seq, at: event.at, reason, ms, ...this.turn });

@@ -38,7 +38,7 @@ function matches(session: Session, filters: SessionFilters): boolean {
   return filters.q.toLowerCase().split(/\s+/).every((word) => hay.includes(word));
 }
 
-const GRID = "grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 px-4 sm:px-6 md:grid-cols-[118px_minmax(0,1fr)_minmax(0,190px)_72px_64px] xl:grid-cols-[128px_minmax(0,1.5fr)_minmax(0,230px)_minmax(0,150px)_80px_72px_72px_72px]";
+const GRID = "grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 px-4 sm:px-6 md:grid-cols-[112px_minmax(0,1fr)_minmax(0,160px)_64px_60px] xl:grid-cols-[120px_minmax(0,1fr)_minmax(0,160px)_minmax(0,112px)_64px_64px_64px_64px] 2xl:grid-cols-[128px_minmax(0,1fr)_minmax(0,240px)_minmax(0,180px)_80px_80px_80px_80px]";
 
 export function Sessions() {
   const { sessions, complete, health } = useFeed();

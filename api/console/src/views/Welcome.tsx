@@ -28,7 +28,7 @@ export function Welcome() {
   const places = useQuery(environments());
   const [busy, setBusy] = useState("");
   const [session, setSession] = useState<string>();
-  const agent = known.data?.find((one) => one.model.id.startsWith("rehearsal"));
+  const agent = known.data?.find((one) => one.model.id.startsWith("rehearsal") && !one.harness && one.tools.length > 0 && !JSON.stringify(one.tools).includes("always_ask"));
   const place = places.data?.find((one) => (one.config as { type: string }).type === "cloud");
   const live = useSession(session ?? "");
   const done = live && state(live).key === "idle" && (live.perennial?.turn ?? 0) > 0;
@@ -61,7 +61,7 @@ export function Welcome() {
           {!session && <Button look="primary" icon="send" className="mt-3" disabled={!ready} busy={busy === "run"} onClick={run}>Run it</Button>}
           {session && (
             <div className="mt-3">
-              <div className="mb-1" role="status">{live && <Status tone={state(live).tone} label={done ? "Finished" : state(live).label} />}</div>
+              <div className="mb-1" role="status">{live && <Status tone={state(live).tone} label={done ? "Finished" : state(live).label} />}{live && state(live).key === "waiting" && <p className="text-sm">Nothing contains commands on this machine, so the call asks first: allow it below.</p>}</div>
               <Live session={session} />
             </div>
           )}
@@ -82,7 +82,7 @@ export function Welcome() {
 
 function Live({ session }: { session: string }) {
   const [view] = useSessionLog(session);
-  return <div className="flex h-96 flex-col overflow-hidden rounded-lg border border-line bg-canvas"><Transcript session={session} items={view.items} readOnly /></div>;
+  return <div className="flex h-96 flex-col overflow-hidden rounded-lg border border-line bg-canvas"><Transcript session={session} items={view.items} /></div>;
 }
 
 function Step({ n, done, title, children }: { n: number; done: boolean; title: string; children: ReactNode }) {

@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browse, enter, serve } from "./house.mjs";
+
+let house, browser;
+before(async () => { [house, browser] = await Promise.all([serve(), browse()]); });
+after(async () => { await browser?.close(); await house?.stop(); });
+
+test("filters are in the address, and a list is live", async () => {
+  const [agent, careful, place] = await Promise.all([house.agent("helper"), house.agent("careful", "always_ask"), house.environment()]);
+  await house.rest(await house.session(agent, place, "Fix the flaky test", "/say ok"));
+  await house.rest(await house.session(careful, place, "Clean up", '/tool bash {"command":"rm -rf old"}'));
+  const page = await browser.open();
+  await enter(page, house, "/?view=waiting");
+  const list = page.getByRole("list", { name: "Sessions" });
+  await list.getByText("Clean up").waitFor();
+  assert.equal(await list.getByRole("listitem").count(), 1);
+  await page.getByRole("button", { name: /^All/ }).click();
+  await page.keyboard.press("/");
+  await page.keyboard.type("flaky");
+  await page.waitForURL(/q=flaky/);
+  await page.waitForFunction(() => document.querySelectorAll("[aria-label=Sessions] > li").length === 1);
+  await page.getByLabel("Filter sessions").fill("");
+  await house.session(agent, place, "Came just now", "/say hi");
+  await list.getByRole("link", { name: /Came just now/ }).getByText("Finished turn 1").waitFor();
+});
+
+test("an agent is made, changed and compared with what it was", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/agents");
+  await page.getByRole("button", { name: "New agent" }).click();
+  const form = page.getByRole("dialog", { name: "New agent" });
+  await form.getByLabel("Name").fill("scribe");
+  await form.getByLabel("System prompt").fill("Write it down.");
+  await form.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("heading", { name: "scribe" }).waitFor();
+  await page.getByRole("button", { name: "Edit" }).click();
+  const edit = page.getByRole("dialog", { name: "Edit scribe" });
+  await edit.getByLabel("System prompt").fill("Write it down, twice.");
+  await edit.getByRole("button", { name: "Save as version 2" }).click();
+  await page.getByRole("heading", { name: "Version 1 to 2" }).waitFor();
+  await page.getByRole("region", { name: "Changes" }).getByText("Write it down, twice.").waitFor();
+});
+
+test("a machine is connected by the command that is shown", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/executors");
+  await page.getByRole("button", { name: "Connect a machine" }).first().click();
+  const command = page.getByLabel("Command", { exact: true });
+  await page.waitForFunction(() => /xc_/.test(document.querySelector("[aria-label=Command]")?.textContent ?? ""));
+  assert.match(await command.textContent(), new RegExp(`^perennial connect --server ${house.url} --code xc_[0-9a-f]+$`));
+});
+
+test("a budget is made, and shows what it bounds", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/budgets");
+  await page.getByRole("button", { name: "New budget" }).first().click();
+  const form = page.getByRole("dialog", { name: "New budget" });
+  await form.getByLabel("Limit in US dollars").fill("12.50");
+  await form.getByRole("button", { name: "Create" }).click();
+  await page.getByText("$12.50 a day").waitFor();
+  const [budget] = (await house.api("GET", "/budgets")).data;
+  assert.equal(budget.limit, 12_500_000);
+});
+
+test("a gateway key is shown once, and revoked", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/keys");
+  await page.getByRole("button", { name: "New key" }).first().click();
+  const form = page.getByRole("dialog", { name: "New gateway key" });
+  await form.getByLabel("Name").fill("editor");
+  await form.getByRole("button", { name: "Make" }).click();
+  await form.getByText(/^vk_/).waitFor();
+  await form.getByRole("button", { name: "Done" }).click();
+  await page.getByRole("button", { name: "Revoke" }).click();
+  await page.getByRole("dialog", { name: "Revoke editor?" }).getByRole("button", { name: "Revoke" }).click();
+  await page.getByText("Revoked", { exact: true }).waitFor();
+});
+
+test("an environment is made, renamed and deleted", async () => {
+  const page = await browser.open();
+  await enter(page, house, "/environments");
+  await page.getByRole("button", { name: "New environment" }).first().click();
+  const form = page.getByRole("dialog", { name: "New environment" });
+  await form.getByLabel("Name").fill("workbench");
+  await form.getByLabel("Tools run in").selectOption("local");
+  await form.getByRole("button", { name: "Create" }).click();
+  const list = page.getByRole("list", { name: "Environments" });
+  await list.getByText("workbench").waitFor();
+  await page.getByRole("button", { name: "Actions for workbench" }).click();
+  await page.getByRole("menuitem", { name: "Delete" }).click();
+  await page.getByRole("dialog", { name: "Delete workbench?" }).getByRole("button", { name: "Delete" }).click();
+  await list.getByText("workbench").waitFor({ state: "detached" });
+  assert.deepEqual(browser.wrong, []);
+});
