@@ -137,6 +137,8 @@ async fn who_comes_back_finds_the_same_shell() -> Result<()> {
     ensure!(leaked == "0", "{}", first.shown);
     // Something runs while nobody looks.
     first.types("x=kept; sleep 0.2; echo la\"\"ter\r").await?;
+    // What was typed has come there.
+    first.until("la\"\"ter").await?;
     drop(first);
     let mut second = attach(&stand, &device, "main").await?;
     second.until("later\r\n").await?;

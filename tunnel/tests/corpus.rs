@@ -105,9 +105,9 @@ fn nothing_that_is_spoiled_does_harm() {
             }
             let whole = check(&spoiled);
             if whole.to + whole.from + whole.openings + whole.answers > 0 {
-                read += 1
+                read += 1;
             } else {
-                refused += 1
+                refused += 1;
             }
         }
     }

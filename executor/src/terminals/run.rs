@@ -79,18 +79,18 @@ impl Shell {
         let group = child.id().map(u32::cast_signed);
         let mut showing = std::pin::pin!(show(&mut screen, terminal));
         let ended = tokio::select! {
-            ended = child.wait() => Some(ended),
-            // Whoever closed its terminal has not ended yet, perhaps.
+            ended = child.wait() => {
+                // What it showed last; something it left running may hold the terminal.
+                let _ = timeout(TERMINAL_LAST, &mut showing).await;
+                Some(ended)
+            }
+            // All was shown; whoever closed its terminal has not ended yet, perhaps.
             () = &mut showing => timeout(TERMINAL_LAST, child.wait()).await.ok(),
             () = type_in(writer, keys) => None,
             () = terminal.unseen_for(TERMINAL_IDLE) => None,
             () = house.closing.cancelled() => None,
             () = house.stop.cancelled() => None,
         };
-        if ended.is_some() {
-            // What it showed last; something it left running may hold the terminal.
-            let _ = timeout(TERMINAL_LAST, showing).await;
-        }
         let killed = tokio::task::spawn_blocking(move || kill_tree(group, SHELL_MARKER, &marker)).await;
         if let Ok(Err(error)) = killed {
             tracing::error!(%error, "a terminal's shell cannot be ended");
@@ -100,7 +100,7 @@ impl Shell {
             Some(ended) => ended,
             None => child.wait().await,
         };
-        ended.map_or(UNKNOWN, |status| code(status))
+        ended.map_or(UNKNOWN, code)
     }
 }
 

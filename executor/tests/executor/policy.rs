@@ -76,7 +76,6 @@ async fn read_only_is_refused_on_the_machine_itself() {
         PackAsk::Make {
             session: session(1),
             workspace: Workspace::Session,
-            progress: false,
         },
         PackAsk::Write {
             offset: 0,

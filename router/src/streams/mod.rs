@@ -120,10 +120,8 @@ impl Exchange {
 
 /// Hands a stream on that another process opened to a machine whose tunnel is held here.
 pub(crate) async fn hand_on(exchange: &Exchange, link: &Link, mut theirs: Lane) {
-    let _in_use = match exchange.in_use(link.hello.executor_id).await {
-        Some((_, in_use)) => Some(in_use),
-        None => None,
-    };
+    let sandbox = exchange.in_use(link.hello.executor_id).await;
+    let _in_use = sandbox.map(|(_, in_use)| in_use);
     let mut ours = match link.lane().await {
         Ok(ours) => ours,
         Err(NoLane::Gone) => return,

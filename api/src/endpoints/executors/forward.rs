@@ -42,7 +42,7 @@ pub(crate) async fn forward_executor_port(
     let stream = stream.map_err(unopened)?;
     let stall = app.config.limits.write_stall;
     Ok(accept(&app, upgrade, async move |socket| {
-        carry(socket, stream, stall).await
+        carry(socket, stream, stall).await;
     }))
 }
 

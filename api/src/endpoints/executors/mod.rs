@@ -49,16 +49,17 @@ fn tunnels(app: &App) -> Result<&Arc<Tunnels>, ApiError> {
 
 /// Why a machine does not go on with a stream, for a client.
 fn unopened(why: NoStream) -> ApiError {
-    let text = why.to_string();
-    match why {
-        NoStream::Unreached(_) | NoStream::Lost => ApiError::conflict(text).code("executor_offline"),
-        NoStream::Refused { reason, .. } => match reason {
-            Unopened::NotOffered => ApiError::forbidden(text).code("not_offered"),
-            Unopened::NotFound => ApiError::no_route(text).code("not_there"),
-            Unopened::Unusable => ApiError::bad_request(text),
-            Unopened::Busy => ApiError::too_many(text),
-            Unopened::Unknown => ApiError::conflict(text).code("executor_too_old"),
-            Unopened::Failed => ApiError::conflict(text),
-        },
+    let (reason, message) = match why {
+        NoStream::Unreached(message) => return ApiError::conflict(message).code("executor_offline"),
+        lost @ NoStream::Lost => return ApiError::conflict(lost.to_string()).code("executor_offline"),
+        NoStream::Refused { reason, message } => (reason, message),
+    };
+    match reason {
+        Unopened::NotOffered => ApiError::forbidden(message).code("not_offered"),
+        Unopened::NotFound => ApiError::no_route(message).code("not_there"),
+        Unopened::Unusable => ApiError::bad_request(message),
+        Unopened::Busy => ApiError::too_many(message),
+        Unopened::Unknown => ApiError::conflict(message).code("executor_too_old"),
+        Unopened::Failed => ApiError::conflict(message),
     }
 }

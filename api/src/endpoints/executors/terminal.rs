@@ -71,7 +71,7 @@ pub(crate) async fn executor_terminal(
     let stream = stream.map_err(unopened)?;
     let stall = app.config.limits.write_stall;
     Ok(accept(&app, upgrade, async move |socket| {
-        carry(socket, stream, stall).await
+        carry(socket, stream, stall).await;
     }))
 }
 
@@ -101,9 +101,8 @@ async fn opened_by(
         return Ok(auth::principal(app, headers).await?.workspace);
     };
     let refuse = || ApiError::unauthenticated("this ticket is unknown, expired, used or for something else");
-    let (ticket, executor) = match (shown.parse::<ExecutorTicket>(), executor_id(id)) {
-        (Ok(ticket), Ok(executor)) => (ticket, executor),
-        _ => return Err(refuse()),
+    let (Ok(ticket), Ok(executor)) = (shown.parse::<ExecutorTicket>(), executor_id(id)) else {
+        return Err(refuse());
     };
     let registry = &app.ports.executors;
     if !registry.use_pass(executor, ticket.hash(&what(terminal))).await? {
