@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,gateway,
-//!                  harness-claude,harness-codex] [--json FILE]
+//!                  harness-claude,harness-codex,sandboxes] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -18,6 +18,7 @@ mod postgres;
 mod replay;
 mod report;
 mod sample;
+mod sandboxes;
 mod service;
 mod stand;
 mod steps;
@@ -36,7 +37,7 @@ use crate::report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
@@ -47,6 +48,7 @@ const SCENARIOS: [&str; 10] = [
     "gateway",
     "harness-claude",
     "harness-codex",
+    "sandboxes",
 ];
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 5;
@@ -142,6 +144,7 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "asking" => service::asking(report, quick).await,
         "rest" => service::rest(report, quick).await,
         "gateway" => gateway::round(report, quick).await,
+        "sandboxes" => sandboxes::round(report, quick).await,
         "harness-codex" => harnesses::codex(report, quick).await,
         "harness-claude" => harnesses::claude(report, quick).await,
         other => bail!("unknown scenario {other}"),

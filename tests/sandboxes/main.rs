@@ -4,7 +4,6 @@
 
 #[cfg(test)]
 mod egress;
-mod engine;
 #[cfg(test)]
 mod hardening;
 #[cfg(test)]
