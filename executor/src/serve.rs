@@ -297,7 +297,11 @@ pub(crate) async fn serve(
 
 async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
     let (session, call_id, request) = match frame {
-        ToExecutor::Call(call) => (call.session, Some(call.call_id), Request::Call(call, link.clone())),
+        ToExecutor::Call(call) => (
+            call.session,
+            Some(call.call_id),
+            Request::Call(Box::new(call), link.clone()),
+        ),
         ToExecutor::Settle(settle) => (
             settle.session,
             Some(settle.call_id),

@@ -99,6 +99,17 @@ impl EnvironmentConfig {
     }
 }
 
+impl EnvironmentConfig {
+    /// Without the values that are probably secrets: for what leaves this server.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        if let Self::Cloud { preparation, .. } | Self::Local { preparation, .. } = &mut self {
+            preparation.variables.retain(|name, _| !names_secret(name));
+        }
+        self
+    }
+}
+
 /// What the first call of a session finds already done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
@@ -247,6 +258,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_leaves_has_no_secrets() {
+        let config = json!({"type": "local", "variables": {"MODE": "a", "API_TOKEN": "b"}});
+        let read: EnvironmentConfig = serde_json::from_value(config).unwrap();
+        let left = serde_json::to_value(read.without_secrets()).unwrap();
+        assert_eq!(left, json!({"type": "local", "variables": {"MODE": "a"}}));
+    }
 
     #[test]
     fn names_of_secrets_are_known() {

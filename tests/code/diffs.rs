@@ -36,7 +36,7 @@ async fn cli(house: &House, args: &[&str]) -> Result<Output> {
     let client = house.client()?;
     command.args(args).env(
         "PERENNIAL_URL",
-        &house
+        house
             .server
             .as_ref()
             .map(|server| server.url.clone())

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,gateway,
-//!                  tunnel,harness-claude,harness-codex] [--json FILE]
+//!                  tunnel,harness-claude,harness-codex,sandboxes] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -18,6 +18,7 @@ mod postgres;
 mod replay;
 mod report;
 mod sample;
+mod sandboxes;
 mod service;
 mod stand;
 mod steps;
@@ -37,7 +38,7 @@ use crate::report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 13] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
@@ -49,6 +50,7 @@ const SCENARIOS: [&str; 11] = [
     "tunnel",
     "harness-claude",
     "harness-codex",
+    "sandboxes",
 ];
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 5;
@@ -145,6 +147,7 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "rest" => service::rest(report, quick).await,
         "gateway" => gateway::round(report, quick).await,
         "tunnel" => tunnel::round(report, quick).await,
+        "sandboxes" => sandboxes::round(report, quick).await,
         "harness-codex" => harnesses::codex(report, quick).await,
         "harness-claude" => harnesses::claude(report, quick).await,
         other => bail!("unknown scenario {other}"),

@@ -6,8 +6,8 @@ use axum::routing::get;
 use perennial_tests::git::{GitServer, TOKEN};
 use serde_json::{Value, json};
 
-use crate::engine::IMAGE_GIT;
 use crate::rig::Stand;
+use perennial_tests::docker::IMAGE_GIT;
 
 fn limited(hosts: &[&str]) -> Value {
     json!({"networking": {"type": "limited", "allowed_hosts": hosts}})

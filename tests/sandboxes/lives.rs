@@ -196,7 +196,7 @@ async fn only_what_it_made_is_removed() -> Result<()> {
         ];
         let mut args = vec!["create", "--name", &name];
         labels.iter().for_each(|label| args.extend(["--label", label]));
-        args.extend([crate::engine::IMAGE, "/bin/busybox", "true"]);
+        args.extend([perennial_tests::docker::IMAGE, "/bin/busybox", "true"]);
         stand.engine.docker(&args)?;
         Ok(name)
     };
@@ -242,7 +242,7 @@ async fn a_fork_gets_another_one() -> Result<()> {
 /// `doctor` says what sandboxes would be made with, and what is wrong with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_examines_the_engine_and_the_program() -> Result<()> {
-    let Some(engine) = crate::engine::Engine::shared().await? else {
+    let Some(engine) = perennial_tests::docker::Engine::shared().await? else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -300,7 +300,7 @@ async fn a_sandbox_that_cannot_be_made_says_why() -> Result<()> {
 /// The model is asked at once, whatever becomes of the sandbox: here the engine takes connections and never answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_model_request_does_not_wait() -> Result<()> {
-    let Some(engine) = crate::engine::Engine::shared().await? else {
+    let Some(engine) = perennial_tests::docker::Engine::shared().await? else {
         return Ok(());
     };
     let silent = tempfile::tempdir()?;
@@ -334,5 +334,32 @@ async fn the_first_model_request_does_not_wait() -> Result<()> {
     let ended = stand.stop(Duration::from_secs(10)).await?;
     assert_eq!(ended.code(), Some(0), "{}", stand.up.log());
     drop(listener);
+    Ok(())
+}
+
+/// I16, wherever the executor is: what is too long for an event is whole in a blob.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_output_of_a_sandbox_is_kept_whole() -> Result<()> {
+    let Some(stand) = Stand::start().await? else {
+        return Ok(());
+    };
+    let made = stand.session(&json!({})).await?;
+    let events = stand.turn(&made.session, &script("seq 100000")).await?;
+    let told = events.iter().find(|event| event["type"] == "agent.tool_result");
+    let content = &told.context("a result")?["content"];
+    let shown = content[0]["text"].as_str().context("text")?;
+    assert!(shown.starts_with("1\n2\n") && shown.ends_with("\n99999\n100000\n") && shown.len() <= 256 * 1024 + 100);
+    let note = content[1]["text"].as_str().context("a reference")?;
+    let path = note.split("GET ").nth(1).context("a path")?.trim_end_matches(']');
+    let whole = stand
+        .client()
+        .request("GET", path)
+        .send()
+        .await?
+        .error_for_status()?
+        .text()
+        .await?;
+    let all: String = (1..=100_000).map(|line| format!("{line}\n")).collect();
+    assert!(whole == all, "{} bytes", whole.len());
     Ok(())
 }

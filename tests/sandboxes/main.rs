@@ -7,8 +7,6 @@ mod both;
 #[cfg(test)]
 mod egress;
 #[cfg(test)]
-mod engine;
-#[cfg(test)]
 mod hardening;
 #[cfg(test)]
 mod lives;

@@ -8,7 +8,7 @@ use perennial_tests::client::{Client, id};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, IMAGE};
+use perennial_tests::docker::{Engine, IMAGE};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);

@@ -30,7 +30,7 @@ use crate::tools::{self, Plan};
 /// What a session is asked.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Call(Call, Link),
+    Call(Box<Call>, Link),
     Settle(Settle, Link),
     Cancel { epoch: u64, call_id: EventId, link: Link },
     Forget,
@@ -145,9 +145,10 @@ impl Session {
         self.end_shell().await;
         while let Some(request) = self.rx.recv().await {
             match request {
-                Request::Call(Call { call_id, .. }, link)
-                | Request::Settle(Settle { call_id, .. }, link)
-                | Request::Cancel { call_id, link, .. } => link.refuse(self.id, call_id, Refusal::Busy).await,
+                Request::Call(call, link) => link.refuse(self.id, call.call_id, Refusal::Busy).await,
+                Request::Settle(Settle { call_id, .. }, link) | Request::Cancel { call_id, link, .. } => {
+                    link.refuse(self.id, call_id, Refusal::Busy).await;
+                }
                 Request::Forget => {}
             }
         }
@@ -156,7 +157,7 @@ impl Session {
     async fn answer(&mut self, request: Request) {
         self.last_used = Instant::now();
         match request {
-            Request::Call(call, link) => self.call(call, link).await,
+            Request::Call(call, link) => self.call(*call, link).await,
             Request::Settle(settle, link) => self.settle(&settle, &link).await,
             Request::Cancel { epoch, call_id, link } => {
                 if let Err(reason) = self.admit(epoch).await {

@@ -19,7 +19,7 @@ pub(crate) struct Command {
 }
 
 /// The script of a preparation, in a shell that it ends with.
-pub(super) fn setup(input: SetupInput) -> Result<Command, String> {
+pub(super) fn setup(input: &SetupInput) -> Result<Command, String> {
     let script = BashInput {
         command: Some(format!("set -e\n{}\nexit 0", input.script)),
         restart: Some(true),

@@ -38,7 +38,7 @@ pub(crate) fn plan(tool: &str, input: &Raw) -> Result<(Builtin, Plan), String> {
         step::SETUP => {
             return Ok((
                 Builtin::Bash,
-                Plan::Bash(bash::setup(parse::<SetupInput>(tool, input)?)?),
+                Plan::Bash(bash::setup(&parse::<SetupInput>(tool, input)?)?),
             ));
         }
         step::CLONE => return Ok((Builtin::Write, Plan::Clone(parse(tool, input)?))),

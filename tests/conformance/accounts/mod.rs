@@ -4,6 +4,7 @@ mod agents;
 mod cancelled;
 mod environments;
 mod faults;
+mod files;
 mod fixture;
 mod keys;
 mod requests;

@@ -108,7 +108,10 @@ async fn changes(app: &App, mut row: SessionRow, input: &DiffInput) -> Result<Ve
                 ApiError::conflict("nothing has run in this session yet: it has no folder").code("no_workspace"),
             );
         }
-        let placement = router.place(row.key, &row.environment).await.map_err(unreached)?;
+        let placement = router
+            .place(row.key, &row.environment)
+            .await
+            .map_err(|reason| unreached(&reason))?;
         let order = Order {
             key: row.key,
             epoch: row.epoch,
@@ -132,7 +135,7 @@ async fn changes(app: &App, mut row: SessionRow, input: &DiffInput) -> Result<Ve
         match called {
             Ok(outcome) => return whole(app, &order, outcome).await,
             Err(CallError::Fenced) => row = app.reread(row.key).await?,
-            Err(CallError::NotStarted(reason) | CallError::Unknown(reason)) => return Err(unreached(reason)),
+            Err(CallError::NotStarted(reason) | CallError::Unknown(reason)) => return Err(unreached(&reason)),
         }
     }
     Err(ApiError::unavailable("the session changes hands; try again"))
@@ -166,7 +169,7 @@ async fn pieces(app: &App, order: &Order, length: u64) -> Result<Vec<u8>, ApiErr
             .router
             .output(order, bytes.len() as u64)
             .await
-            .map_err(unreached)?;
+            .map_err(|reason| unreached(&reason))?;
         if piece.is_empty() {
             return Err(ApiError::unavailable("the executor lost a part of it; try again"));
         }
@@ -175,6 +178,6 @@ async fn pieces(app: &App, order: &Order, length: u64) -> Result<Vec<u8>, ApiErr
     Ok(bytes)
 }
 
-fn unreached(reason: String) -> ApiError {
+fn unreached(reason: &str) -> ApiError {
     ApiError::conflict(format!("the session's folder is not reached: {reason}")).code("executor_offline")
 }

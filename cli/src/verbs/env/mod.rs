@@ -18,7 +18,7 @@ use crate::output;
 /// Verbs of an environment.
 #[derive(Debug, Subcommand)]
 pub enum EnvVerb {
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     List(list::ListArgs),
     /// Show one environment
     Show(EnvArg),
@@ -37,7 +37,7 @@ pub struct EnvArg {
 /// Runs one of them.
 pub async fn run(context: &Context, verb: EnvVerb) -> Result<Exit, Error> {
     match verb {
-        EnvVerb::Create(args) => create::run(context, args).await,
+        EnvVerb::Create(args) => create::run(context, *args).await,
         EnvVerb::List(args) => list::run(context, args).await,
         EnvVerb::Show(args) => show::run(context, args).await,
         EnvVerb::Archive(args) => archive::run(context, args).await,

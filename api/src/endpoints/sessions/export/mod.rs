@@ -226,7 +226,7 @@ async fn write(
 fn head(row: &SessionRow) -> Head {
     Head {
         agent: row.agent.clone(),
-        environment: row.environment.clone(),
+        environment: row.environment.clone().without_secrets(),
         title: row.title.clone(),
         metadata: row.metadata.clone(),
         created_at: row.created_at,

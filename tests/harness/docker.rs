@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::not_run;
 use anyhow::{Context, Result, bail, ensure};
-use perennial_tests::not_run;
 use tokio::sync::OnceCell;
 
 /// Everything that is needed is in here.
-pub(crate) const IMAGE: &str = "perennial-test-sandbox";
+pub const IMAGE: &str = "perennial-test-sandbox";
 /// The same with this host's git in it, and the libraries that it needs.
-pub(crate) const IMAGE_GIT: &str = "perennial-test-sandbox-git";
+pub const IMAGE_GIT: &str = "perennial-test-sandbox-git";
 const START: Duration = Duration::from_secs(30);
 /// Stops the engine when its input ends, which is when this program has ended.
 const GUARDIAN: &str = r#"
@@ -28,16 +28,19 @@ rm -rf "$1"
 
 /// An engine that runs, with the image in it.
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub struct Engine {
     /// `unix:///…`
-    pub(crate) host: String,
+    pub host: String,
     /// The statically linked executor.
-    pub(crate) executor: PathBuf,
+    pub executor: PathBuf,
 }
 
 impl Engine {
     /// The one engine of this program, started by whoever comes first; none where there cannot be one.
-    pub(crate) async fn shared() -> Result<Option<&'static Self>> {
+    ///
+    /// # Errors
+    /// When it cannot be made ready, or must be there and is not.
+    pub async fn shared() -> Result<Option<&'static Self>> {
         static SHARED: OnceCell<Result<Option<Engine>, String>> = OnceCell::const_new();
         let open = async || {
             let opened = tokio::task::spawn_blocking(open).await;
@@ -52,7 +55,10 @@ impl Engine {
     }
 
     /// What `docker ARGS` says.
-    pub(crate) fn docker(&self, args: &[&str]) -> Result<String> {
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn docker(&self, args: &[&str]) -> Result<String> {
         docker(&self.host, args)
     }
 }
