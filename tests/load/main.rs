@@ -38,7 +38,7 @@ use crate::report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 12] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
