@@ -99,7 +99,7 @@ impl Front {
         };
         let (api, url) = (Api::new(ports, config), format!("http://{address}"));
         let console = if perennial_api::console_is_built() {
-            Some(format!("{url}{}", api.console_link(workspace)?))
+            Some(format!("{}{}", models::near(address), api.console_link(workspace)?))
         } else {
             None
         };

@@ -31,6 +31,11 @@ pub fn gateway(settings: &Settings, store: &Store) -> Arc<Gateway> {
 
 /// The gateway's root for processes of this machine, at a listener's address.
 pub(super) fn root(address: SocketAddr) -> String {
+    format!("{}/llm", near(address))
+}
+
+/// Where this machine reaches who listens there.
+pub(super) fn near(address: SocketAddr) -> String {
     let mut near = address;
     if near.ip().is_unspecified() {
         near.set_ip(match address {
@@ -38,7 +43,7 @@ pub(super) fn root(address: SocketAddr) -> String {
             SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{near}/llm")
+    format!("http://{near}")
 }
 
 /// A gateway's port of its own, for harness processes of a worker without an API. Virtual keys only.
