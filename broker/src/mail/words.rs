@@ -55,7 +55,7 @@ pub(super) fn send(workspace: WorkspaceId, letter: &Letter, room: u32) -> Result
         .maybe_text(letter.subject.as_deref())
         .text(letter.content.text())
         .text(&letter.thread)
-        .maybe_id(letter.in_reply_to.map(|id| id.uuid()))
+        .maybe_id(letter.in_reply_to.map(MessageId::uuid))
         .text(&metadata)
         .number(i64::from(letter.hops))
         .maybe_time(letter.deliver_at)
