@@ -330,7 +330,7 @@ async fn what_other_processes_do_is_noticed() {
     assert_eq!((row.node, row.generation), (Some(elsewhere), 2));
 }
 
-fn agent(executors: Vec<Attachment>) -> AgentSnapshot {
+fn agent(executors: &[Attachment]) -> AgentSnapshot {
     let raw = serde_json::json!({
         "id": AgentId::from_uuid(Uuid::nil()), "type": "agent", "version": 1, "name": "a", "model": {"id": "m"},
         "system": null, "description": null, "mcp_servers": [], "skills": [], "multiagent": null, "executors": executors,
@@ -372,7 +372,7 @@ async fn a_catalogue_names_what_is_attached() {
     let offered = async |executors: Vec<Attachment>, environment: &EnvironmentConfig| {
         let tools = house
             .exchange
-            .catalogue(key(workspace(1)), &agent(executors), environment)
+            .catalogue(key(workspace(1)), &agent(&executors), environment)
             .await;
         tools
             .into_iter()

@@ -156,7 +156,7 @@ async fn a_service_keeps_the_connection() -> Result<()> {
             "{told}"
         );
     }
-    assert_eq!(house.units()?, [PathBuf::new(); 0]);
+    assert!(house.units()?.is_empty());
     // A question needs somebody who answers.
     let (code, told) = house.connect(&device, &["--dir", &work, "--ask", "--install"]).await?;
     assert!(code == Some(2) && told.contains("terminal"), "{told}");
