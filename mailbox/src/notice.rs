@@ -22,7 +22,7 @@ pub(crate) async fn tell(mail: &dyn Mailboxes) -> Result<usize, StoreError> {
                 Err(SendError::Store(error)) => return Err(error),
                 // A sender whose mailbox is full, or who made this id up, is not told.
                 Err(error) => {
-                    tracing::warn!(message.id = %message.letter.id, %error, "a sender is not told of a dead letter")
+                    tracing::warn!(message.id = %message.letter.id, %error, "a sender is not told of a dead letter");
                 }
             }
         }

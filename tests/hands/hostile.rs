@@ -156,6 +156,8 @@ async fn an_executor_that_talks_of_itself_without_end_is_cut_short() -> Result<(
         incoming,
         ping: None,
         beat: Duration::from_secs(5),
+        openings: None,
+        opened: None,
     };
     let line = tokio::spawn(carry(messages(socket), End::Dialled, ends));
     let pongs = say.clone();

@@ -20,8 +20,8 @@ const ACQUIRE: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(5);
 const TABLES: &str = concat!(
     include_str!("../../../schema/migrations/sqlite/0002_accounts.sql"),
-    include_str!("../../../schema/migrations/sqlite/0010_files.sql"),
-    include_str!("../../../schema/migrations/sqlite/0012_agents_with_mail.sql"),
+    include_str!("../../../schema/migrations/sqlite/0009_files.sql"),
+    include_str!("../../../schema/migrations/sqlite/0011_agents_with_mail.sql"),
 );
 
 /// Accounts on SQLite, on a pool made by [`connect`] (or one with the same reset hook).

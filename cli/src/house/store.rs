@@ -62,6 +62,15 @@ pub struct Store {
     base: Base,
 }
 
+/// What is kept beside the sessions, wherever that is.
+struct Kept<E> {
+    blobs: Arc<dyn Blobs>,
+    accounts: Arc<dyn Accounts>,
+    executors: Arc<E>,
+    mail: Arc<dyn Mailboxes>,
+    seals: Arc<dyn Seals>,
+}
+
 /// What is beneath.
 enum Base {
     Embedded(Sqlite),
@@ -90,14 +99,14 @@ impl Store {
         let accounts = SqliteAccounts::new(sqlite.pool_for_accounts());
         let base = Base::Embedded(sqlite.clone());
         let meter = Meter::sqlite(sqlite.clone());
-        let kept = (
-            Arc::new(blobs) as Arc<dyn Blobs>,
-            Arc::new(accounts) as Arc<dyn Accounts>,
-            Arc::new(executors::Sqlite::new(sqlite.clone())),
-            mail::embedded(sqlite.clone()),
-        );
-        let seals = seals::embedded(settings)?;
-        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, (seals, base)))
+        let kept = Kept {
+            blobs: Arc::new(blobs),
+            accounts: Arc::new(accounts),
+            executors: Arc::new(executors::Sqlite::new(sqlite.clone())),
+            mail: mail::embedded(sqlite.clone()),
+            seals: seals::embedded(settings)?,
+        };
+        Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
     }
 
     async fn cluster(settings: &Settings, database: &Database, place: Option<ExecutorId>) -> Result<Self> {
@@ -114,14 +123,14 @@ impl Store {
         let accounts = PostgresAccounts::new(postgres.pool_for_accounts());
         let base = Base::Cluster(postgres.clone(), shared.clone());
         let meter = Meter::postgres(&postgres);
-        let kept = (
-            Arc::new(blobs) as Arc<dyn Blobs>,
-            Arc::new(accounts) as Arc<dyn Accounts>,
-            Arc::new(executors::Postgres::new(&postgres)),
-            mail::shared(&postgres),
-        );
-        let seals = seals::given(settings)?.unwrap_or_else(|| Arc::new(NoSeals));
-        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, (seals, base)))
+        let kept = Kept {
+            blobs: Arc::new(blobs),
+            accounts: Arc::new(accounts),
+            executors: Arc::new(executors::Postgres::new(&postgres)),
+            mail: mail::shared(&postgres),
+            seals: seals::given(settings)?.unwrap_or_else(|| Arc::new(NoSeals)),
+        };
+        Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
 
     fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + 'static>(
@@ -129,9 +138,10 @@ impl Store {
         store: L,
         bus: Arc<dyn Bus>,
         meter: Meter,
-        (blobs, accounts, executors, mail): (Arc<dyn Blobs>, Arc<dyn Accounts>, Arc<E>, Arc<dyn Mailboxes>),
-        (seals, base): (Arc<dyn Seals>, Base),
+        kept: Kept<E>,
+        base: Base,
     ) -> Self {
+        let (accounts, executors) = (kept.accounts, kept.executors);
         let log = Arc::new(Hinted::new(store, bus.clone()));
         let clock: Arc<dyn Clock> = Arc::new(System);
         let told = Told::new(meter, bus.clone(), log.clone(), clock.clone(), Arc::new(SystemIds));
@@ -142,18 +152,18 @@ impl Store {
         };
         let agents = Arc::new(MailAgents(accounts.clone()));
         Self {
-            mail: Arc::new(Office::new(mail, log.clone(), agents, bus.clone())),
+            mail: Arc::new(Office::new(kept.mail, log.clone(), agents, bus.clone())),
             tending: tokio::spawn(meter::tend(metering.clone(), clock.clone(), habits)),
             metering,
             clock,
             log: log.clone(),
             sessions: log.clone(),
             leases: log,
-            blobs,
+            blobs: kept.blobs,
             accounts,
             sandboxes: executors.clone(),
             executors,
-            seals,
+            seals: kept.seals,
             bus,
             base,
         }
