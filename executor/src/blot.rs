@@ -56,11 +56,14 @@ impl Blot {
         let (mut passed, mut at) = (Vec::with_capacity(held.len()), 0);
         while at < held.len() {
             let rest = &held[at..];
+            let may_begin = |value: &Vec<u8>| value.len() > rest.len() && value.starts_with(rest);
+            if !last && self.values.iter().any(may_begin) {
+                // A shorter one may be there already; the longer one is told by what comes next.
+                break;
+            }
             if let Some(value) = self.values.iter().find(|value| rest.starts_with(value)) {
                 passed.extend_from_slice(BLOT);
                 at += value.len();
-            } else if !last && self.values.iter().any(|value| value.starts_with(rest)) {
-                break;
             } else {
                 passed.push(held[at]);
                 at += 1;
