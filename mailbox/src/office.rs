@@ -268,7 +268,8 @@ fn letter(outgoing: Outgoing, thread: String, hops: u32) -> Letter {
         id: outgoing.id,
         from: outgoing.from,
         to: outgoing.to,
-        subject: outgoing.subject,
+        // No database keeps a NUL in text, and a repetition is compared with what was kept.
+        subject: outgoing.subject.map(|subject| subject.replace('\0', "\u{fffd}")),
         content: outgoing.content,
         thread,
         in_reply_to: outgoing.in_reply_to,

@@ -4,15 +4,12 @@
 use perennial_engine::ports::SessionKey;
 use perennial_schema::mail::Address;
 use perennial_schema::{SessionId, WorkspaceId};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 pub(crate) fn of(workspace: WorkspaceId, address: &Address) -> SessionKey {
-    let hash = Sha256::digest(format!("mailbox {address}"));
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(hash).for_each(|(byte, hashed)| *byte = hashed);
+    let id = Uuid::new_v5(&workspace.uuid(), address.to_string().as_bytes());
     SessionKey {
         workspace,
-        session: SessionId::from_uuid(Uuid::from_bytes(bytes)),
+        session: SessionId::from_uuid(id),
     }
 }

@@ -165,6 +165,16 @@ async fn agents_write_to_each_other() -> Result<()> {
         .with(0)?
         .json()?;
     ensure!(listed.len() == 1 && listed[0]["hops"] == 1, "{listed:?}");
+    let read = bench
+        .run(&["send", &session, "--follow", "/tool read_mail {}"])
+        .await?
+        .with(0)?;
+    let heading = format!("Message {} from session/", listed[0]["id"].as_str().context("an id")?);
+    ensure!(read.out.contains(&heading), "{}", read.out);
+    // What no database keeps is no reason to lose a letter.
+    let odd = r#"/tool send_message {"to":"queue/odd","content":"x","subject":"a\u0000b"}"#;
+    let sent = bench.run(&["send", &session, "--follow", odd]).await?.with(0)?;
+    ensure!(sent.out.contains("Sent to queue/odd"), "{}", sent.out);
     let nowhere = r#"/tool send_message {"to":"agent/nobody","content":"x"}"#;
     let refused = bench.run(&["send", &session, "--follow", nowhere]).await?.with(0)?;
     ensure!(

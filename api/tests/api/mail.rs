@@ -243,11 +243,11 @@ async fn a_sender_learns_of_its_dead_letter() {
 #[tokio::test]
 async fn programs_share_a_queue() {
     let rig = Rig::new().await;
-    let path = to("queue/work");
+    let path = to("queue/jobs");
     for text in ["1", "2"] {
         rig.post(&path, &json!({"content": text})).await.ok();
     }
-    let receive = "/v1/mailboxes/queue/work/receive";
+    let receive = "/v1/mailboxes/queue/jobs/receive";
     let first = rig.post(receive, &json!({})).await.ok()["data"][0].clone();
     let second = rig.post(receive, &json!({"limit": 10})).await.ok()["data"][0].clone();
     assert_eq!(rig.post(receive, &json!({})).await.ok()["data"], json!([]));
@@ -291,9 +291,9 @@ async fn programs_share_a_queue() {
 async fn a_receiver_waits_for_mail() {
     let rig = Rig::new().await;
     let patient = json!({"wait": 30});
-    let waiting = rig.post("/v1/mailboxes/queue/work/receive", &patient);
+    let waiting = rig.post("/v1/mailboxes/queue/jobs/receive", &patient);
     let sending = async {
-        rig.post(&to("queue/work"), &json!({"content": "at last"})).await.ok();
+        rig.post(&to("queue/jobs"), &json!({"content": "at last"})).await.ok();
     };
     let (received, ()) = tokio::join!(waiting, sending);
     assert_eq!(received.ok()["data"][0]["content"][0]["text"], "at last");
