@@ -38,3 +38,5 @@ pub(crate) const SUBJECT_CHARS: usize = 256;
 pub(crate) const READ_DEFAULT: u32 = 10;
 /// The most it is shown.
 pub(crate) const READ_MOST: u32 = 50;
+/// How often a model's message is sent while the store cannot say what became of it.
+pub(crate) const SEND_TRIES: u32 = 5;

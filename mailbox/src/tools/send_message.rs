@@ -1,13 +1,15 @@
 //! `send_message`: the message's id is made of the call's, so that a call that is made again sends nothing twice.
 
-use perennial_engine::ports::{Order, SessionMetadata};
+use std::time::Duration;
+
+use perennial_engine::ports::{Order, SendError, Sent, SessionMetadata};
 use perennial_schema::MessageId;
 use perennial_schema::content::text_content;
 use perennial_schema::mail::{Address, Sender};
 use serde::Deserialize;
 
 use crate::limits;
-use crate::office::{Office, Outgoing};
+use crate::office::{Office, Outgoing, PostError};
 
 #[derive(Deserialize)]
 struct Input {
@@ -39,8 +41,7 @@ pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String
         deliver_at: None,
         expires_at: None,
     };
-    let sent = office
-        .send(order.key.workspace, outgoing)
+    let sent = sent(office, order, &outgoing)
         .await
         .map_err(|error| error.to_string())?;
     let letter = sent.message.letter;
@@ -48,4 +49,19 @@ pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String
         "Sent to {} as {}. Go on, or end your turn: an answer comes as a message of its own and wakes you.",
         letter.to, letter.id
     ))
+}
+
+/// A store that cannot say what it did is asked again under the same id: told of a failure the model would write another message.
+async fn sent(office: &Office, order: &Order, outgoing: &Outgoing) -> Result<Sent, PostError> {
+    let mut tries = 1;
+    loop {
+        match office.send(order.key.workspace, outgoing.clone()).await {
+            Err(PostError::Send(SendError::Store(error))) if tries < limits::SEND_TRIES => {
+                tracing::warn!(message.id = %outgoing.id, %error, "mail is sent again");
+                tokio::time::sleep(Duration::from_millis(limits::RETRY_MILLIS)).await;
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
 }
