@@ -225,6 +225,7 @@ enum Socket {
 async fn dial(home: &Home) -> Result<Socket, Error> {
     let bytes = perennial_tunnel::limits::MESSAGE_BYTES;
     let config = WebSocketConfig::default()
+        .read_buffer_size(perennial_tunnel::limits::READ_BYTES)
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
     let dialling = async {

@@ -72,6 +72,8 @@ pub const PREPARE_WAIT: Duration = Duration::from_secs(2);
 pub const CARD_PAUSE: Duration = Duration::from_millis(500);
 /// Largest message on a tunnel.
 pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
+/// Bytes of its socket read at a time.
+pub const TUNNEL_READ_BYTES: usize = perennial_tunnel::limits::READ_BYTES;
 /// How long a machine, or its owner, may take to say whether it goes on with a stream.
 pub const OPENING_WAIT: Duration = Duration::from_secs(60);
 /// How long the last word on a file may take after its last byte: it has to be on disk.

@@ -249,6 +249,7 @@ type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 async fn connect(request: Request) -> Result<Socket, Error> {
     let bytes = limits::TUNNEL_MESSAGE_BYTES;
     let config = WebSocketConfig::default()
+        .read_buffer_size(limits::TUNNEL_READ_BYTES)
         .max_message_size(Some(bytes))
         .max_frame_size(Some(bytes));
     let dialling = tokio_tungstenite::connect_async_with_config(request, Some(config), true);

@@ -18,8 +18,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, accept_async, client_async, connect_async};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, accept_async_with_config, client_async_with_config, connect_async,
+};
 
 use crate::report::{Goal, Report, percentile};
 
@@ -34,7 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One round.
 pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
-    frames(report, if quick { 200 } else { 5_000 }).await?;
+    // On a task, as everybody is who says something to an executor: the thread that waits for the whole bench is not one of the
+    // runtime's, and each answer would have to wake it.
+    let [mut bare, mut ours] = tokio::spawn(frames(if quick { 200 } else { 5_000 })).await??;
+    compare(report, &mut bare, &mut ours);
     throughput(report, if quick { 16 << 20 } else { 512 << 20 }).await?;
     let dir = tempfile::tempdir()?;
     let server = Up::on(&dir.path().join("data")).start().await?;
@@ -54,6 +60,11 @@ pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
 
 type Socket = WebSocketStream<TcpStream>;
 
+/// As executors and servers configure theirs.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(perennial_tunnel::limits::READ_BYTES)
+}
+
 /// Two ends of a WebSocket on this machine.
 async fn sockets() -> Result<(Socket, Socket)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -61,12 +72,16 @@ async fn sockets() -> Result<(Socket, Socket)> {
     let dialled = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        anyhow::Ok(client_async("ws://localhost/", stream).await?.0)
+        anyhow::Ok(
+            client_async_with_config("ws://localhost/", stream, Some(config()))
+                .await?
+                .0,
+        )
     };
     let accepted = async {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        anyhow::Ok(accept_async(stream).await?)
+        anyhow::Ok(accept_async_with_config(stream, Some(config())).await?)
     };
     tokio::try_join!(dialled, accepted)
 }
@@ -138,7 +153,7 @@ async fn line() -> Result<Line> {
 }
 
 /// A small frame there and back, and a message of its size without a tunnel; in turns.
-async fn frames(report: &mut Report, times: usize) -> Result<()> {
+async fn frames(times: usize) -> Result<[Vec<f64>; 2]> {
     let mut line = line().await?;
     let (mut bare, echo) = sockets().await?;
     tokio::spawn(async move {
@@ -165,14 +180,17 @@ async fn frames(report: &mut Report, times: usize) -> Result<()> {
             took[1].push(begun.elapsed().as_secs_f64() * 1000.0);
         }
     }
+    Ok(took)
+}
+
+fn compare(report: &mut Report, without: &mut [f64], with: &mut [f64]) {
     let [bare, ours] = ["message, bare WebSocket", "frame, tunnel"];
-    for (what, times) in [bare, ours].into_iter().zip(&mut took) {
+    for (what, times) in [(bare, without), (ours, with)] {
         report.add(SCENARIO, what, "p50 ms", percentile(times, 0.5));
         report.add(SCENARIO, what, "p99 ms", percentile(times, 0.99));
     }
     report.ratio(SCENARIO, ours, bare, "p50 ms", Some(Goal::AtMost(2.0)));
-    report.ratio(SCENARIO, ours, bare, "p99 ms", None);
-    Ok(())
+    report.ratio(SCENARIO, ours, bare, "p99 ms", Some(Goal::AtMost(2.0)));
 }
 
 /// The same bytes on a stream of a tunnel and on a plain connection.

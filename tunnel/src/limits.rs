@@ -8,6 +8,9 @@ pub const BEAT: Duration = Duration::from_secs(5);
 pub(crate) const LOOKS: u32 = 8;
 /// Largest WebSocket message, in bytes: what is written at a time is smaller.
 pub const MESSAGE_BYTES: usize = 128 * 1024;
+/// Bytes of a socket read at a time. The WebSocket library clears as many before each look, so a buffer for whole messages would
+/// cost a small frame more than all else it goes through.
+pub const READ_BYTES: usize = 16 * 1024;
 /// Bytes collected before they are written.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
 /// Streams of one tunnel. One more ends it, so whoever opens them keeps well below.

@@ -25,6 +25,8 @@ pub(super) type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 /// Largest message of an executor: what is written at a time is smaller.
 const MESSAGE_BYTES: usize = perennial_router::limits::TUNNEL_MESSAGE_BYTES;
+/// Read at a time.
+const READ_BYTES: usize = perennial_router::limits::TUNNEL_READ_BYTES;
 
 #[utoipa::path(get, path = "/v1/executors/tunnel", tag = "executors",
     responses((status = 101, description = "A WebSocket of an executor's tunnel"),
@@ -72,6 +74,7 @@ pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
 ) -> Response {
     let tracker = app.tracker.clone();
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .on_upgrade(move |socket| tracker.track_future(serve(socket)))
