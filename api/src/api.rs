@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Router as ToolRouter, Seals, SessionKey, SessionRow,
-    Sessions,
+    Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Pool, Router as ToolRouter, Seals, SessionKey,
+    SessionRow, Sessions,
 };
 use perennial_gateway::Gateway;
 use perennial_mailbox::Office;
@@ -51,6 +51,8 @@ pub struct Ports {
     pub executors: Arc<dyn Executors>,
     /// Mail in and out.
     pub mail: Arc<Office>,
+    /// Workers, and how much there is to do for them.
+    pub pool: Arc<dyn Pool>,
 }
 
 /// How the API behaves.

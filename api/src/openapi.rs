@@ -539,6 +539,45 @@ object! {
     }
     MailboxPage { data: Vec<Mailbox>, next_page: Option<String>, }
     ApprovalPage { data: Vec<Approval>, next_page: Option<String>, }
+    Worker {
+        r#type: String,
+        id: String,
+        /// Its host and process.
+        name: String,
+        version: String,
+        /// `active`; `cordoned`: claims no sessions; `draining`: gives back those it has; `drained`: has none left.
+        state: String,
+        /// Sessions at once.
+        slots: u32,
+        /// Those it holds.
+        sessions: u64,
+        /// Harnesses it has.
+        harnesses: Vec<String>,
+        joined_at: chrono::DateTime<chrono::Utc>,
+        last_seen_at: chrono::DateTime<chrono::Utc>,
+    }
+    WorkerPage { data: Vec<Worker>, next_page: Option<String>, }
+    WorkerSteer {
+        /// `active`, `cordoned` or `draining`
+        state: String,
+    }
+    Scaling {
+        r#type: String,
+        pool: String,
+        /// Sessions that want a slot: those that are ready and those that are held. The number to scale by; its target is the slots
+        /// of one worker.
+        wanted_slots: u64,
+        /// The same in workers like those that are there; null when sessions wait and there is none to go by.
+        wanted_workers: Option<u64>,
+        ready_sessions: u64,
+        held_sessions: u64,
+        /// How long the longest of the ready ones has waited.
+        oldest_ready_ms: u64,
+        /// Active ones.
+        workers: u64,
+        /// Theirs.
+        slots: u64,
+    }
     Deleted { id: String, r#type: String, }
     Health { status: String, default_model: Option<String>, }
 }

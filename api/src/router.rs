@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use crate::api::App;
 use crate::endpoints::{
     agents, approvals, budgets, environments, events, executors, feed, files, gateway_keys, health, mailboxes, metrics,
-    openapi, sessions, usage,
+    openapi, sessions, usage, workers,
 };
 use crate::llm::Llm;
 use crate::{auth, console, host, respond, telemetry};
@@ -92,6 +92,9 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(usage::usage))
         .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(workers::list_workers))
+        .routes(routes!(workers::steer_worker))
+        .routes(routes!(workers::scaling))
 }
 
 /// Routes anybody may ask; those of executors ask for a code, a token, a pass or a ticket of theirs.

@@ -6,6 +6,7 @@
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`executors`] is the registry of machines that dial in.
 //! * [`mail`] remembers messages on their way.
+//! * [`pool`] knows the workers, and how much there is to do for them.
 //! * [`seals`] keeps secrets at rest.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod log;
 pub mod mail;
 pub mod meter;
+pub mod pool;
 pub mod seals;
 mod sql;
 

@@ -15,7 +15,7 @@ use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
 use crate::verbs::{
     agent, approvals, approve, attach, budget, call, completions, cp, deny, doctor, env, forward, key, mail, migrate,
-    prove, run, send, session, shell, usage,
+    prove, run, send, session, shell, usage, workers,
 };
 
 /// Durable agent sessions: a session survives the process that runs it.
@@ -179,6 +179,7 @@ pub enum Verb {
     /// Mail between sessions, agents, queues and programs
     #[command(subcommand)]
     Mail(mail::MailVerb),
+    Workers(workers::WorkersArgs),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
     Prove(prove::ProveArgs),

@@ -6,6 +6,8 @@ mod faults;
 #[cfg(test)]
 mod place;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod repeats;
 #[cfg(test)]
 mod sabotage;

@@ -18,6 +18,8 @@ mod mail;
 #[cfg(test)]
 mod meter;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod postgres;
 
 /// Makes a test of each case on each store.

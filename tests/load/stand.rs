@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use perennial_broker::bus::local::Local;
-use perennial_broker::{Hinted, blobs, clock};
+use perennial_broker::{Hinted, blobs, clock, log, pool};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, EventFilter, Ids, Leases, Log, Model, ModelError, NewSession, NoSeals,
     Projection, ReadFrom, Ready, SessionKey, Sessions, StoreError,
@@ -72,6 +72,11 @@ impl Stand {
         let ports = Ports {
             log: log.clone(),
             leases: store.clone(),
+            // Beside an empty store: nobody steers here.
+            pool: Arc::new(pool::Memory::new(
+                log::memory::Memory::new(clock.clone()),
+                clock.clone(),
+            )),
             bus,
             router: Arc::new(ports::AtOnce::new()),
             blobs: Arc::new(blobs::memory::Memory::default()),

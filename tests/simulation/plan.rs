@@ -13,6 +13,7 @@ pub(crate) enum Op {
     Renew,
     Release,
     Unregister,
+    Attend,
     Place,
     Call,
     Settle,

@@ -8,9 +8,9 @@ use perennial_broker::bus::local::Local;
 use perennial_broker::{Hinted, blobs};
 use perennial_engine::kernel::MessagePart;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Bus, Claimed, Delta, DeltaSink, EventFilter, Held, Ids, Leases, Log,
-    ModelError, ModelStep, NoSeals, Notice, ReadFrom, Ready, ReadyCount, RenewError, Requests, SessionKey, Sessions,
-    StoreError, Subscription, Unanswered, WakeUps,
+    Append, AppendError, Appended, Authority, Backlog, Bus, Claimed, Delta, DeltaSink, EventFilter, Held, Ids, Leases,
+    Log, ModelError, ModelStep, NoSeals, Notice, Pool, PoolWorker, ReadFrom, Ready, ReadyCount, RenewError, Requests,
+    SessionKey, Sessions, Standing, StoreError, Subscription, Unanswered, WakeUps, WorkerCard,
 };
 use perennial_proof::oracle::{Resource, StaleWrite};
 use perennial_schema::event::Record;
@@ -54,6 +54,7 @@ pub(crate) fn worker(world: &Arc<World>, life: &Arc<Life>, hands: &Arc<Hands>) -
     Ports {
         log: Arc::<Hinted<Store>>::clone(&store),
         leases: store,
+        pool: Arc::new(Steered(gate.clone())),
         bus,
         router: Arc::new(Reach {
             gate: gate.clone(),
@@ -358,6 +359,47 @@ pub(crate) async fn hinted(subscription: &mut Box<dyn Subscription>) {
         }
     }
     std::future::pending::<()>().await;
+}
+
+/// A pool whose operator changes their mind all the time; once the faults are over, everybody works.
+struct Steered(Gate);
+
+#[async_trait]
+impl Pool for Steered {
+    async fn attend(&self, _: OwnerId, _: &WorkerCard) -> Result<Standing, StoreError> {
+        let fault = self.0.enter(Op::Attend).await?;
+        let world = &self.0.world;
+        let decision = world.chance();
+        let standing = match world.roll(decision, 9) % 12 {
+            _ if world.is_healed() => Standing::Active,
+            0 => Standing::Cordoned,
+            1 => Standing::Draining,
+            _ => Standing::Active,
+        };
+        match standing {
+            Standing::Cordoned => world.count("worker cordoned"),
+            Standing::Draining => world.count("worker told to give back"),
+            Standing::Active => {}
+        }
+        self.0.leave(fault).await;
+        Ok(standing)
+    }
+
+    async fn leave(&self, _: OwnerId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn workers(&self) -> Result<Vec<PoolWorker>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn steer(&self, _: OwnerId, _: Standing) -> Result<Option<PoolWorker>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        Err(unavailable())
+    }
 }
 
 /// The rehearsal model, behind the gate. Each process has its own: what it counts dies with it.

@@ -108,6 +108,7 @@ pub(crate) fn run(seed: u64, faults: Faults, sabotage: Sabotage) -> Verdict {
 /// A worker node: started again whenever it ended.
 async fn keep(world: Arc<World>, hands: Arc<Hands>, node: usize) {
     let settings = Settings {
+        name: format!("node {node}"),
         slots: 2,
         ttl: Duration::from_millis(TTL),
         renew: Duration::from_millis(RENEW),
@@ -116,7 +117,7 @@ async fn keep(world: Arc<World>, hands: Arc<Hands>, node: usize) {
     };
     loop {
         let life = Life::new(node);
-        let worker = Worker::new(ports::worker(&world, &life, &hands), settings);
+        let worker = Worker::new(ports::worker(&world, &life, &hands), settings.clone());
         let root = tokio::spawn(worker.run(life.drain.clone()));
         life.lives_in(root.abort_handle());
         let _killed = root.await;

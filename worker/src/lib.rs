@@ -9,6 +9,7 @@
 //! A worker holds nothing a session needs: kill it anywhere, and the next claim replays, settles and goes on. It sees stores
 //! only through the engine's ports, and never knows `api`: the two meet in the log.
 
+mod attend;
 pub mod harness;
 mod lease;
 pub mod limits;

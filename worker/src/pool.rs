@@ -5,22 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::kernel::State;
-use perennial_engine::ports::{Claimed, Ready, SessionKey, SessionRow, WakeUps};
+use perennial_engine::ports::{Claimed, Ready, SessionKey, SessionRow, Standing, WakeUps, WorkerCard};
 use perennial_engine::retry;
 use perennial_schema::{ExecutorId, OwnerId};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::attend::Attendance;
 use crate::lease::{Lease, Watch};
 use crate::ports::Ports;
 use crate::session::{Ended, Session};
 use crate::{limits, metrics};
 
 /// How a worker behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// The host and the process on it, for people.
+    pub name: String,
     /// Sessions at once.
     pub slots: u32,
     /// Time to live of the owner's lease.
@@ -36,6 +40,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            name: format!("process {}", std::process::id()),
             slots: limits::SLOTS,
             ttl: Duration::from_secs(15),
             renew: Duration::from_secs(5),
@@ -83,10 +88,17 @@ impl Worker {
             let (lease, every, stop) = (lease.clone(), self.settings.renew, stop.clone());
             tokio::spawn(async move { lease.keep(every, stop).await })
         };
+        let (attendance, standing) = Attendance::new(self.ports.pool.clone(), owner, self.card());
+        let attending = {
+            let (every, stop) = (self.settings.renew, stop.clone());
+            tokio::spawn(async move { attendance.keep(every, stop).await })
+        };
         let mut pool = Pool {
             owner,
             lease,
+            letting_go: drain.child_token(),
             drain,
+            standing,
             worker: &self,
             driving: JoinSet::new(),
             warm: Warm::default(),
@@ -96,11 +108,22 @@ impl Worker {
         pool.wind_down().await;
         self.ports.harnesses.close().await;
         stop.cancel();
-        if keeper.await.is_err() {
-            warn!(%owner, "the lease keeper did not end cleanly");
+        for task in [keeper, attending] {
+            if task.await.is_err() {
+                warn!(%owner, "a keeper of the worker did not end cleanly");
+            }
         }
         if let Err(error) = self.ports.leases.unregister(owner).await {
             warn!(%owner, %error, "could not give the lease back; it will expire");
+        }
+    }
+
+    fn card(&self) -> WorkerCard {
+        WorkerCard {
+            name: self.settings.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slots: self.settings.slots,
+            harnesses: self.ports.harnesses.names(),
         }
     }
 
@@ -120,6 +143,10 @@ struct Pool<'a> {
     owner: OwnerId,
     lease: Arc<Lease>,
     drain: CancellationToken,
+    /// What is wanted of it.
+    standing: watch::Receiver<Standing>,
+    /// Cancelled when the sessions driven now are to be given back; another one when sessions are claimed again.
+    letting_go: CancellationToken,
     worker: &'a Worker,
     driving: JoinSet<Ended>,
     warm: Warm,
@@ -140,6 +167,7 @@ impl Pool<'_> {
                 _ = sweep.tick() => {}
                 Some(ended) = self.driving.join_next() => self.ended(ended),
                 () = self.alone.proven() => self.alone.driving = None,
+                Ok(()) = self.standing.changed() => self.stand(),
             }
             // Several may have ended; take them all before asking for more.
             while let Some(ended) = self.driving.try_join_next() {
@@ -156,8 +184,19 @@ impl Pool<'_> {
         }
     }
 
+    /// Does what is wanted of it from now on.
+    fn stand(&mut self) {
+        let standing = *self.standing.borrow_and_update();
+        info!(owner = %self.owner, ?standing, sessions = self.driving.len(), "told how to go on");
+        match standing {
+            Standing::Draining => self.letting_go.cancel(),
+            Standing::Active if self.letting_go.is_cancelled() => self.letting_go = self.drain.child_token(),
+            Standing::Active | Standing::Cordoned => {}
+        }
+    }
+
     fn free(&self) -> u32 {
-        if self.alone.has_the_house() {
+        if self.alone.has_the_house() || *self.standing.borrow() != Standing::Active {
             return 0;
         }
         let driving = u32::try_from(self.driving.len()).unwrap_or(u32::MAX);
@@ -232,7 +271,7 @@ impl Pool<'_> {
     fn drive(&mut self, row: SessionRow, watch: Watch) {
         let state = self.warm.take(row.key);
         let span = info_span!("worker.session.drive", session.id = %row.key.session, lease.epoch = row.epoch);
-        let session = Session::new(self.worker.ports.clone(), row, watch, self.drain.clone(), state);
+        let session = Session::new(self.worker.ports.clone(), row, watch, self.letting_go.clone(), state);
         self.driving.spawn(session.run().instrument(span));
         metrics::driving(self.driving.len());
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perennial_engine::ports::{Blobs, Bus, Clock, Ids, Leases, Log, Router, Seals};
+use perennial_engine::ports::{Blobs, Bus, Clock, Ids, Leases, Log, Pool, Router, Seals};
 
 use crate::harness::Harnesses;
 
@@ -13,6 +13,8 @@ pub struct Ports {
     pub log: Arc<dyn Log>,
     /// Who holds what.
     pub leases: Arc<dyn Leases>,
+    /// What whoever runs the servers wants of it.
+    pub pool: Arc<dyn Pool>,
     /// Hints, previews, wake-ups.
     pub bus: Arc<dyn Bus>,
     /// Tool calls.

@@ -17,6 +17,7 @@ pub(crate) mod once;
 pub(crate) mod openapi;
 pub(crate) mod sessions;
 pub(crate) mod usage;
+pub(crate) mod workers;
 
 use perennial_engine::ports::{Append, AppendError, Appended, Idempotency, StoreError};
 use perennial_schema::{AgentId, EnvironmentId};

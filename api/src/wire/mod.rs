@@ -13,6 +13,7 @@ pub(crate) mod meter;
 pub(crate) mod resource;
 pub(crate) mod session;
 pub(crate) mod tools;
+pub(crate) mod worker;
 
 use serde::Serialize;
 

@@ -79,6 +79,9 @@ fn every_route_is_documented() {
             "DELETE /v1/gateway_keys/{key_id}",
             "POST /v1/executors/codes",
             "POST /v1/executors/register",
+            "GET /v1/workers",
+            "PATCH /v1/workers/{worker_id}",
+            "GET /v1/scaling/{pool}",
             "GET /v1/executors",
             "GET /v1/executors/tunnel",
             "GET /v1/executors/{executor_id}/line",
@@ -151,5 +154,6 @@ async fn metrics_count_by_route() {
     let text = rig.get("/metrics").await.json.as_str().unwrap().to_owned();
     let counted = "http_requests_total{route=\"/v1/sessions/{session_id}\",method=\"GET\",class=\"2xx\"}";
     assert!(text.contains(counted), "{text}");
+    assert!(text.contains("pool_wanted_slots "), "{text}");
     assert!(!text.contains(&session), "no ids in labels");
 }

@@ -31,3 +31,4 @@ mod rig;
 mod sessions;
 mod stream;
 mod usage;
+mod workers;

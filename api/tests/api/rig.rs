@@ -15,10 +15,10 @@ use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_api::accounts::{Accounts as _, MailAgents};
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
 use perennial_broker::meter::{Meter, Told};
-use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail};
+use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail, pool};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
-    NoSeals, Order, Placement, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+    NoSeals, Order, Placement, Pool, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_mailbox::{Office, Postman};
 use perennial_router::Tunnels;
@@ -48,6 +48,7 @@ pub(crate) struct Rig {
     pub(crate) blobs: Arc<blobs::memory::Memory>,
     pub(crate) executors: Arc<executors::Memory>,
     office: Arc<Office>,
+    pub(crate) pool: Arc<dyn Pool>,
     owner: OwnerId,
 }
 
@@ -105,6 +106,7 @@ impl Rig {
         let clock = Arc::new(clock::System);
         let memory = log::memory::Memory::new(clock.clone());
         let meter = Meter::memory(memory.clone(), clock.clone());
+        let pool: Arc<dyn Pool> = Arc::new(pool::Memory::new(memory.clone(), clock.clone()));
         let store = Arc::new(Hinted::new(memory, Arc::clone(&bus)));
         let accounts = SqliteAccounts::in_memory().await.unwrap();
         let ensured = accounts.ensure_workspace_and_key(None, clock.now()).await.unwrap();
@@ -134,6 +136,7 @@ impl Rig {
             metering: metering.clone(),
             executors: registry.clone(),
             mail: office.clone(),
+            pool: pool.clone(),
         };
         let exchange = Arc::new(perennial_router::Exchange::new(perennial_router::Settings::default()));
         let owner = OwnerId::from_uuid(Uuid::now_v7());
@@ -150,6 +153,7 @@ impl Rig {
             ),
             executors: registry,
             office,
+            pool,
             store,
             bus,
             key: ensured.fresh.unwrap().expose().to_owned(),

@@ -15,7 +15,7 @@ use perennial_engine::ports::{
     StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, ExecutorId, OwnerId, Timestamp, WorkspaceId};
 
 use super::rules::{self, ToolUse};
 use crate::limits;
@@ -56,6 +56,24 @@ impl Memory {
         held.map(|(key, _)| self.state().change(key, |session| session.head.wake_up(now)))
             .filter(|changed| *changed == Some(true))
             .count() as u64
+    }
+
+    /// How many sessions an owner holds, or anybody does.
+    pub(crate) fn held_by(&self, owner: Option<OwnerId>) -> u64 {
+        let state = self.state();
+        let owners = state.sessions.values().filter_map(|session| session.head.owner);
+        owners
+            .filter(|holder| owner.is_none_or(|owner| owner == *holder))
+            .count() as u64
+    }
+
+    /// Since when each session waits that may be claimed now and is held by nobody.
+    pub(crate) fn waiting_since(&self) -> Vec<Timestamp> {
+        let now = self.clock.now();
+        let state = self.state();
+        let free = state.sessions.values().filter(|session| session.head.owner.is_none());
+        let times = free.filter_map(|session| leases::claimable_at(&session.head));
+        times.filter(|at| *at <= now).collect()
     }
 
     /// A panic while the lock was held cannot leave a half-applied append: rules check first and write last.

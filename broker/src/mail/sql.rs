@@ -13,41 +13,7 @@ use perennial_schema::{MessageId, SessionId, WorkspaceId};
 use super::words;
 use crate::executors::{Postgres, Sqlite};
 use crate::log::{postgres, sqlite};
-use crate::sql::{Columns, Statement, vanished};
-
-/// A database that is asked in our words.
-#[async_trait]
-trait Desk: Send + Sync {
-    type Row: Columns;
-
-    async fn asked(&self, asked: Statement) -> Result<Vec<Self::Row>, StoreError>;
-}
-
-#[async_trait]
-impl Desk for Sqlite {
-    type Row = sqlx::sqlite::SqliteRow;
-
-    async fn asked(&self, mut asked: Statement) -> Result<Vec<Self::Row>, StoreError> {
-        // There is one writer: nobody else is taking anything.
-        asked.sql = asked.sql.replace(":any", "IN (").replace(":end", ")");
-        if asked.sql.starts_with("SELECT") {
-            return self.rows(asked).await;
-        }
-        self.change(vec![asked]).await
-    }
-}
-
-#[async_trait]
-impl Desk for Postgres {
-    type Row = sqlx::postgres::PgRow;
-
-    async fn asked(&self, mut asked: Statement) -> Result<Vec<Self::Row>, StoreError> {
-        // An array, so that the rows are chosen and locked once.
-        let end = "FOR UPDATE SKIP LOCKED))";
-        asked.sql = asked.sql.replace(":any", "= ANY (ARRAY(").replace(":end", end);
-        self.rows(asked).await
-    }
-}
+use crate::sql::{Columns as _, Desk, Statement, vanished};
 
 /// Mail in the embedded database, beside the sessions of this store.
 #[must_use]

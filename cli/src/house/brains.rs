@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::ports::{Clock, Router};
+use perennial_executor::probe;
 use perennial_schema::{ExecutorId, OwnerId};
 use perennial_worker::harness::acp;
 use perennial_worker::harness::{Installed, claude_code, codex};
@@ -35,6 +36,7 @@ impl Brains {
         let ports = Ports {
             log: store.log.clone(),
             leases: store.leases.clone(),
+            pool: store.pool.clone(),
             bus: store.bus.clone(),
             router,
             blobs: store.blobs.clone(),
@@ -44,6 +46,11 @@ impl Brains {
             harnesses: Arc::new(harnesses(settings, &home, store.clock.clone(), models)),
         };
         let settings = perennial_worker::Settings {
+            name: format!(
+                "{} {}",
+                probe::hostname().unwrap_or_else(|| "unnamed".into()),
+                std::process::id()
+            ),
             slots: settings.slots.value,
             ttl: Duration::from_millis(settings.lease_ttl_ms.value),
             renew: Duration::from_millis(settings.renew_ms.value),

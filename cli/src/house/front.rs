@@ -83,6 +83,7 @@ impl Front {
             metering: store.metering.clone(),
             executors: store.executors.clone(),
             mail: store.mail.clone(),
+            pool: store.pool.clone(),
         };
         let config = Config {
             // Loopback names only where only loopback can reach us; elsewhere names are the operator's business.

@@ -16,8 +16,10 @@ use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::mail;
 use perennial_broker::meter::{self, Meter, Told};
+use perennial_broker::pool;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Sandboxes, Seals, Sessions,
+    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Pool, Sandboxes, Seals,
+    Sessions,
 };
 use perennial_mailbox::{MailTools, Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
@@ -55,6 +57,8 @@ pub struct Store {
     pub sandboxes: Arc<dyn Sandboxes>,
     /// Mail in and out.
     pub mail: Arc<Office>,
+    /// Workers, and how much there is to do for them.
+    pub pool: Arc<dyn Pool>,
     /// Tokens of resources.
     pub seals: Arc<dyn Seals>,
     /// Sweeps what nobody settled.
@@ -68,6 +72,7 @@ struct Kept<E> {
     accounts: Arc<dyn Accounts>,
     executors: Arc<E>,
     mail: Arc<dyn Mailboxes>,
+    pool: Arc<dyn Pool>,
     seals: Arc<dyn Seals>,
 }
 
@@ -104,6 +109,7 @@ impl Store {
             accounts: Arc::new(accounts),
             executors: Arc::new(executors::Sqlite::new(sqlite.clone())),
             mail: mail::embedded(sqlite.clone()),
+            pool: pool::embedded(sqlite.clone()),
             seals: seals::embedded(settings)?,
         };
         Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
@@ -128,6 +134,7 @@ impl Store {
             accounts: Arc::new(accounts),
             executors: Arc::new(executors::Postgres::new(&postgres)),
             mail: mail::shared(&postgres),
+            pool: pool::shared(&postgres),
             seals: seals::given(settings)?.unwrap_or_else(|| Arc::new(NoSeals)),
         };
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
@@ -164,6 +171,7 @@ impl Store {
             sandboxes: executors.clone(),
             executors,
             seals: kept.seals,
+            pool: kept.pool,
             bus,
             base,
         }

@@ -23,6 +23,7 @@ pub mod session;
 pub mod shell;
 pub mod usage;
 pub mod version;
+pub mod workers;
 
 use crate::args::Verb;
 use crate::client::Client;
@@ -83,6 +84,7 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Budget(verb) => budget::run(context, verb).await,
         Verb::Key(verb) => key::run(context, verb).await,
         Verb::Mail(verb) => mail::run(context, verb).await,
+        Verb::Workers(args) => workers::run(context, args).await,
         Verb::Migrate(_) => migrate::run(context).await,
         Verb::Doctor(_) => doctor::run(context).await,
         Verb::Prove(args) => prove::run(context, args).await,

@@ -68,6 +68,11 @@ pub trait Harnesses: Send + Sync {
     /// When this worker has none; the message says what to do.
     fn open(&self, kind: &agent::Harness) -> Result<Box<dyn Harness>, ModelError>;
 
+    /// Which kinds this worker has, as agents name them.
+    fn names(&self) -> Vec<String> {
+        vec![agent::Harness::Native.to_string()]
+    }
+
     /// This worker ends: whatever was kept between turns goes with it.
     async fn close(&self) {}
 
@@ -125,6 +130,17 @@ impl Harnesses for Installed {
                 Box::new(acp::Acp::new(settings.clone()))
             }
         })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let programs = [
+            (agent::Harness::ClaudeCode, self.claude_code.binary.is_some()),
+            (agent::Harness::Codex, self.codex.binary.is_some()),
+        ];
+        let programs = programs.into_iter().filter_map(|(kind, here)| here.then_some(kind));
+        let agents = self.acp.iter().map(|agent| agent::Harness::Acp(agent.name.clone()));
+        let all = std::iter::once(agent::Harness::Native).chain(programs).chain(agents);
+        all.map(|kind| kind.to_string()).collect()
     }
 
     async fn close(&self) {

@@ -76,7 +76,7 @@ fn choose(state: &State, place: Option<ExecutorId>, limit: usize, now: Timestamp
 }
 
 /// When it may be claimed, if ever.
-fn claimable_at(head: &Head) -> Option<Timestamp> {
+pub(super) fn claimable_at(head: &Head) -> Option<Timestamp> {
     let open = !head.quarantined && head.archived_at.is_none() && head.deleted_at.is_none();
     head.ready_at.filter(|_| open)
 }

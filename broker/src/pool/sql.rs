@@ -1,0 +1,60 @@
+//! The pool in SQL tables, on either database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use perennial_engine::ports::{Backlog, Pool, PoolWorker, Standing, StoreError, WorkerCard};
+use perennial_schema::OwnerId;
+
+use super::words;
+use crate::executors::{Postgres, Sqlite};
+use crate::log::{postgres, sqlite};
+use crate::sql::{Desk, vanished};
+
+/// The pool in the embedded database, beside the sessions of this store.
+#[must_use]
+pub fn embedded(store: sqlite::Sqlite) -> Arc<dyn Pool> {
+    Arc::new(Sql {
+        desk: Sqlite::new(store),
+    })
+}
+
+/// The pool in the shared database, beside the sessions of this store.
+#[must_use]
+pub fn shared(store: &postgres::Postgres) -> Arc<dyn Pool> {
+    Arc::new(Sql {
+        desk: Postgres::new(store),
+    })
+}
+
+struct Sql<D> {
+    desk: D,
+}
+
+#[async_trait]
+impl<D: Desk> Pool for Sql<D> {
+    async fn attend(&self, owner: OwnerId, card: &WorkerCard) -> Result<Standing, StoreError> {
+        let rows = self.desk.noted(words::attend(owner, card)?).await?;
+        words::standing_of(rows.first().ok_or_else(vanished)?)
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
+        self.desk.noted(words::leave(owner)).await?;
+        self.desk.noted(words::forget()).await.map(|_| ())
+    }
+
+    async fn workers(&self) -> Result<Vec<PoolWorker>, StoreError> {
+        let rows = self.desk.asked(words::workers()).await?;
+        rows.iter().map(words::worker_of).collect()
+    }
+
+    async fn steer(&self, owner: OwnerId, standing: Standing) -> Result<Option<PoolWorker>, StoreError> {
+        let rows = self.desk.asked(words::steer(owner, standing)).await?;
+        rows.first().map(words::worker_of).transpose()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let rows = self.desk.asked(words::backlog(D::MICROS)).await?;
+        words::backlog_of(rows.first().ok_or_else(vanished)?)
+    }
+}
