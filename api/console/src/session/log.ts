@@ -1,14 +1,13 @@
 // One session's log while it is looked at: its end first, then what came before, then what comes; and the conversation folded
 // from it. Told to React once per frame, however fast tokens arrive.
 import { useEffect, useState, useSyncExternalStore } from "react";
-import type { Event, Payload, Session } from "../api/model";
+import type { Event, Payload } from "../api/model";
 import type { LogPage } from "../api/schema";
+import { ahead, newest } from "../lib/ahead";
 import { get, ROOT } from "../lib/http";
 import { follow, type Frame, type Health, type Stream } from "../lib/sse";
 import { Fold, type Item, type Message } from "../transcript/fold";
 
-/** Events shown before anything else is read. */
-const TAIL = 400;
 const PAGE = 1000;
 /** Events kept; of a longer log the end is shown, and what came before on request. */
 const MOST = 40_000;
@@ -23,6 +22,13 @@ export interface View {
   earlier: boolean;
   health: Health;
   problem?: unknown;
+}
+
+function events(page: LogPage): Event[] {
+  return page.data.map((raw) => {
+    const { seq, created_at, turn, actor, payload } = raw as { seq: number; created_at: string; turn: number; actor?: string; payload: Payload };
+    return { seq, at: created_at, turn, actor: actor ?? null, payload };
+  });
 }
 
 export class SessionLog {
@@ -46,9 +52,7 @@ export class SessionLog {
 
   async open() {
     try {
-      const session = await get<Session>(`/sessions/${this.id}?include=extensions`, this.control.signal);
-      const head = session.perennial?.head ?? 0;
-      await this.read(Math.max(0, head - TAIL), head);
+      await this.end();
       if (this.closed) return;
       this.publish({ loading: false, problem: undefined });
       this.listen();
@@ -72,12 +76,18 @@ export class SessionLog {
     await this.backfill();
   }
 
+  /** The newest events; a page may be shorter than asked. */
+  private async end() {
+    let page = await ahead<LogPage>(newest(this.id), this.control.signal);
+    for (;;) {
+      for (const event of events(page)) this.append(event);
+      if (page.next_after == null || this.closed) return;
+      page = await get<LogPage>(`/sessions/${this.id}/log?after=${page.next_after}&limit=${PAGE}`, this.control.signal);
+    }
+  }
+
   private async page(after: number, limit: number): Promise<Event[]> {
-    const page = await get<LogPage>(`/sessions/${this.id}/log?after=${after}&limit=${limit}`, this.control.signal);
-    return page.data.map((raw) => {
-      const { seq, created_at, turn, actor, payload } = raw as { seq: number; created_at: string; turn: number; actor?: string; payload: Payload };
-      return { seq, at: created_at, turn, actor: actor ?? null, payload };
-    });
+    return events(await get<LogPage>(`/sessions/${this.id}/log?after=${after}&limit=${limit}`, this.control.signal));
   }
 
   /** Events after one number, up to another; a page may be shorter than asked. */
@@ -90,10 +100,6 @@ export class SessionLog {
       after = page.at(-1)?.seq ?? upTo;
     }
     return found;
-  }
-
-  private async read(after: number, upTo: number) {
-    for (const event of await this.range(after, upTo)) this.append(event);
   }
 
   private async backfill() {

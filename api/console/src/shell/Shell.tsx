@@ -18,6 +18,7 @@ const NewSession = lazy(() => import("./NewSession"));
 export const PLACES = [
   { to: "/", label: "Sessions", icon: "sessions", key: "s" },
   { to: "/approvals", label: "Approvals", icon: "approvals", key: "a" },
+  { to: "/mail", label: "Mail", icon: "mail", key: "m" },
   { to: "/agents", label: "Agents", icon: "agents", key: "g" },
   { to: "/environments", label: "Environments", icon: "environments", key: "e" },
   { to: "/executors", label: "Executors", icon: "executors", key: "x" },

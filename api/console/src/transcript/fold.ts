@@ -15,7 +15,10 @@ export interface Message {
   /** Not yet read by the model. */
   queued?: boolean;
   streaming?: boolean;
+  /** Of mail. */
   from?: string;
+  subject?: string;
+  message?: string;
 }
 
 export interface Tool {
@@ -158,7 +161,8 @@ export class Fold {
         const kind = payload.type === "user.message" ? "user" : payload.type === "mail.received" ? "mail" : "operator";
         const queued = payload.processed_at == null;
         const words = payload.type === "user.define_outcome" ? { text: String(payload.description ?? "") } : {};
-        this.message(event, kind, { queued, from: payload.from as string, ...words });
+        const mail = kind === "mail" ? { from: String(payload.from), subject: String(payload.subject ?? ""), message: String(payload.message_id) } : {};
+        this.message(event, kind, { queued, ...mail, ...words });
         this.inputs.set(payload.id, this.items.at(-1) as Message);
         break;
       }
