@@ -1,5 +1,5 @@
 // A tool call: what was asked, what came of it, and the answer it waits for.
-import { memo, type ReactNode, useState } from "react";
+import { memo, type ReactNode, useLayoutEffect, useRef, useState } from "react";
 import { clock, full, span } from "../lib/format";
 import { useNow } from "../lib/store";
 import type { Tone } from "../lib/words";
@@ -82,7 +82,7 @@ export function Body({ tool }: { tool: Pick<Tool, "origin" | "name" | "input" | 
     return (
       <>
         <pre className="overflow-x-auto bg-sunken px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere" aria-label="Command"><span className="text-accent select-none">$ </span>{input.command}</pre>
-        <Output text={output} waiting={tool.status === "running"} />
+        <Output text={output || tool.live || ""} waiting={tool.status === "running"} />
         {images}
       </>
     );
@@ -112,6 +112,11 @@ const SHOWN = 24;
 
 function Output({ text, waiting }: { text: string; waiting?: boolean }) {
   const [all, setAll] = useState(false);
+  const end = useRef<HTMLPreElement>(null);
+  // While it runs what is printed last is looked at.
+  useLayoutEffect(() => {
+    if (waiting && end.current) end.current.scrollTop = end.current.scrollHeight;
+  }, [waiting, text]);
   if (!text) return waiting ? <p className="px-3 py-2 text-xs text-faint">Waiting for output…</p> : null;
   const lines = text.replace(/\n+$/, "").split("\n");
   const hidden = lines.length - SHOWN;
@@ -121,7 +126,7 @@ function Output({ text, waiting }: { text: string; waiting?: boolean }) {
       {shown.length < lines.length && (
         <button type="button" onClick={() => setAll(true)} className="block w-full border-t border-line px-3 py-1 text-left text-xs text-accent hover:bg-hover">Show {hidden} lines more</button>
       )}
-      <pre tabIndex={0} aria-label="Output" className="max-h-[420px] overflow-auto border-t border-line px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere first:border-t-0 focus-visible:-outline-offset-2"><Ansi text={shown.join("\n")} /></pre>
+      <pre ref={end} tabIndex={0} aria-label="Output" className="max-h-[420px] overflow-auto border-t border-line px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere first:border-t-0 focus-visible:-outline-offset-2"><Ansi text={shown.join("\n")} /></pre>
     </>
   );
 }

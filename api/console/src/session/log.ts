@@ -35,6 +35,8 @@ export class SessionLog {
   private events: Event[] = [];
   private fold = new Fold();
   private previews = new Map<string, Message>();
+  /** Which call prints, by the preview of its result. */
+  private printing = new Map<string, string>();
   private listeners = new Set<() => void>();
   private stream: Stream | undefined;
   private frame = 0;
@@ -114,9 +116,11 @@ export class SessionLog {
   }
 
   private rebuild(events: Event[]) {
+    const before = this.fold;
     this.events = events;
     this.fold = new Fold();
     for (const event of events) this.fold.push(event);
+    for (const tool of before.tools.values()) if (tool.live) this.fold.prints(tool.id, tool.live);
   }
 
   private append(event: Event) {
@@ -130,12 +134,15 @@ export class SessionLog {
   }
 
   private listen() {
-    const deltas = ["agent.message", "agent.thinking"].map((type) => `event_deltas[]=${type}`).join("&");
+    const deltas = ["agent.message", "agent.thinking", "agent.tool_result"].map((type) => `event_deltas[]=${type}`).join("&");
     this.stream = follow({
       after: String(this.events.at(-1)?.seq ?? 0),
       url: (after) => `${ROOT}/sessions/${this.id}/events/stream?include=extensions&${deltas}&after=${after ?? 0}`,
       onHealth: (health, problem) => {
-        if (health === "reconnecting") this.previews.clear();
+        if (health === "reconnecting") {
+          this.previews.clear();
+          this.printing.clear();
+        }
         this.publish({ health, ...(problem ? { problem: new Error(problem) } : {}) });
       },
       onFrames: (frames) => {
@@ -147,7 +154,11 @@ export class SessionLog {
 
   private take(frame: Frame) {
     const data = JSON.parse(frame.data) as Payload & { event?: Payload; event_id?: string; delta?: { content?: { text?: string } } };
-    if (frame.event === "event_start" && data.event) {
+    if (frame.event === "event_start" && data.event?.type === "agent.tool_result") {
+      this.printing.set(data.event.id, String(data.event.tool_use_id));
+    } else if (frame.event === "event_delta" && this.printing.has(data.event_id ?? "")) {
+      this.fold.prints(this.printing.get(data.event_id ?? "") ?? "", data.delta?.content?.text ?? "");
+    } else if (frame.event === "event_start" && data.event) {
       const kind = data.event.type === "agent.thinking" ? "thinking" : "agent";
       const at = new Date().toISOString();
       this.previews.set(data.event.id, { kind, id: data.event.id, seq: 0, at, text: "", blocks: [], streaming: true });

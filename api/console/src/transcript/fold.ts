@@ -32,6 +32,8 @@ export interface Tool {
   input: Record<string, unknown>;
   status: ToolStatus;
   result?: Block[];
+  /** The end of what it has printed so far, while it runs. */
+  live?: string | undefined;
   isError?: boolean;
   executor?: string;
   attempt?: number;
@@ -85,6 +87,9 @@ export const text = (blocks: Block[] | undefined) =>
 const ENDS: Record<string, string> = {
   native: "our own loop",
 };
+
+/** Of what a running call prints this much is kept, in characters; its result is whole. */
+const LIVE = 64 * 1024;
 
 /** Folds events one after the other. */
 export class Fold {
@@ -145,6 +150,14 @@ export class Fold {
     const item = this.items[this.at.get(event) ?? -1];
     if (item?.kind === "tool" && item.verdict) this.update<Tool>(item.id, { verdict: { ...item.verdict, actor } });
     else if (item && "blocks" in item) this.update<Message>(item.id, { actor });
+    this.version += 1;
+  }
+
+  /** What a running call prints is in no log: its result takes the place of it. */
+  prints(call: string, text: string) {
+    const tool = this.tools.get(call);
+    if (!tool || tool.result) return;
+    this.update<Tool>(call, { live: ((tool.live ?? "") + text).slice(-LIVE) });
     this.version += 1;
   }
 
@@ -293,7 +306,7 @@ export class Fold {
     this.at.set(payload.id, this.at.get(tool.id) ?? 0);
     const isError = event.payload.is_error === true;
     const status = tool.verdict?.result === "deny" ? "denied" : isError ? "failed" : "done";
-    this.update<Tool>(tool.id, { status, isError, result: event.payload.content ?? [], endedAt: event.at });
+    this.update<Tool>(tool.id, { status, isError, result: event.payload.content ?? [], live: undefined, endedAt: event.at });
   }
 
   private verdict(event: Event) {
