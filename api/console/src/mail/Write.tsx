@@ -72,7 +72,7 @@ function Form({ draft, onClose, onSent }: { draft: Draft; onClose: () => void; o
           <Field label="To">
             {(props) => <select {...props} className="field" value={kind} onChange={(event) => setKind(event.target.value as Kind)}>{KINDS.map((one) => <option key={one.key} value={one.key}>{one.label}</option>)}</select>}
           </Field>
-          <Field label={kind === "queue" ? "Queue" : kind === "agent" ? "Agent" : "Session"} hint={kind === "queue" ? "Programs receive from it; it is made by its first message" : nobody ? "No agent takes mail: an agent with `mail` in its definition does" : undefined}>
+          <Field label={kind === "queue" ? "Queue" : kind === "agent" ? "Agent" : "Session"} hint={kind === "queue" ? "Programs receive from it; it is made by its first message" : nobody ? "No agent takes mail yet: edit one so that it does" : undefined}>
             {(props) => kind === "queue" ? (
               <>
                 <input {...props} className="field" list="queues" required pattern="[A-Za-z0-9._\-]+" value={name} onChange={(event) => setName(event.target.value)} />
