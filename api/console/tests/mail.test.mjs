@@ -72,6 +72,14 @@ test("mail is read by thread, answered, taken back and delivered again", async (
   await dead.getByText("the session is archived").waitFor();
   await dead.getByRole("button", { name: "Deliver again" }).click();
   await page.getByText("Queued again").waitFor();
+
+  // A server that is away takes nothing from the screen.
+  await house.kill();
+  await page.getByText("The server is away").waitFor();
+  assert.equal(await dead.count(), 1);
+  await house.start();
+  await page.getByText("The server is away").waitFor({ state: "detached" });
+  await dead.getByText("the session is archived").waitFor();
   assert.deepEqual(browser.wrong, []);
 });
 
