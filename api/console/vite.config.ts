@@ -16,6 +16,6 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
-  server: { proxy: { "/console": server, "/openapi.json": server } },
+  server: { proxy: { "/console": server, "/openapi.json": server, "/v1": { target: server, ws: true } } },
   test: { include: ["src/**/*.test.ts"] },
 });

@@ -651,6 +651,8 @@ params! {
     LogParams {
         /// Events after this number.
         after: u64,
+        /// Instead: so many of the newest.
+        tail: u64,
         limit: u32,
     }
     MailParams {

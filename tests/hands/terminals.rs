@@ -282,6 +282,14 @@ async fn its_owners_terms_hold_for_terminals_too() -> Result<()> {
         stand.online(&device.id).await?;
         let opened = open(&stand.url, Some(stand.client().key()), &path(&device, "main")).await;
         ensure!(refused(opened) == Some(403), "{flags:?}");
+        // A browser, which comes with a ticket, learns it from the close.
+        let shown = ticket(stand.client(), &device, "main").await?;
+        let mut opened = open(&stand.url, None, &format!("{}?ticket={shown}", path(&device, "main"))).await?;
+        let told = timeout(PATIENCE, opened.socket.next()).await?.context("it hung up")??;
+        let Message::Close(Some(why)) = &told else {
+            anyhow::bail!("{told:?}")
+        };
+        ensure!(u16::from(why.code) == 4403 && why.reason.contains("offer"), "{why:?}");
     }
     Ok(())
 }

@@ -3,6 +3,7 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import "./app.css";
+import { lookAhead } from "./lib/ahead";
 import { Offline, onSignedOut, Refused } from "./lib/http";
 import { listenToKeys } from "./lib/keys";
 import { applyTheme } from "./lib/store";
@@ -27,6 +28,12 @@ const router = makeRouter(client);
 onSignedOut(() => {
   if (location.pathname !== "/login") void router.navigate({ to: "/login", search: { to: location.pathname + location.search } });
 });
+
+const session = /^\/sessions\/(\w+)$/.exec(location.pathname)?.[1];
+if (session) {
+  lookAhead(session);
+  void import("./session/SessionView");
+}
 
 const root = document.getElementById("root");
 if (root) {

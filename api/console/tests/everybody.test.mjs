@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { barriers, browse, enter, serve } from "./house.mjs";
+import { barriers, browse, enter, LOOKS, serve } from "./house.mjs";
 
 const shots = process.env.CONSOLE_SHOTS;
 let house, browser, views;
@@ -23,12 +23,7 @@ before(async () => {
 });
 after(async () => { await browser?.close(); await house?.stop(); });
 
-for (const [name, options] of Object.entries({
-  light: { colorScheme: "light" },
-  // What another theme and another width change, and nothing twice.
-  dark: { colorScheme: "dark", rules: ["color-contrast", "link-in-text-block"] },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, rules: ["target-size", "scrollable-region-focusable"] },
-})) {
+for (const [name, options] of Object.entries(LOOKS)) {
   test(`every view can be used by everybody: ${name}`, async () => {
     const { rules, ...context } = options;
     const page = await browser.open(context);

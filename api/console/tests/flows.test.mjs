@@ -40,6 +40,26 @@ test("an agent is made, changed and compared with what it was", async () => {
   await edit.getByRole("button", { name: "Save as version 2" }).click();
   await page.getByRole("heading", { name: "Version 1 to 2" }).waitFor();
   await page.getByRole("region", { name: "Changes" }).getByText("Write it down, twice.").waitFor();
+
+  // It takes mail once it has a place to answer in, and no longer when that is taken back.
+  const place = await house.environment("post office");
+  await page.reload();
+  await page.getByText("Takes none").waitFor();
+  await page.getByRole("button", { name: "Edit" }).click();
+  await edit.getByLabel("May write mail to others").check();
+  await edit.getByLabel("Takes mail").selectOption("In post office");
+  await edit.getByLabel("Answers in").selectOption("One session for all");
+  await edit.getByRole("button", { name: "Save as version 3" }).click();
+  await page.getByRole("link", { name: "agent/scribe" }).waitFor();
+  const scribe = async () => (await house.api("GET", "/agents")).data.find((one) => one.name === "scribe");
+  const made = await scribe();
+  assert.deepEqual(made.mail, { environment_id: place, sessions: "single" });
+  assert.deepEqual(made.tools.map((one) => one.type), ["agent_toolset_20260401", "mail_toolset"]);
+  await page.getByRole("button", { name: "Edit" }).click();
+  await edit.getByLabel("Takes mail").selectOption("No");
+  await edit.getByRole("button", { name: "Save as version 4" }).click();
+  await page.getByText("Takes none").waitFor();
+  assert.equal((await scribe()).mail ?? null, null);
 });
 
 test("a machine is connected by the command that is shown", async () => {

@@ -1,6 +1,6 @@
 // What the tests share: the real server in a folder of its own, a real browser, and short words for both.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,7 @@ if (!binary) throw new Error("PERENNIAL_BIN names no binary");
 export async function serve() {
   const folder = mkdtempSync(join(tmpdir(), "perennial-console-"));
   const house = { url: "", link: "", key: "", process: undefined };
+  const machines = [];
   house.start = async () => {
     const listen = house.url ? new URL(house.url).host : "127.0.0.1:0";
     const env = { PATH: process.env.PATH, HOME: folder, PERENNIAL_DATA_DIR: join(folder, "data"), PERENNIAL_LOG: "warn" };
@@ -38,6 +39,7 @@ export async function serve() {
   };
   house.kill = () => house.end("SIGKILL");
   house.stop = async () => {
+    await Promise.all(machines.map((machine) => machine.stop()));
     await house.end("SIGTERM");
     rmSync(folder, { recursive: true, force: true });
   };
@@ -56,6 +58,21 @@ export async function serve() {
   house.session = async (agent, environment, title, text) => {
     const initial_events = text ? [said(text)] : [];
     return (await house.api("POST", "/sessions", { agent, environment_id: environment, title, initial_events })).id;
+  };
+  /** A machine that dials in and offers a folder of its own, on these terms. */
+  house.machine = async (name, ...terms) => {
+    const [home, work] = ["home", "work"].map((one) => join(folder, `${name}-${one}`));
+    for (const made of [home, work]) mkdirSync(made);
+    const { secret } = await house.api("POST", "/executors/codes", {});
+    const process_ = spawn(binary, ["connect", "--dir", work, "--server", house.url, "--code", secret, "--name", name, ...terms], { env: { PATH: process.env.PATH, HOME: home }, stdio: "ignore" });
+    const gone = new Promise((done) => process_.once("exit", done));
+    machines.push({ stop: () => { process_.kill("SIGTERM"); return gone; } });
+    for (;;) {
+      const { data } = await house.api("GET", "/executors");
+      const found = data.find((one) => one.name === name && one.status === "online");
+      if (found) return { id: found.id, work };
+      await new Promise((done) => setTimeout(done, 25));
+    }
   };
   house.rest = async (session) => {
     for (;;) {
@@ -95,6 +112,13 @@ export async function enter(page, house, path = "/") {
   await page.getByRole("button", { name: "Log in" }).click();
   await page.waitForURL((url) => url.pathname !== "/login");
 }
+
+/** How views are looked at; in another theme and at another width what these change, and nothing twice. */
+export const LOOKS = {
+  light: { colorScheme: "light" },
+  dark: { colorScheme: "dark", rules: ["color-contrast", "link-in-text-block"] },
+  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, rules: ["target-size", "scrollable-region-focusable"] },
+};
 
 const EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 

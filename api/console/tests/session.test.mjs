@@ -67,6 +67,18 @@ test("calls are cards, edits are diffs, and the raw event is one key away", asyn
   await page.getByRole("row", { name: /bash 1 1/ }).waitFor();
 });
 
+test("what a command prints is shown while it runs", async () => {
+  const session = await house.session(agent, place, "Prints");
+  const page = await browser.open();
+  await enter(page, house, `/sessions/${session}`);
+  await page.getByText("Nothing was said yet").waitFor();
+  await house.api("POST", `/sessions/${session}/events`, { events: [said('/tool bash {"command":"printf \'\\\\033[32mgre\\\\145n\\\\033[0m\\\\n\'; sleep 60"}')] });
+  await conversation(page).getByLabel("Output").getByText("green").and(page.locator(".ansi-green")).waitFor();
+  await conversation(page).getByRole("button", { name: /^bash.*Running/ }).waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await conversation(page).getByText("Interrupted").waitFor();
+});
+
 test("a message waits while a turn runs, and Stop ends the turn", async () => {
   const session = await house.session(agent, place, "Steers");
   const page = await browser.open();

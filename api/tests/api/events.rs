@@ -219,6 +219,15 @@ async fn the_raw_log_pages_by_number() {
         (1, &Value::Null)
     );
     assert_eq!(rig.get(&format!("{path}?after=99")).await.ok()["data"], json!([]));
+    let newest = rig.get(&format!("{path}?tail=2")).await.ok();
+    assert_eq!(
+        (&newest["data"], &newest["next_after"]),
+        (&json!([first["data"][1], rest["data"][0]]), &Value::Null)
+    );
+    assert_eq!(
+        rig.get(&format!("{path}?tail=99&limit=2")).await.ok()["data"],
+        first["data"]
+    );
 }
 
 #[tokio::test]

@@ -179,6 +179,8 @@ async fn bad_parameters_are_refused_by_name() {
         (format!("/v1/sessions/{session}/events?{many}"), "types"),
         (format!("/v1/sessions/{session}/log?after=x"), "after"),
         (format!("/v1/sessions/{session}/log?after=-1"), "after"),
+        (format!("/v1/sessions/{session}/log?tail=-1"), "tail"),
+        (format!("/v1/sessions/{session}/log?tail=1&after=1"), "tail"),
     ] {
         let refused = rig.get(&path).await.refused(400, "invalid_request_error");
         assert!(refused.contains(name), "{refused} should name {name}");

@@ -17,6 +17,8 @@ export interface AgentSnapshot {
   system?: string | null;
   tools: unknown[];
   mcp_servers: unknown[];
+  /** Machines beside its environment. */
+  executors?: { executor_id: string; name: string }[];
 }
 
 export interface Usage {
@@ -75,4 +77,17 @@ export interface ToolUse extends Payload {
 
 export interface Approval extends Omit<schema.Approval, "tool_use"> {
   tool_use: ToolUse;
+}
+
+export interface DiffFile {
+  path: string;
+  previous_path?: string;
+  status: "added" | "deleted" | "renamed" | "copied" | "type_changed" | "modified";
+  /** Lines; none of a binary file. */
+  additions: number | null;
+  deletions: number | null;
+}
+
+export interface SessionDiff extends Omit<schema.SessionDiff, "files"> {
+  files: DiffFile[];
 }

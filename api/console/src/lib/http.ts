@@ -4,7 +4,7 @@ import type { Error as ApiError } from "../api/schema";
 export const ROOT = "/console/v1";
 
 export class Refused extends Error {
-  constructor(readonly status: number, message: string, readonly requestId?: string | null) {
+  constructor(readonly status: number, message: string, readonly requestId?: string | null, readonly code?: string) {
     super(message);
     this.name = "Refused";
   }
@@ -27,19 +27,22 @@ export function onSignedOut(listener: () => void) {
 export async function refusal(response: Response): Promise<Refused> {
   const body = (await response.json().catch(() => null)) as ApiError | null;
   if (response.status === 401) signedOut();
-  return new Refused(response.status, body?.error?.message ?? `the server answered ${response.status}`, body?.request_id);
+  const details = body?.error?.details as { error_code?: string } | null | undefined;
+  return new Refused(response.status, body?.error?.message ?? `the server answered ${response.status}`, body?.request_id, details?.error_code);
 }
 
 /** `crypto.randomUUID` is there on secure connections only, and the page that says so has to work without one. */
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
+/** A body is sent as JSON, and a blob as it is. */
 export async function ask(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = {};
-  if (body !== undefined) headers["content-type"] = "application/json";
+  const raw = body instanceof Blob;
+  if (body !== undefined) headers["content-type"] = raw ? "application/octet-stream" : "application/json";
   if (method === "POST") headers["idempotency-key"] = random();
   let response: Response;
   try {
-    response = await fetch(path, { method, headers, body: body === undefined ? null : JSON.stringify(body), signal: signal ?? null });
+    response = await fetch(path, { method, headers, body: body === undefined ? null : raw ? body : JSON.stringify(body), signal: signal ?? null });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Offline();

@@ -25,6 +25,7 @@ export const versions = (id: string) => queryOptions({ queryKey: ["versions", id
 export const environments = (archived = false) =>
   queryOptions({ queryKey: ["environments", archived], queryFn: ({ signal }) => all<Environment>(`/environments${archived ? "?include_archived=true" : ""}`, signal) });
 export const executors = queryOptions({ queryKey: ["executors"], queryFn: ({ signal }) => all<Executor>("/executors", signal), refetchInterval: 3000 });
+export const executor = (id: string) => queryOptions({ queryKey: ["executor", id], queryFn: ({ signal }) => get<Executor>(`/executors/${id}`, signal), refetchInterval: 3000 });
 export const approvals = queryOptions({ queryKey: ["approvals"], queryFn: ({ signal }) => all<Approval>("/approvals", signal) });
 export const budgets = queryOptions({ queryKey: ["budgets"], queryFn: ({ signal }) => all<Budget>("/budgets", signal), refetchInterval: 5000 });
 export const gatewayKeys = queryOptions({ queryKey: ["keys"], queryFn: ({ signal }) => all<GatewayKey>("/gateway_keys", signal) });

@@ -22,20 +22,25 @@ export default function Diff({ path, before, after, names }: { path: string; bef
         <span className="text-bad">−{counts.removed}</span>
       </div>
       <div tabIndex={0} role="region" aria-label={`Changes${path ? ` of ${path}` : ""}`} className="max-h-[480px] overflow-auto border-t border-line font-mono text-[12.5px] leading-5 focus-visible:-outline-offset-2">
-        {rows.map((row, at) =>
-          row.kind === "gap" ? (
-            <div key={at} className="bg-sunken px-3 text-xs text-faint">⋯ {row.hidden} unchanged lines</div>
-          ) : created ? (
-            <Side key={at} side={row.right} color="bg-added" sign="+" />
-          ) : (
-            <div key={at} className="sm:grid sm:grid-cols-2 sm:divide-x sm:divide-line">
-              <Side side={row.left} color={COLORS[row.kind][0]} sign={row.kind === "same" ? "" : "−"} />
-              <Side side={row.right} color={COLORS[row.kind][1]} sign={row.kind === "same" ? "" : "+"} twin={row.kind === "same"} />
-            </div>
-          ),
-        )}
+        <Rows rows={rows} created={created} />
       </div>
     </div>
+  );
+}
+
+/** Lines of both sides; of a new file there is one side only. */
+export function Rows({ rows, created }: { rows: Row[]; created?: boolean }) {
+  return rows.map((row, at) =>
+    row.kind === "gap" ? (
+      <div key={at} className="bg-sunken px-3 text-xs text-faint">⋯ {row.hidden} unchanged lines</div>
+    ) : created ? (
+      <Side key={at} side={row.right} color="bg-added" sign="+" />
+    ) : (
+      <div key={at} className="sm:grid sm:grid-cols-2 sm:divide-x sm:divide-line">
+        <Side side={row.left} color={COLORS[row.kind][0]} sign={row.kind === "same" ? "" : "−"} />
+        <Side side={row.right} color={COLORS[row.kind][1]} sign={row.kind === "same" ? "" : "+"} twin={row.kind === "same"} />
+      </div>
+    ),
   );
 }
 

@@ -9,7 +9,7 @@ import { budgets, costs, environments, requests } from "../lib/queries";
 import { useNow } from "../lib/store";
 import { harness, state } from "../lib/words";
 import { median, statistics, type Item } from "../transcript/fold";
-import { Button, Copy, IconButton, Status } from "../ui/basics";
+import { Button, Copy, IconButton, Lines, Status } from "../ui/basics";
 import { curl, exportUrl } from "./actions";
 
 export const PANELS = [
@@ -21,6 +21,8 @@ export type Panel = (typeof PANELS)[number]["key"];
 
 interface Props {
   session: Session;
+  /** Nothing of the log is there yet. */
+  loading: boolean;
   items: Item[];
   events: Event[];
   panel: Panel;
@@ -33,6 +35,8 @@ interface Props {
 
 export function Inspector(props: Props) {
   const { panel, setPanel, onClose } = props;
+  // The conversation first: this is drawn when that is on the screen.
+  const ready = useDeferredValue(!props.loading, false);
   return (
     <aside aria-label="Inspector" className="flex h-full min-h-0 flex-col bg-surface">
       <div className="flex h-[39px] shrink-0 items-center border-b border-line pr-1 pl-3">
@@ -43,9 +47,10 @@ export function Inspector(props: Props) {
         </div>
         <IconButton icon="close" label="Close the inspector" keys="i" size={14} className="size-7!" onClick={onClose} />
       </div>
-      {panel === "session" && <Facts {...props} />}
-      {panel === "events" && <Events {...props} />}
-      {panel === "tools" && <Tools items={props.items} />}
+      {!ready && <Lines />}
+      {ready && panel === "session" && <Facts {...props} />}
+      {ready && panel === "events" && <Events {...props} />}
+      {ready && panel === "tools" && <Tools items={props.items} />}
     </aside>
   );
 }

@@ -23,15 +23,26 @@ export const Message = memo(function Message({ said }: { said: Said }) {
     <div className={mine ? "rounded-lg border border-line bg-surface px-4 py-3" : ""}>
       {mine && (
         <div className="mb-1 flex items-center gap-2 text-xs font-medium text-faint">
-          <span>{NAMES[said.kind]}{said.kind === "mail" && said.from ? ` from ${said.from}` : ""}</span>
+          {said.kind === "mail" ? <Sender said={said} /> : <span>{NAMES[said.kind]}</span>}
           {said.queued && <Chip tone="busy" title="The model reads it with its next step">Queued</Chip>}
         </div>
       )}
+      {said.subject && <p className="font-semibold wrap-anywhere">{said.subject}</p>}
       {mine ? <p className="whitespace-pre-wrap wrap-anywhere">{said.text}</p> : said.streaming ? <div className="caret wrap-anywhere whitespace-pre-wrap">{said.text}</div> : <Markdown text={said.text} />}
       <Images blocks={said.blocks} />
     </div>
   );
 });
+
+function Sender({ said }: { said: Said }) {
+  const from = said.from ?? "";
+  return (
+    <span className="flex min-w-0 items-center gap-1.5">
+      <Icon name="mail" size={14} /> Mail from
+      {from.startsWith("session/") ? <Link to="/sessions/$session" params={{ session: from.slice(8) }} className="text-accent underline underline-offset-2">a session</Link> : <span className="truncate text-soft" title={from}>{from.startsWith("key/") ? "a person or a program" : from}</span>}
+    </span>
+  );
+}
 
 /** Pictures that are in the log itself; others are named, and never loaded. */
 export function Images({ blocks }: { blocks: Block[] }): ReactNode {

@@ -1,10 +1,11 @@
 // One session: the conversation, what one says to it, and the inspector. Everything that is chosen is in the address.
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { Session } from "../api/model";
+import { ahead, summary } from "../lib/ahead";
 import { useSession } from "../lib/feed";
-import { get, remove } from "../lib/http";
+import { remove } from "../lib/http";
 import { useShortcuts } from "../lib/keys";
 import { useChoice } from "../lib/store";
 import { state, title } from "../lib/words";
@@ -19,9 +20,12 @@ import { Inspector, type Panel, PANELS } from "./Inspector";
 import { useSessionLog } from "./log";
 import { type Reach, Transcript } from "./Transcript";
 
+const Changes = lazy(() => import("./Changes"));
+const Dock = lazy(() => import("./Dock"));
+
 export function useOne(id: string): { session: Session | undefined; error: unknown } {
   const live = useSession(id);
-  const asked = useQuery({ queryKey: ["session", id], queryFn: ({ signal }) => get<Session>(`/sessions/${id}?include=extensions`, signal), enabled: !live });
+  const asked = useQuery({ queryKey: ["session", id], queryFn: ({ signal }) => ahead<Session>(summary(id), signal), enabled: !live });
   return { session: live ?? asked.data, error: live ? undefined : asked.error };
 }
 
@@ -67,12 +71,16 @@ function One({ id }: { id: string }) {
   const chosen = PANELS.find((one) => one.key === search.panel)?.key;
   const open = wide ? docked === "open" || chosen !== undefined : chosen !== undefined;
   const panel: Panel = chosen ?? "session";
-  const set = useCallback((change: { event?: string | undefined; panel?: string | undefined }) => void navigate({ search: (before) => ({ ...before, ...change }), replace: true }), [navigate]);
+  const reviews = search.view === "changes";
+  const set = useCallback((change: { event?: string | undefined; panel?: string | undefined; view?: string | undefined; terminal?: string | undefined }) => void navigate({ search: (before) => ({ ...before, ...change }), replace: true }), [navigate]);
   const close = () => {
     if (wide) setDocked("closed");
     set({ panel: undefined });
   };
   const toggle = () => (open ? close() : wide ? setDocked("open") : set({ panel: "session" }));
+
+  const review = () => set({ view: reviews ? undefined : "changes" });
+  const dock = () => set({ terminal: search.terminal ? undefined : "last" });
 
   // An address that names an event leads to it, once it is there.
   const reached = useRef<string>(undefined);
@@ -113,6 +121,8 @@ function One({ id }: { id: string }) {
     { keys: "f", does: "Fork from the selected event", run: () => { const item = selected ?? view.items.findLast((one) => one.seq > 0); if (item) fork(item); } },
     { keys: "y", does: "Allow the first call that asks", run: () => answer(true) },
     { keys: "d", does: "Deny the first call that asks", run: () => answer(false) },
+    { keys: "v", does: "What has changed", run: review },
+    ...(search.terminal ? [] : [{ keys: "t", does: "Terminal", run: dock }]),
     { keys: ".", does: "Go to the newest", run: () => { set({ event: undefined }); transcript.current?.end(); } },
     { keys: "shift+escape", does: "Stop what runs", run: () => void attempt(send(id, interrupt)), anywhere: true },
   ]);
@@ -139,10 +149,14 @@ function One({ id }: { id: string }) {
           </div>
           <span aria-live="polite"><Status tone={is.tone} label={is.label} /></span>
           {is.key === "failed" && <Button icon="retry" onClick={again}>Retry</Button>}
+          <IconButton icon="diff" label={reviews ? "Back to the conversation" : "What has changed"} keys="v" aria-pressed={reviews} onClick={review} className={`max-sm:hidden ${reviews ? "!text-accent" : ""}`} />
+          <IconButton icon="terminal" label={search.terminal ? "Close the terminal" : "Terminal"} keys="t" aria-pressed={Boolean(search.terminal)} onClick={dock} className={`max-sm:hidden ${search.terminal ? "!text-accent" : ""}`} />
           <IconButton icon="panel" label={open ? "Close the inspector" : "Open the inspector"} keys="i" aria-pressed={open} onClick={toggle} className={open ? "!text-accent" : ""} />
           <Menu
             trigger={<IconButton icon="more" label="Actions" />}
             actions={[
+              { label: reviews ? "Back to the conversation" : "What has changed", icon: "diff", keys: "v", run: review },
+              { label: "Terminal", icon: "terminal", keys: "t", run: dock },
               { label: "Fork from the end", icon: "fork", keys: "f", run: () => { const last = view.items.findLast((item) => item.seq > 0); if (last) fork(last); } },
               { label: "Switch model or harness", icon: "agents", run: () => setSwitching(true) },
               !session.archived_at && { label: "Archive", icon: "archive", run: () => void attempt(archive(id)) },
@@ -156,16 +170,21 @@ function One({ id }: { id: string }) {
             <Button small onClick={() => { const first = pending[0]; if (first) { select(first); transcript.current?.show(view.items.indexOf(first)); } }}>Show</Button>
           </div>
         )}
-        {view.loading ? <div className="min-h-0 flex-1"><Lines n={8} /></div> : view.items.length === 0 ? (
+        {reviews ? <Suspense fallback={<div className="min-h-0 flex-1"><Lines n={8} /></div>}><Changes session={session} onClose={review} /></Suspense> : view.loading ? <div className="min-h-0 flex-1"><Lines n={8} /></div> : view.items.length === 0 ? (
           <div className="min-h-0 flex-1 overflow-y-auto"><Empty icon="leaf" title="Nothing was said yet"><p>Write the first message below.</p></Empty></div>
         ) : (
           <Transcript session={id} items={view.items} earlier={view.earlier} more={() => void log?.more()} selected={current} onSelect={select} onRaw={raw} onFork={fork} reach={transcript} />
         )}
         <Composer session={session} blocked={blocked(session)} reach={composer} />
+        {search.terminal && (
+          <div className="h-[42%] min-h-56 shrink-0 border-t border-line max-md:fixed max-md:inset-x-0 max-md:top-12 max-md:bottom-0 max-md:z-20 max-md:h-auto">
+            <Suspense fallback={<Lines n={3} />}><Dock session={session} items={view.items} machine={search.terminal} choose={(machine) => set({ terminal: machine })} onClose={() => set({ terminal: undefined })} /></Suspense>
+          </div>
+        )}
       </section>
       {open && (
         <div className={wide ? "w-[360px] shrink-0 border-l border-line xl:w-[400px]" : "fixed inset-x-0 top-12 bottom-0 z-20 border-t border-line"}>
-          <Inspector session={session} items={view.items} events={view.events} panel={panel} setPanel={(next) => set({ panel: next })} selected={search.event} select={(event) => set({ event })} onClose={close} onSwitch={() => setSwitching(true)} />
+          <Inspector session={session} loading={view.loading} items={view.items} events={view.events} panel={panel} setPanel={(next) => set({ panel: next })} selected={search.event} select={(event) => set({ event })} onClose={close} onSwitch={() => setSwitching(true)} />
         </div>
       )}
       <Fork session={session} at={forking} onClose={() => setForking(undefined)} />

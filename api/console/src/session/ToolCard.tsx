@@ -1,5 +1,5 @@
 // A tool call: what was asked, what came of it, and the answer it waits for.
-import { memo, type ReactNode, useState } from "react";
+import { memo, type ReactNode, useLayoutEffect, useRef, useState } from "react";
 import { clock, full, span } from "../lib/format";
 import { useNow } from "../lib/store";
 import type { Tone } from "../lib/words";
@@ -9,6 +9,7 @@ import { Button, Status } from "../ui/basics";
 import { Icon, type IconName } from "../ui/Icon";
 import { attempt, confirm, customResult, send } from "./actions";
 import Diff from "./Diff";
+import { about, MAIL, mailBody } from "./MailCard";
 import { Images } from "./Message";
 
 const STATES: Record<Tool["status"], { tone: Tone; label: string }> = {
@@ -19,10 +20,11 @@ const STATES: Record<Tool["status"], { tone: Tone; label: string }> = {
   failed: { tone: "bad", label: "Failed" },
   denied: { tone: "quiet", label: "Denied" },
 };
-export const ICONS: Record<string, IconName> = { bash: "terminal", read: "file", write: "edit", edit: "edit", glob: "search", grep: "search" };
-const OPEN = new Set(["bash", "edit", "write"]);
+export const ICONS: Record<string, IconName> = { bash: "terminal", read: "file", write: "edit", edit: "edit", glob: "search", grep: "search", ...Object.fromEntries(Object.entries(MAIL).map(([name, { icon }]) => [name, icon])) };
+const OPEN = new Set(["bash", "edit", "write", "send_message"]);
 
 function summary(tool: { name: string; input: Record<string, unknown> }): string {
+  if (tool.name in MAIL) return about(tool);
   const { command, file_path, path, pattern, query, url } = tool.input as Record<string, string | undefined>;
   const told = command ?? file_path ?? pattern ?? path ?? query ?? url;
   if (typeof told === "string") return told.split("\n")[0] ?? "";
@@ -38,9 +40,9 @@ export const ToolCard = memo(function ToolCard({ tool, session }: { tool: Tool; 
     <div className={`overflow-hidden rounded-lg border bg-surface ${tool.status === "asks" ? "border-ask" : "border-line"}`}>
       <button type="button" aria-expanded={open} onClick={() => setChosen(!open)} className="flex h-10 w-full items-center gap-2.5 px-3 text-left hover:bg-hover focus-visible:-outline-offset-2">
         <Icon name={ICONS[tool.name] ?? "tool"} className="text-faint" />
-        <span className="shrink-0 text-sm font-medium">{tool.name}</span>
+        <span className="shrink-0 text-sm font-medium" title={tool.name}>{(tool.origin === "builtin" && MAIL[tool.name]?.label) || tool.name}</span>
         {tool.server && <span className="shrink-0 text-xs text-faint">{tool.server}</span>}
-        <span className="min-w-0 flex-1 truncate font-mono text-xs text-soft">{open && tool.name === "bash" ? "" : summary(tool)}</span>
+        <span className="min-w-0 flex-1 truncate font-mono text-xs text-soft">{open && (tool.name === "bash" || tool.name in MAIL) ? "" : summary(tool)}</span>
         <Took tool={tool} />
         <Status tone={tone} label={label} className="text-xs!" />
         <Icon name="chevron" size={14} className={`text-faint transition-transform ${open ? "rotate-90" : ""}`} />
@@ -80,7 +82,7 @@ export function Body({ tool }: { tool: Pick<Tool, "origin" | "name" | "input" | 
     return (
       <>
         <pre className="overflow-x-auto bg-sunken px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere" aria-label="Command"><span className="text-accent select-none">$ </span>{input.command}</pre>
-        <Output text={output} waiting={tool.status === "running"} />
+        <Output text={output || tool.live || ""} waiting={tool.status === "running"} />
         {images}
       </>
     );
@@ -95,6 +97,8 @@ export function Body({ tool }: { tool: Pick<Tool, "origin" | "name" | "input" | 
       </>
     );
   }
+  const mail = tool.origin === "builtin" && tool.name in MAIL ? mailBody(tool) : undefined;
+  if (mail) return mail;
   return (
     <>
       <pre className="overflow-x-auto bg-sunken px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere" aria-label="Input">{JSON.stringify(tool.input, null, 2)}</pre>
@@ -108,6 +112,11 @@ const SHOWN = 24;
 
 function Output({ text, waiting }: { text: string; waiting?: boolean }) {
   const [all, setAll] = useState(false);
+  const end = useRef<HTMLPreElement>(null);
+  // While it runs what is printed last is looked at.
+  useLayoutEffect(() => {
+    if (waiting && end.current) end.current.scrollTop = end.current.scrollHeight;
+  }, [waiting, text]);
   if (!text) return waiting ? <p className="px-3 py-2 text-xs text-faint">Waiting for output…</p> : null;
   const lines = text.replace(/\n+$/, "").split("\n");
   const hidden = lines.length - SHOWN;
@@ -117,7 +126,7 @@ function Output({ text, waiting }: { text: string; waiting?: boolean }) {
       {shown.length < lines.length && (
         <button type="button" onClick={() => setAll(true)} className="block w-full border-t border-line px-3 py-1 text-left text-xs text-accent hover:bg-hover">Show {hidden} lines more</button>
       )}
-      <pre tabIndex={0} aria-label="Output" className="max-h-[420px] overflow-auto border-t border-line px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere first:border-t-0 focus-visible:-outline-offset-2"><Ansi text={shown.join("\n")} /></pre>
+      <pre ref={end} tabIndex={0} aria-label="Output" className="max-h-[420px] overflow-auto border-t border-line px-3 py-2 font-mono text-[12.5px] leading-5 whitespace-pre-wrap wrap-anywhere first:border-t-0 focus-visible:-outline-offset-2"><Ansi text={shown.join("\n")} /></pre>
     </>
   );
 }

@@ -43,6 +43,9 @@ export function Transcript({ session, items, earlier, more, selected, onSelect, 
     overscan: 6,
     paddingStart: 16,
     paddingEnd: 20,
+    // Begins where it will be looked at: what is at the other end is not drawn first.
+    initialOffset: () => items.reduce((sum, item) => sum + SIZES[item.kind], 0),
+    initialRect: { width: 860, height: window.innerHeight },
   });
   const total = virtual.getTotalSize();
 
@@ -125,25 +128,28 @@ interface EntryProps {
 }
 
 const Entry = memo(function Entry({ item, session, current, onSelect, onRaw, onFork }: EntryProps) {
+  // Menus are heavy, and most are never opened: this one is there when its entry is pointed at or reached by key.
+  const [reached, setReached] = useState<"pointer" | "keys">();
   const link = async () => {
     await navigator.clipboard.writeText(`${location.origin}/sessions/${session}?event=${item.id}`);
     tell("Link copied");
   };
   const stored = item.seq > 0;
+  const more = <IconButton icon="more" label={`Actions for event ${item.seq}`} className="size-6!" size={14} autoFocus={reached === "keys"} onFocus={() => setReached((before) => before ?? "keys")} />;
   return (
-    <article data-event={item.id} aria-current={current || undefined} aria-label={`${item.kind}${stored ? `, event ${item.seq}` : ""}`} className={`group relative rounded-lg ${current ? "outline-2 outline-offset-4 outline-accent" : ""}`}>
+    <article onPointerEnter={() => setReached((before) => before ?? "pointer")} data-event={item.id} aria-current={current || undefined} aria-label={`${item.kind}${stored ? `, event ${item.seq}` : ""}`} className={`group relative rounded-lg ${current ? "outline-2 outline-offset-4 outline-accent" : ""}`}>
       {item.kind === "tool" ? <ToolCard tool={item} session={session} /> : item.kind === "notice" ? <NoticeLine notice={item} /> : item.kind === "end" ? <End end={item} /> : <Message said={item} />}
       {stored && onSelect && (
         <div className="absolute top-1 -right-1 flex items-center rounded-md border border-line bg-raised px-1 opacity-0 shadow-pop group-focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100 sm:-top-3.5 sm:right-2">
           <button type="button" onClick={() => onSelect(item)} className="tnum px-1.5 text-xs text-faint hover:text-text" title={full(item.at)} aria-label={`Select event ${item.seq}`}>#{item.seq} · {clock(item.at)}</button>
-          <Menu
-            trigger={<IconButton icon="more" label={`Actions for event ${item.seq}`} className="size-6!" size={14} />}
+          {reached ? <Menu
+            trigger={more}
             actions={[
               onRaw && { label: "Raw event", icon: "terminal" as const, run: () => onRaw(item) },
               { label: "Copy link", icon: "link" as const, run: () => void link() },
               onFork && { label: "Fork from here", icon: "fork" as const, run: () => onFork(item) },
             ]}
-          />
+          /> : more}
         </div>
       )}
     </article>

@@ -1,14 +1,13 @@
 // One session's log while it is looked at: its end first, then what came before, then what comes; and the conversation folded
 // from it. Told to React once per frame, however fast tokens arrive.
 import { useEffect, useState, useSyncExternalStore } from "react";
-import type { Event, Payload, Session } from "../api/model";
+import type { Event, Payload } from "../api/model";
 import type { LogPage } from "../api/schema";
+import { ahead, newest } from "../lib/ahead";
 import { get, ROOT } from "../lib/http";
 import { follow, type Frame, type Health, type Stream } from "../lib/sse";
 import { Fold, type Item, type Message } from "../transcript/fold";
 
-/** Events shown before anything else is read. */
-const TAIL = 400;
 const PAGE = 1000;
 /** Events kept; of a longer log the end is shown, and what came before on request. */
 const MOST = 40_000;
@@ -25,10 +24,19 @@ export interface View {
   problem?: unknown;
 }
 
+function events(page: LogPage): Event[] {
+  return page.data.map((raw) => {
+    const { seq, created_at, turn, actor, payload } = raw as { seq: number; created_at: string; turn: number; actor?: string; payload: Payload };
+    return { seq, at: created_at, turn, actor: actor ?? null, payload };
+  });
+}
+
 export class SessionLog {
   private events: Event[] = [];
   private fold = new Fold();
   private previews = new Map<string, Message>();
+  /** Which call prints, by the preview of its result. */
+  private printing = new Map<string, string>();
   private listeners = new Set<() => void>();
   private stream: Stream | undefined;
   private frame = 0;
@@ -46,9 +54,7 @@ export class SessionLog {
 
   async open() {
     try {
-      const session = await get<Session>(`/sessions/${this.id}?include=extensions`, this.control.signal);
-      const head = session.perennial?.head ?? 0;
-      await this.read(Math.max(0, head - TAIL), head);
+      await this.end();
       if (this.closed) return;
       this.publish({ loading: false, problem: undefined });
       this.listen();
@@ -72,12 +78,18 @@ export class SessionLog {
     await this.backfill();
   }
 
+  /** The newest events; a page may be shorter than asked. */
+  private async end() {
+    let page = await ahead<LogPage>(newest(this.id), this.control.signal);
+    for (;;) {
+      for (const event of events(page)) this.append(event);
+      if (page.next_after == null || this.closed) return;
+      page = await get<LogPage>(`/sessions/${this.id}/log?after=${page.next_after}&limit=${PAGE}`, this.control.signal);
+    }
+  }
+
   private async page(after: number, limit: number): Promise<Event[]> {
-    const page = await get<LogPage>(`/sessions/${this.id}/log?after=${after}&limit=${limit}`, this.control.signal);
-    return page.data.map((raw) => {
-      const { seq, created_at, turn, actor, payload } = raw as { seq: number; created_at: string; turn: number; actor?: string; payload: Payload };
-      return { seq, at: created_at, turn, actor: actor ?? null, payload };
-    });
+    return events(await get<LogPage>(`/sessions/${this.id}/log?after=${after}&limit=${limit}`, this.control.signal));
   }
 
   /** Events after one number, up to another; a page may be shorter than asked. */
@@ -92,10 +104,6 @@ export class SessionLog {
     return found;
   }
 
-  private async read(after: number, upTo: number) {
-    for (const event of await this.range(after, upTo)) this.append(event);
-  }
-
   private async backfill() {
     const first = this.events[0]?.seq ?? 1;
     const from = Math.max(0, (this.events.at(-1)?.seq ?? 0) - this.allowed);
@@ -108,9 +116,11 @@ export class SessionLog {
   }
 
   private rebuild(events: Event[]) {
+    const before = this.fold;
     this.events = events;
     this.fold = new Fold();
     for (const event of events) this.fold.push(event);
+    for (const tool of before.tools.values()) if (tool.live) this.fold.prints(tool.id, tool.live);
   }
 
   private append(event: Event) {
@@ -124,12 +134,15 @@ export class SessionLog {
   }
 
   private listen() {
-    const deltas = ["agent.message", "agent.thinking"].map((type) => `event_deltas[]=${type}`).join("&");
+    const deltas = ["agent.message", "agent.thinking", "agent.tool_result"].map((type) => `event_deltas[]=${type}`).join("&");
     this.stream = follow({
       after: String(this.events.at(-1)?.seq ?? 0),
       url: (after) => `${ROOT}/sessions/${this.id}/events/stream?include=extensions&${deltas}&after=${after ?? 0}`,
       onHealth: (health, problem) => {
-        if (health === "reconnecting") this.previews.clear();
+        if (health === "reconnecting") {
+          this.previews.clear();
+          this.printing.clear();
+        }
         this.publish({ health, ...(problem ? { problem: new Error(problem) } : {}) });
       },
       onFrames: (frames) => {
@@ -141,7 +154,11 @@ export class SessionLog {
 
   private take(frame: Frame) {
     const data = JSON.parse(frame.data) as Payload & { event?: Payload; event_id?: string; delta?: { content?: { text?: string } } };
-    if (frame.event === "event_start" && data.event) {
+    if (frame.event === "event_start" && data.event?.type === "agent.tool_result") {
+      this.printing.set(data.event.id, String(data.event.tool_use_id));
+    } else if (frame.event === "event_delta" && this.printing.has(data.event_id ?? "")) {
+      this.fold.prints(this.printing.get(data.event_id ?? "") ?? "", data.delta?.content?.text ?? "");
+    } else if (frame.event === "event_start" && data.event) {
       const kind = data.event.type === "agent.thinking" ? "thinking" : "agent";
       const at = new Date().toISOString();
       this.previews.set(data.event.id, { kind, id: data.event.id, seq: 0, at, text: "", blocks: [], streaming: true });

@@ -5,9 +5,10 @@ import { Command } from "cmdk";
 import { Dialog as Base } from "@base-ui/react/dialog";
 import { useMemo, useState } from "react";
 import { useFeed } from "../lib/feed";
-import { agents } from "../lib/queries";
+import { agents, executors } from "../lib/queries";
 import { write } from "../lib/store";
 import { state, title } from "../lib/words";
+import { writeMail } from "../mail/draft";
 import { Icon, type IconName } from "../ui/Icon";
 import { newSession, PLACES } from "./Shell";
 import { useShortcutMap } from "../lib/keys";
@@ -18,6 +19,7 @@ export default function Palette({ onClose, openMap }: { onClose: () => void; ope
   const navigate = useNavigate();
   const { sessions } = useFeed();
   const { data: known } = useQuery(agents());
+  const { data: machines } = useQuery({ ...executors, refetchInterval: false });
   const map = useShortcutMap();
   const [query, setQuery] = useState("");
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
@@ -45,11 +47,16 @@ export default function Palette({ onClose, openMap }: { onClose: () => void; ope
               <Group title="Go to">{PLACES.filter((place) => has(`go to ${place.label}`)).map((place) => <Entry key={place.to} icon={place.icon} label={place.label} keys={`g ${place.key}`} run={run(() => void navigate({ to: place.to }))} />)}{has("go to first steps guide") && <Entry icon="leaf" label="First steps" run={run(() => void navigate({ to: "/welcome" }))} />}</Group>
               <Group title="Do">
                 {has("new session") && <Entry icon="plus" label="New session" keys="n" run={run(newSession)} />}
+                {has("write mail message") && <Entry icon="mail" label="Write mail" run={run(() => { void navigate({ to: "/mail" }); writeMail(); })} />}
                 {has("keyboard map shortcuts") && <Entry icon="help" label="Keyboard map" keys="?" run={run(openMap)} />}
                 {(["light", "dark", "system"] as const).map((theme) => has(`theme ${theme}`) && <Entry key={theme} icon={theme === "light" ? "sun" : theme === "dark" ? "moon" : "system"} label={`Theme: ${theme}`} run={run(() => write("theme", theme))} />)}
               </Group>
               <Group title="Sessions">{found.map((one) => <Entry key={one.id} value={one.id} icon="sessions" label={title(one)} hint={`${one.agent.name} · ${state(one).label}`} run={run(() => void navigate({ to: "/sessions/$session", params: { session: one.id } }))} />)}</Group>
               <Group title="Agents">{known?.filter((one) => has(`agent ${one.name} ${one.model.id}`)).slice(0, SHOWN).map((one) => <Entry key={one.id} value={one.id} icon="agents" label={one.name} hint={one.model.id} run={run(() => void navigate({ to: "/agents/$agent", params: { agent: one.id } }))} />)}</Group>
+              <Group title="Machines">
+                {machines?.filter((one) => has(`terminal on ${one.name} machine executor`)).slice(0, SHOWN).map((one) => <Entry key={one.id} value={`terminal ${one.id}`} icon="terminal" label={`Terminal on ${one.name}`} hint={one.status === "online" ? "Online" : "Offline"} run={run(() => void navigate({ to: "/executors/$executor", params: { executor: one.id } }))} />)}
+                {machines?.filter((one) => has(`files of ${one.name} machine executor`)).slice(0, SHOWN).map((one) => <Entry key={one.id} value={`files ${one.id}`} icon="file" label={`Files of ${one.name}`} run={run(() => void navigate({ to: "/executors/$executor", params: { executor: one.id }, search: { panel: "files" } }))} />)}
+              </Group>
             </Command.List>
           </Command>
         </Base.Popup>

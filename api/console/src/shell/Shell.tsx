@@ -6,10 +6,12 @@ import type { Session } from "../api/model";
 import { closeFeed, openFeed, useFeed, useWaiting, watchSessions } from "../lib/feed";
 import { ask } from "../lib/http";
 import { useShortcuts } from "../lib/keys";
-import { useChoice, read } from "../lib/store";
-import { state, title } from "../lib/words";
+import { useChoice } from "../lib/store";
+import { state } from "../lib/words";
 import { IconButton } from "../ui/basics";
 import { Icon, type IconName } from "../ui/Icon";
+import { tell } from "../ui/messages";
+import { announce, mayAnnounce } from "./announce";
 
 const Palette = lazy(() => import("./Palette"));
 const KeyMap = lazy(() => import("./KeyMap"));
@@ -18,6 +20,7 @@ const NewSession = lazy(() => import("./NewSession"));
 export const PLACES = [
   { to: "/", label: "Sessions", icon: "sessions", key: "s" },
   { to: "/approvals", label: "Approvals", icon: "approvals", key: "a" },
+  { to: "/mail", label: "Mail", icon: "mail", key: "m" },
   { to: "/agents", label: "Agents", icon: "agents", key: "g" },
   { to: "/environments", label: "Environments", icon: "environments", key: "e" },
   { to: "/executors", label: "Executors", icon: "executors", key: "x" },
@@ -29,17 +32,6 @@ export const PLACES = [
 let openNew: (() => void) | undefined;
 /** Opens the dialog of a new session, from wherever. */
 export const newSession = () => openNew?.();
-
-function announce(session: Session, before: Session | undefined) {
-  const now = state(session).key;
-  if (read("notify", "off") !== "on" || !document.hidden || !before || state(before).key === now) return;
-  if (now !== "waiting" && now !== "failed") return;
-  const shown = new Notification(`${title(session)}: ${state(session).label.toLowerCase()}`, { body: state(session).words, tag: session.id, icon: "/icon.svg" });
-  shown.onclick = () => {
-    window.focus();
-    location.assign(`/sessions/${session.id}`);
-  };
-}
 
 export function Shell() {
   const navigate = useNavigate();
@@ -141,7 +133,8 @@ function Foot({ openMap }: { openMap: () => void }) {
   const known = theme as keyof typeof themes;
   async function bell() {
     if (notify === "on") return setNotify("off");
-    if ((await Notification.requestPermission()) === "granted") setNotify("on");
+    if (await mayAnnounce()) return setNotify("on");
+    tell("This browser lets the console show no notifications: its settings for this address decide", true);
   }
   async function leave() {
     await ask("DELETE", "/console/login").catch(() => undefined);

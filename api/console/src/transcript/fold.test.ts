@@ -77,6 +77,26 @@ test("a denied call stays denied when its error result comes", () => {
   expect(folded.items[0]).toMatchObject({ status: "denied", verdict: { result: "deny", message: "no" } });
 });
 
+test("what a running call prints is shown until its result is there", () => {
+  const events = log(
+    { type: "agent.tool_use", name: "bash", input: {} },
+    { type: "tool.dispatched", tool_use_id: "sevt_1" },
+    { type: "agent.tool_result", tool_use_id: "sevt_1", content: say("all of it") },
+  );
+  const folded = fold(events.slice(0, 2));
+  const before = folded.items[0];
+  folded.prints("sevt_1", "one ");
+  folded.prints("sevt_1", "two");
+  folded.prints("sevt_unknown", "x");
+  expect(folded.items[0]).toMatchObject({ live: "one two" });
+  expect(folded.items[0]).not.toBe(before);
+  folded.prints("sevt_1", "x".repeat(100_000));
+  expect((folded.items[0] as Tool).live).toHaveLength(65_536);
+  folded.push(events[2] as Event);
+  folded.prints("sevt_1", "too late");
+  expect((folded.items[0] as Tool).live).toBeUndefined();
+});
+
 test("restarts, hand-overs and events of the future neither break nor vanish", () => {
   const folded = fold(
     log(

@@ -15,7 +15,10 @@ export interface Message {
   /** Not yet read by the model. */
   queued?: boolean;
   streaming?: boolean;
+  /** Of mail. */
   from?: string;
+  subject?: string;
+  message?: string;
 }
 
 export interface Tool {
@@ -29,6 +32,8 @@ export interface Tool {
   input: Record<string, unknown>;
   status: ToolStatus;
   result?: Block[];
+  /** The end of what it has printed so far, while it runs. */
+  live?: string | undefined;
   isError?: boolean;
   executor?: string;
   attempt?: number;
@@ -82,6 +87,9 @@ export const text = (blocks: Block[] | undefined) =>
 const ENDS: Record<string, string> = {
   native: "our own loop",
 };
+
+/** Of what a running call prints this much is kept, in characters; its result is whole. */
+const LIVE = 64 * 1024;
 
 /** Folds events one after the other. */
 export class Fold {
@@ -145,6 +153,14 @@ export class Fold {
     this.version += 1;
   }
 
+  /** What a running call prints is in no log: its result takes the place of it. */
+  prints(call: string, text: string) {
+    const tool = this.tools.get(call);
+    if (!tool || tool.result) return;
+    this.update<Tool>(call, { live: ((tool.live ?? "") + text).slice(-LIVE) });
+    this.version += 1;
+  }
+
   push(event: Event) {
     if (event.seq <= this.seq) return;
     this.seq = event.seq;
@@ -158,7 +174,8 @@ export class Fold {
         const kind = payload.type === "user.message" ? "user" : payload.type === "mail.received" ? "mail" : "operator";
         const queued = payload.processed_at == null;
         const words = payload.type === "user.define_outcome" ? { text: String(payload.description ?? "") } : {};
-        this.message(event, kind, { queued, from: payload.from as string, ...words });
+        const mail = kind === "mail" ? { from: String(payload.from), subject: String(payload.subject ?? ""), message: String(payload.message_id) } : {};
+        this.message(event, kind, { queued, ...mail, ...words });
         this.inputs.set(payload.id, this.items.at(-1) as Message);
         break;
       }
@@ -289,7 +306,7 @@ export class Fold {
     this.at.set(payload.id, this.at.get(tool.id) ?? 0);
     const isError = event.payload.is_error === true;
     const status = tool.verdict?.result === "deny" ? "denied" : isError ? "failed" : "done";
-    this.update<Tool>(tool.id, { status, isError, result: event.payload.content ?? [], endedAt: event.at });
+    this.update<Tool>(tool.id, { status, isError, result: event.payload.content ?? [], live: undefined, endedAt: event.at });
   }
 
   private verdict(event: Event) {

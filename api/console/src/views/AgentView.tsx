@@ -18,8 +18,8 @@ const Diff = lazy(() => import("../session/Diff"));
 
 /** A version as text, one field a line, so that two can be laid side by side. */
 function written(agent: Agent): string {
-  const { name, model, harness, description, system, tools, mcp_servers, metadata } = agent;
-  const parts = { name, model: model.id, harness: harness ?? "native", description: description ?? "", tools, mcp_servers, metadata };
+  const { name, model, harness, description, system, tools, mcp_servers, mail, metadata } = agent;
+  const parts = { name, model: model.id, harness: harness ?? "native", description: description ?? "", tools, mcp_servers, ...(mail ? { mail } : {}), metadata };
   return `${JSON.stringify(parts, null, 2)}\n\nSystem prompt\n${system ?? ""}\n`;
 }
 
@@ -60,6 +60,7 @@ export function AgentView() {
               <div><dt className="text-faint">Harness</dt><dd>{agent.harness ?? "native"}</dd></div>
               <div><dt className="text-faint">Tools</dt><dd>{toolset}</dd></div>
               <div><dt className="text-faint">Id</dt><dd className="font-mono text-xs leading-5 wrap-anywhere">{agent.id}</dd></div>
+              <div><dt className="text-faint">Mail</dt><dd>{agent.mail ? <Link to="/mail" search={{ box: `agent/${agent.name}` }} className="text-accent hover:underline">agent/{agent.name}</Link> : "Takes none"}</dd></div>
               {agent.description && <div className="sm:col-span-2"><dt className="text-faint">Description</dt><dd>{agent.description}</dd></div>}
             </dl>
             <h2 className="mt-4 mb-1 text-sm text-faint">System prompt</h2>

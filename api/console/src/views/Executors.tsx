@@ -1,5 +1,6 @@
 // Executors: machines that lend sessions their hands.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import type { Executor, ExecutorCode } from "../api/schema";
 import { ago, bytes, full, plural } from "../lib/format";
@@ -9,6 +10,7 @@ import { useNow } from "../lib/store";
 import { useFeed } from "../lib/feed";
 import { attempt } from "../session/actions";
 import { Button, Card, Chip, Copy, Empty, Field, IconButton, Lines, Page, Problem, Status } from "../ui/basics";
+import { Icon } from "../ui/Icon";
 import { Confirm, Dialog, Menu } from "../ui/overlay";
 
 interface CardFacts {
@@ -56,6 +58,8 @@ export function Executors() {
   );
 }
 
+const GO = "inline-flex h-7 items-center gap-1.5 rounded-[7px] px-2 text-xs font-medium text-soft hover:bg-hover hover:text-text";
+
 function Machine({ executor, users, onRename, onRemove }: { executor: Executor; users: number; onRename: () => void; onRemove: () => void }) {
   const now = useNow();
   const card = (executor.card ?? {}) as CardFacts;
@@ -65,7 +69,7 @@ function Machine({ executor, users, onRename, onRemove }: { executor: Executor; 
   return (
     <Card className="flex h-full flex-col p-4">
       <div className="flex items-start gap-3">
-        <div className="min-w-0 flex-1"><h2 className="truncate font-medium">{executor.name}</h2><p className="text-xs text-faint">{executor.kind === "sandbox" ? "Sandbox of a session" : "Machine"}</p></div>
+        <div className="min-w-0 flex-1"><h2 className="truncate font-medium"><Link to="/executors/$executor" params={{ executor: executor.id }} preload={false} className="hover:underline">{executor.name}</Link></h2><p className="text-xs text-faint">{executor.kind === "sandbox" ? "Sandbox of a session" : "Machine"}</p></div>
         <Status tone={online ? "good" : "quiet"} label={online ? "Online" : "Offline"} />
         <Menu trigger={<IconButton icon="more" label={`Actions for ${executor.name}`} className="-mt-1.5 -mr-2" />} actions={[executor.kind === "device" && { label: "Rename", icon: "edit" as const, run: onRename }, { label: "Remove", icon: "trash" as const, danger: true, run: onRemove }]} />
       </div>
@@ -79,7 +83,11 @@ function Machine({ executor, users, onRename, onRemove }: { executor: Executor; 
       {card.contained === false && <p className="mt-2 text-xs text-ask">Not contained there: sessions ask before they change anything</p>}
       {card.cwd && <p className="mt-2 truncate font-mono text-xs text-soft" title={card.cwd}>{card.cwd}</p>}
       {card.git_remote && <p className="truncate font-mono text-xs text-faint" title={card.git_remote}>{card.git_remote}</p>}
-      <p className="tnum mt-auto pt-3 text-xs text-faint">{plural(users, "session")} · {online ? "connected" : executor.last_seen_at ? <>last seen <span title={full(executor.last_seen_at)}>{ago(executor.last_seen_at, now)}</span> ago</> : "never seen"}</p>
+      <div className="mt-auto flex items-center gap-1 pt-3">
+        <p className="tnum min-w-0 flex-1 text-xs text-faint">{plural(users, "session")} · {online ? "connected" : executor.last_seen_at ? <>last seen <span title={full(executor.last_seen_at)}>{ago(executor.last_seen_at, now)}</span> ago</> : "never seen"}</p>
+        <Link to="/executors/$executor" params={{ executor: executor.id }} preload={false} aria-label={`Terminal on ${executor.name}`} className={GO}><Icon name="terminal" size={14} /> Terminal</Link>
+        <Link to="/executors/$executor" params={{ executor: executor.id }} search={{ panel: "files" }} preload={false} aria-label={`Files of ${executor.name}`} className={GO}><Icon name="file" size={14} /> Files</Link>
+      </div>
     </Card>
   );
 }

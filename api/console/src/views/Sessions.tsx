@@ -38,6 +38,9 @@ function matches(session: Session, filters: SessionFilters): boolean {
   return filters.q.toLowerCase().split(/\s+/).every((word) => hay.includes(word));
 }
 
+/** So long after the list is there, what shows a session is loaded as well: it is what comes next. */
+const NEXT_MS = 600;
+
 const GRID = "grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 px-4 sm:px-6 md:grid-cols-[112px_minmax(0,1fr)_minmax(0,160px)_64px_60px] xl:grid-cols-[120px_minmax(0,1fr)_minmax(0,160px)_minmax(0,112px)_64px_64px_64px_64px] 2xl:grid-cols-[128px_minmax(0,1fr)_minmax(0,240px)_minmax(0,180px)_80px_80px_80px_80px]";
 
 export function Sessions() {
@@ -59,6 +62,10 @@ export function Sessions() {
 
   const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => 60, overscan: 8 });
   useEffect(() => virtual.measure(), [virtual]);
+  useEffect(() => {
+    const timer = setTimeout(() => void import("../session/SessionView"), NEXT_MS);
+    return () => clearTimeout(timer);
+  }, []);
   const current = Math.min(at, rows.length - 1);
   const go = (by: number) => {
     const next = Math.max(0, Math.min(rows.length - 1, current + by));

@@ -1,10 +1,11 @@
 //! `GET /v1/executors/{id}/terminals/{name}`: a WebSocket to a shell on a machine, opened by a key or by a ticket. Binary messages are
 //! what is typed and shown; text is a word between them: `resize` from the client, `skipped` and `exited` to it. A client that
-//! leaves finds the same shell when it comes back, and the end of what it showed.
+//! leaves finds the same shell when it comes back, and the end of what it showed. Browsers tell a page nothing of a WebSocket that was
+//! refused, so who comes with a ticket is told by its close why the machine does not go on.
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -28,6 +29,10 @@ use crate::limits::{SOCKET_BEAT, SOCKET_BEATS, SOCKET_WAITING};
 use crate::openapi as doc;
 use crate::query::Query;
 
+/// A close with this and the status of a refusal on top: codes from 4000 on are an application's own.
+const TURNED_AWAY: u16 = 4000;
+/// The longest reason that fits into a close.
+const REASON_BYTES: usize = 123;
 /// Of who does not say.
 const SIZE: TerminalSize = TerminalSize { columns: 80, rows: 24 };
 
@@ -44,7 +49,8 @@ enum Word {
     params(("executor_id" = String, Path), ("name" = String, Path, description = "Letters, digits, - and _"),
         ("columns" = Option<u16>, Query), ("rows" = Option<u16>, Query),
         ("ticket" = Option<String>, Query, description = "Instead of a key")),
-    responses((status = 101, description = "A WebSocket to a shell; the same one for the same name"),
+    responses((status = 101, description = "A WebSocket to a shell; the same one for the same name. Where the machine does not go on, \
+        one that was opened by a ticket is closed with 4000 + the status"),
     (status = 401, description = "No key and no ticket for this terminal", body = doc::Error),
     (status = 403, description = "The owner of the machine does not offer that", body = doc::Error),
     (status = 409, description = "The executor is not connected", body = doc::Error),
@@ -68,8 +74,16 @@ pub(crate) async fn executor_terminal(
     let upgrade = upgraded(upgrade)?;
     let tunnels = tunnels(&app)?;
     let stream = tunnels.terminal(workspace, executor.id, name.to_owned(), size).await;
-    let stream = stream.map_err(unopened)?;
     let stall = app.config.limits.write_stall;
+    let stream = match stream.map_err(unopened) {
+        Ok(stream) => stream,
+        Err(why) if query.one("ticket").is_some() => {
+            return Ok(accept(&app, upgrade, async move |socket| {
+                let _ = timeout(stall, turn_away(socket, &why)).await;
+            }));
+        }
+        Err(why) => return Err(why),
+    };
     Ok(accept(&app, upgrade, async move |socket| {
         carry(socket, stream, stall).await;
     }))
@@ -110,6 +124,18 @@ async fn opened_by(
     }
     let executor = registry.holder(executor).await?.ok_or_else(refuse)?;
     Ok(executor.workspace)
+}
+
+/// Says why, and waits until that was heard.
+async fn turn_away(mut socket: WebSocket, why: &ApiError) {
+    let end = why.message.floor_char_boundary(REASON_BYTES);
+    let close = CloseFrame {
+        code: TURNED_AWAY + why.status.as_u16(),
+        reason: why.message[..end].into(),
+    };
+    if socket.send(Message::Close(Some(close))).await.is_ok() {
+        while let Some(Ok(_)) = socket.recv().await {}
+    }
 }
 
 /// Until the shell ends or either goes; dropping the stream leaves the shell alone.

@@ -1,4 +1,4 @@
-//! `GET /v1/sessions/{id}/log?after=&limit=`: raw envelopes, every event, extensions too.
+//! `GET /v1/sessions/{id}/log?after=&limit=`, or `?tail=`: raw envelopes, every event, extensions too.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -25,7 +25,14 @@ pub(crate) async fn read_log(
     query: Query,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;
-    let after = query.parsed("after", "an event number")?.unwrap_or(0);
+    let after = match (
+        query.parsed("after", "an event number")?,
+        query.parsed::<u64>("tail", "a number of events")?,
+    ) {
+        (Some(_), Some(_)) => return Err(ApiError::field("tail", "goes without `after`")),
+        (after, None) => after.unwrap_or(0),
+        (None, Some(tail)) => row.head.saturating_sub(tail),
+    };
     let limit = query.limit(EVENT_PAGE_DEFAULT, EVENT_PAGE_MAX)?;
     let records = app.ports.log.read(row.key, ReadFrom { after, limit }).await?;
     let envelopes: Vec<String> = records.iter().map(|record| record.envelope(row.key.session)).collect();

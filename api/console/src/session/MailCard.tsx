@@ -1,0 +1,56 @@
+// Mail tools in a conversation: what was written to whom, who can be written to, and what came.
+import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
+import { address, iconOf } from "../mail/words";
+import { text, type Tool } from "../transcript/fold";
+import { Icon } from "../ui/Icon";
+import type { IconName } from "../ui/Icon";
+
+export const MAIL: Record<string, { icon: IconName; label: string }> = {
+  send_message: { icon: "mail", label: "Writes mail" },
+  read_mail: { icon: "mail", label: "Reads its mail" },
+  list_agents: { icon: "agents", label: "Looks who takes mail" },
+};
+
+type Call = Pick<Tool, "name" | "input" | "status"> & Partial<Tool>;
+
+const string = (value: unknown) => (typeof value === "string" ? value : "");
+
+/** What a call is about, in its head. */
+export function about(tool: Pick<Tool, "name" | "input">): string {
+  if (tool.name !== "send_message") return "";
+  const { to, subject } = tool.input;
+  return [string(to), string(subject)].filter(Boolean).join(" · ");
+}
+
+/** The body of a card; nothing when the call is not as it should be, which is then shown as it is. */
+export function mailBody(tool: Call): ReactNode {
+  if (tool.isError && tool.name !== "send_message") return undefined;
+  if (tool.name === "send_message") {
+    const to = string(tool.input.to);
+    if (!to || typeof tool.input.content !== "string") return undefined;
+    const sent = !tool.isError && / as (\w+)\. /.exec(text(tool.result))?.[1];
+    return (
+      <div className="px-4 py-3">
+        <p className="flex min-w-0 items-center gap-1.5 text-xs text-faint">To <Icon name={iconOf(to)} size={14} /> <span className="min-w-0 truncate font-medium text-text">{to}</span>{tool.input.in_reply_to ? <span className="shrink-0">· an answer</span> : null}</p>
+        {string(tool.input.subject) && <p className="mt-1.5 font-semibold wrap-anywhere">{string(tool.input.subject)}</p>}
+        <p className="mt-1 max-h-96 overflow-y-auto whitespace-pre-wrap wrap-anywhere">{tool.input.content}</p>
+        {tool.isError && <p className="mt-2 rounded-lg bg-bad-soft px-3 py-1.5 text-sm text-bad wrap-anywhere">{text(tool.result)}</p>}
+        {sent && address(to) && <p className="mt-2 text-xs"><Link to="/mail" search={{ box: to, message: sent }} className="text-accent underline underline-offset-2">What became of it</Link></p>}
+      </div>
+    );
+  }
+  const lines = text(tool.result).split("\n");
+  if (tool.name === "list_agents" && tool.result && lines.every((line) => /^agent\/\S+: /.test(line))) {
+    return (
+      <ul className="divide-y divide-line">
+        {lines.map((line) => {
+          const colon = line.indexOf(": ");
+          return <li key={line} className="flex gap-3 px-3 py-1.5 text-sm"><span className="shrink-0 font-mono text-xs leading-5">{line.slice(0, colon)}</span><span className="min-w-0 text-soft wrap-anywhere">{line.slice(colon + 2)}</span></li>;
+        })}
+      </ul>
+    );
+  }
+  if ((tool.name === "list_agents" || tool.name === "read_mail") && tool.result) return <p className="max-h-96 overflow-y-auto px-4 py-3 text-sm whitespace-pre-wrap wrap-anywhere">{text(tool.result)}</p>;
+  return undefined;
+}
