@@ -12,7 +12,7 @@ const VARIABLE: &str = "PERENNIAL_KILL_AT";
 const SABOTAGE: &str = "PERENNIAL_SABOTAGE";
 const STALL: &str = "PERENNIAL_STALL_AT";
 /// What can be taken away.
-const SAFEGUARDS: [&str; 4] = ["fence", "journal", "conditional_release", "dedupe"];
+const SAFEGUARDS: [&str; 5] = ["fence", "journal", "note", "conditional_release", "dedupe"];
 
 /// Arms the crash points and takes away the safeguards the environment names.
 pub fn install(environment: &Environment) -> Result<(), ConfigError> {

@@ -39,7 +39,7 @@ mod workspace;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -87,6 +87,9 @@ pub struct Config {
     pub roots: Vec<PathBuf>,
     /// A proxy that programs are told of: the way out of a sandbox.
     pub proxy: Option<String>,
+    /// A folder that forgets when the machine is started anew: how far the journal has come is noted there, so that one that was put
+    /// back to older state is noticed. None: every life of the executor is taken for such a one.
+    pub memory: Option<PathBuf>,
     /// What its owner allows.
     pub policy: Policy,
     /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
@@ -110,6 +113,7 @@ impl Config {
             path: std::env::var_os("PATH").unwrap_or_else(|| SYSTEM_PATH.into()),
             roots: Vec::new(),
             proxy: None,
+            memory: Some("/dev/shm".into()),
             policy: Policy::default(),
             executor_id: None,
             limits: Limits::default(),
@@ -148,8 +152,8 @@ impl Executor {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let (data_dir, id, roots) = (config.data_dir.clone(), config.executor_id, config.roots.clone());
-        let opened = tokio::task::spawn_blocking(move || open_store(&data_dir, id, &roots)).await;
+        let asked = config.clone();
+        let opened = tokio::task::spawn_blocking(move || open_store(&asked)).await;
         let store = opened.map_err(|error| OpenError::Journal(io::Error::other(error)))??;
         let (contained, uncontained_reason) = match config.sandbox {
             Sandbox::Off => (None, Some("the sandbox is switched off".to_owned())),
@@ -208,7 +212,7 @@ impl Executor {
         self.house.journal.executor_id
     }
 
-    /// The memory it answers from.
+    /// The memory it answers from. Another one in every life of which nobody can say that nothing is missing in it.
     #[must_use]
     pub fn journal_id(&self) -> JournalId {
         self.house.journal.journal_id
@@ -278,21 +282,25 @@ fn hello(house: &House, found: Card) -> Hello {
     }
 }
 
-fn open_store(data_dir: &Path, id: Option<ExecutorId>, roots: &[PathBuf]) -> Result<Store, OpenError> {
+fn open_store(config: &Config) -> Result<Store, OpenError> {
+    let data_dir = config.data_dir.as_path();
     private_dir(data_dir).map_err(OpenError::Journal)?;
-    let journal = Journal::open(data_dir, id).map_err(OpenError::Journal)?;
-    let killed =
-        process::kill_tree(None, JOURNAL_MARKER, &journal.journal_id.to_string()).map_err(OpenError::Leftover)?;
-    if killed > 0 {
-        tracing::warn!(
-            process.count = killed,
-            "ended processes that an earlier server left running"
-        );
+    let mut journal =
+        Journal::open(data_dir, config.executor_id, config.memory.as_deref()).map_err(OpenError::Journal)?;
+    for earlier in journal.earlier() {
+        let killed = process::kill_tree(None, JOURNAL_MARKER, &earlier.to_string()).map_err(OpenError::Leftover)?;
+        if killed > 0 {
+            tracing::warn!(
+                process.count = killed,
+                "ended processes that an earlier server left running"
+            );
+        }
     }
+    journal.keep_name().map_err(OpenError::Journal)?;
     if let Err(error) = journal.sweep(SystemTime::now(), |_| false) {
         tracing::warn!(%error, "journals of forgotten sessions stay");
     }
-    let workspaces = Workspaces::open(data_dir, roots).map_err(OpenError::Workspaces)?;
+    let workspaces = Workspaces::open(data_dir, &config.roots).map_err(OpenError::Workspaces)?;
     copy::clean(&workspaces);
     let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
     let packs = Packs::open(data_dir).map_err(OpenError::Journal)?;

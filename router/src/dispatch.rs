@@ -58,9 +58,10 @@ impl Exchange {
             }
         };
         if link.hello.journal_id != order.placement.journal_id {
-            // Sending it would split the call's memory over two journals.
-            return Err(CallError::Unknown(
-                "the executor named at dispatch has lost its journal".into(),
+            // Whoever holds the session places it anew; a lease that is over, and does not know it, cannot: here epochs may be
+            // forgotten that would tell it.
+            return Err(CallError::NotSent(
+                "the executor goes on with another journal than when this call was placed".into(),
             ));
         }
         let key = (order.key.session, order.call_id);
@@ -107,11 +108,7 @@ impl Exchange {
                     None => return Ok(in_doubt("the executor that was given this call is gone")),
                 },
             };
-            if link.hello.journal_id != order.placement.journal_id {
-                return Ok(in_doubt(
-                    "the executor that was given this call was rebuilt and has no record of it",
-                ));
-            }
+            let same = link.hello.journal_id == order.placement.journal_id;
             let key = (order.key.session, order.call_id);
             let waiting = link.pending().wait_call(key, order.epoch, &hash);
             let heard = match waiting {
@@ -131,7 +128,13 @@ impl Exchange {
             }
             if let Ok(reply) = heard.await {
                 tracing::debug!(session.id = %order.key.session, call.id = %order.call_id, was = was(&reply), "a call was asked for");
-                return settled(reply);
+                return match settled(reply)? {
+                    // What another journal does not know may be what it has forgotten.
+                    Settled::NeverStarted if !same => Ok(in_doubt(
+                        "the executor that was given this call was rebuilt, or put back to older state, and has no record of it",
+                    )),
+                    settled => Ok(settled),
+                };
             }
         }
     }

@@ -441,6 +441,11 @@ impl Router for Exchange {
         }
     }
 
+    fn stands(&self, placement: Placement) -> bool {
+        let link = self.board().live(placement.executor_id);
+        link.is_none_or(|link| link.placement() == placement)
+    }
+
     fn is_home(&self, executor: ExecutorId) -> bool {
         let board = self.board();
         let link = board.links.get(&executor);

@@ -87,6 +87,10 @@ impl Router for Remote {
         }
     }
 
+    fn stands(&self, placement: Placement) -> bool {
+        self.guests.stands(placement)
+    }
+
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
         match order.environment.executor() {
             Some(_) => self.guests.call(order).await,

@@ -282,8 +282,20 @@ async fn the_named_journal_answers_for_a_call() {
 async fn another_journal_cannot_say_never_started() {
     let exchange = exchange();
     let mut hands = attach_as(&exchange, OTHER_JOURNAL, true).await;
-    assert!(doubt(exchange.settle(order()).await).contains("rebuilt"));
-    assert!(matches!(exchange.call(order()).await, Err(CallError::Unknown(_))));
+    let (settled, ()) = tokio::join!(exchange.settle(order()), async {
+        hands.settle().await;
+        hands.state(CallState::NeverStarted).await;
+    });
+    assert!(doubt(settled).contains("put back to older state"));
+    // What it does know has happened, whatever it has forgotten.
+    let outcome = Outcome::text("done", false);
+    let (settled, ()) = tokio::join!(exchange.settle(order()), async {
+        hands.settle().await;
+        let outcome = outcome.clone();
+        hands.state(CallState::Done { outcome }).await;
+    });
+    assert_eq!(settled.unwrap(), Settled::Done(outcome));
+    assert!(matches!(exchange.call(order()).await, Err(CallError::NotSent(_))));
     assert!(hands.rx.try_recv().is_err(), "nothing may be sent to the wrong journal");
 }
 

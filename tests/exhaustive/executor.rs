@@ -79,7 +79,7 @@ impl Story {
         }
     }
 
-    pub(crate) fn executor_acts(world: &mut World, action: Action) {
+    pub(crate) fn executor_acts(&self, world: &mut World, action: Action) {
         let executor = &mut world.executor;
         match action {
             Action::Act(call) => {
@@ -98,7 +98,9 @@ impl Story {
             Action::ExecutorRebuilt => {
                 executor.running = [Process::None; CALLS as usize];
                 executor.journal = [Entry::Never; CALLS as usize];
-                executor.journal_id += 1;
+                if self.without != Without::NewJournal {
+                    executor.journal_id += 1;
+                }
                 (executor.highest, executor.heard) = (0, 0);
                 world.left.executor_rebuilds -= 1;
                 world.left.total -= 1;

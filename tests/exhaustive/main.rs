@@ -87,6 +87,11 @@ fn without_the_journal_effects_repeat() {
 }
 
 #[test]
+fn without_a_new_id_a_journal_put_back_repeats_effects() {
+    is_missed(Without::NewJournal, "I5");
+}
+
+#[test]
 fn without_append_ids_an_ambiguous_commit_repeats() {
     is_missed(Without::Dedupe, "I1");
 }

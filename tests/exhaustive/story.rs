@@ -21,6 +21,7 @@ pub(crate) enum Without {
     Fence,
     ConditionalRelease,
     Journal,
+    NewJournal,
     Dedupe,
     ExecutorFence,
 }
@@ -276,7 +277,7 @@ impl Story {
                 }
             }
             Action::Act(_) | Action::Finish(_) | Action::ExecutorCrash | Action::ExecutorRebuilt => {
-                Self::executor_acts(world, action);
+                self.executor_acts(world, action);
             }
         }
     }

@@ -32,6 +32,8 @@ mod progress;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod rollbacks;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod sessions;

@@ -37,6 +37,8 @@ struct Inner {
     away: bool,
     highest: BTreeMap<SessionId, u64>,
     journal: BTreeMap<CallKey, Entry>,
+    /// A copy of journal and marks, made when the process died last: what a disk is put back to.
+    older: (BTreeMap<CallKey, Entry>, BTreeMap<SessionId, u64>),
     running: BTreeMap<CallKey, Running>,
     /// The world: what tools did, by session.
     effects: BTreeMap<SessionId, Vec<String>>,
@@ -96,15 +98,22 @@ impl Hands {
         }
     }
 
-    /// The executor's process dies; what ran is gone, the disk stays. It is back after a while.
+    /// The executor's process dies; what ran is gone. The disk stays, or is put back to what it was when the process died before,
+    /// if it ever did. It is back after a while.
     pub(crate) fn crash(self: &Arc<Self>, rebuilt: bool) {
         let mut inner = self.inner();
         inner.away = true;
         let running = std::mem::take(&mut inner.running);
         if rebuilt {
-            inner.journal_id += 1;
-            inner.journal.clear();
-            inner.highest.clear();
+            if self.world.sabotage != Sabotage::NoNewJournal {
+                inner.journal_id += 1;
+            }
+            (inner.journal, inner.highest) = inner.older.clone();
+            if !inner.journal.is_empty() {
+                self.world.count("journal put back");
+            }
+        } else {
+            inner.older = (inner.journal.clone(), inner.highest.clone());
         }
         drop(inner);
         for process in running.into_values().filter_map(|running| running.process) {

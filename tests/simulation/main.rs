@@ -45,6 +45,7 @@ const BRANCHES: &[&str] = &[
     "forked",
     "hand-off found its event",
     "journal is another",
+    "journal put back",
     "lease found expired",
     "model request failed",
     "owner signed off",
@@ -226,6 +227,11 @@ fn without_the_fence_old_leases_write() {
 #[test]
 fn without_the_journal_effects_repeat() {
     is_missed(Sabotage::NoJournal, &["I5"]);
+}
+
+#[test]
+fn without_a_new_id_a_journal_put_back_repeats_effects() {
+    is_missed(Sabotage::NoNewJournal, &["I5"]);
 }
 
 #[test]

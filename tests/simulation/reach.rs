@@ -71,13 +71,18 @@ impl Router for Reach {
         placed.ok_or_else(|| "no executor is attached to run this tool".into())
     }
 
+    fn stands(&self, placement: Placement) -> bool {
+        self.hands.is_away() || self.hands.placement() == placement
+    }
+
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
         let fault = self.gate.enter(Op::Call).await.ok().flatten();
         if !self.hands.attached().await {
             return Err(unknown("the executor named at dispatch is not attached"));
         }
         if !self.knows(&order) {
-            return Err(unknown("the executor named at dispatch has lost its journal"));
+            let why = "the executor goes on with another journal than when this call was placed";
+            return Err(CallError::NotSent(why.into()));
         }
         // On the wire from here on: it arrives whether or not its sender lives to hear of it.
         let (hands, world) = (Arc::clone(&self.hands), Arc::clone(&self.gate.world));
@@ -120,9 +125,7 @@ impl Router for Reach {
             if !self.hands.attached().await {
                 break Ok(doubt("the executor that was given this call is gone"));
             }
-            if !self.knows(&order) {
-                break Ok(doubt("the executor that was given this call was rebuilt"));
-            }
+            let same = self.knows(&order);
             let word = self.hands.ask(&order);
             self.strikes(strikes.take());
             match word {
@@ -134,6 +137,7 @@ impl Router for Reach {
                     world.count("settled: done");
                     break Ok(Settled::Done(outcome));
                 }
+                Word::NeverStarted if !same => break Ok(doubt("the executor that was given this call was rebuilt")),
                 Word::NeverStarted => {
                     world.count("settled: never started");
                     break Ok(Settled::NeverStarted);

@@ -29,6 +29,7 @@ pub(crate) enum Sabotage {
     None,
     NoFence,
     NoJournal,
+    NoNewJournal,
     NoConditionalRelease,
     NoDedupe,
 }

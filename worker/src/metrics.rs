@@ -46,6 +46,7 @@ pub(crate) fn count_call(ended: &Result<Outcome, CallError>) {
         Ok(_) => "ok",
         Err(CallError::Fenced) => "fenced",
         Err(CallError::NotStarted(_)) => "not_started",
+        Err(CallError::NotSent(_)) => "not_sent",
         Err(CallError::Unknown(_)) => "in_doubt",
     };
     ::metrics::counter!("worker_tool_calls_total", "outcome" => outcome).increment(1);

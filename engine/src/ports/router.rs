@@ -115,6 +115,9 @@ pub enum CallError {
     /// Nothing was started and nothing will be: a plain tool error.
     #[error("not started: {0}")]
     NotStarted(String),
+    /// It did not leave: the executor's memory is not the one it was placed in. It may be placed anew.
+    #[error("not sent: {0}")]
+    NotSent(String),
     /// It may have been started: settle it.
     #[error("outcome unknown: {0}")]
     Unknown(String),
@@ -137,13 +140,20 @@ pub trait Router: Send + Sync {
         self.place(key, environment).await.ok()
     }
 
+    /// Whether what was placed there earlier in the drive may be sent there now, as far as is known here: not if the executor goes on
+    /// with another memory.
+    fn stands(&self, _placement: Placement) -> bool {
+        true
+    }
+
     /// Whether an executor works in folders of a host. The sessions it has worked for are that host's from then on; others are
     /// reached from everywhere.
     fn is_home(&self, _executor: ExecutorId) -> bool {
         true
     }
 
-    /// Sends a call and waits for its end; attaches if the executor already runs it. Dropping the future does not cancel.
+    /// Sends a call that nobody knows to have been sent (fresh, or settled as never started) and waits for its end; attaches if the
+    /// executor already runs it. Dropping the future does not cancel.
     async fn call(&self, order: Order) -> Result<Outcome, CallError>;
 
     /// The same, and tells what it prints meanwhile, as far as that can be heard.

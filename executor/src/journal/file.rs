@@ -8,11 +8,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use perennial_schema::EventId;
 use perennial_schema::step::is_step;
 use perennial_schema::tool::{Effect, Outcome};
 
+use super::mark::Mark;
 use super::record::{Line, Process, Read, ResultLine, Started, Stored};
 use super::sync_dir;
 
@@ -20,6 +22,7 @@ use super::sync_dir;
 #[derive(Debug)]
 pub(crate) struct JournalFile {
     path: PathBuf,
+    mark: Arc<Mark>,
     /// Open for writing; none before the first line and after a failed write.
     file: Option<File>,
     /// Bytes of complete lines.
@@ -57,9 +60,10 @@ pub(crate) enum Known {
 }
 
 impl JournalFile {
-    pub(super) fn load(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn load(path: PathBuf, mark: Arc<Mark>) -> io::Result<Self> {
         let mut journal = Self {
             path,
+            mark,
             file: None,
             len: 0,
             epoch: 0,
@@ -71,6 +75,11 @@ impl JournalFile {
             Ok(file) => journal.replay(file)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
+        }
+        if !journal.mark.is_whole(&journal.path, journal.len) {
+            return Err(io::Error::other(
+                "a journal stands before what was written into it: start this executor anew",
+            ));
         }
         Ok(journal)
     }
@@ -87,6 +96,7 @@ impl JournalFile {
             if !line.ends_with(b"\n") || line.contains(&0) && reader.fill_buf()?.is_empty() {
                 // Half a line, or one whose blocks never reached the disk (they read as zeros): a crash while it was written.
                 tracing::warn!(journal.line = number, "cutting a torn line off a journal");
+                self.mark.shrinks(file.metadata()?.len() - self.len)?;
                 file.set_len(self.len)?;
                 file.sync_all()?;
                 break;
@@ -253,6 +263,7 @@ impl JournalFile {
             return Err(error);
         }
         self.len += bytes.len() as u64;
+        self.mark.grew(&self.path, bytes.len(), self.len);
         self.file = Some(file);
         Ok(())
     }

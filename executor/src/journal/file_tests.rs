@@ -34,7 +34,12 @@ fn stored(n: u128, text: &str) -> Stored {
 }
 
 fn open(path: &Path) -> JournalFile {
-    JournalFile::load(path.to_owned()).unwrap()
+    load(path).unwrap()
+}
+
+fn load(path: &Path) -> io::Result<JournalFile> {
+    let mark = Mark::open(path.parent().unwrap())?;
+    JournalFile::load(path.to_owned(), Arc::new(mark))
 }
 
 #[test]
@@ -113,7 +118,7 @@ fn damage_in_the_middle_is_an_error_that_names_the_line() {
     }
     let text = fs::read_to_string(&path).unwrap().replacen("hash2\"", "hash2", 1);
     fs::write(&path, &text).unwrap();
-    let error = JournalFile::load(path.clone()).unwrap_err();
+    let error = load(&path).unwrap_err();
     assert!(
         error.to_string().contains("line 2 of the journal s.jsonl is damaged"),
         "{error}"

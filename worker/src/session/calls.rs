@@ -7,6 +7,7 @@ use perennial_engine::ports::{
     CallError, HOUSE, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of,
 };
 use perennial_schema::environment::EnvironmentConfig;
+use perennial_schema::event::ToolDispatched;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{Attachment, EventId, ExecutorId};
 use tracing::{debug, info, warn};
@@ -144,6 +145,13 @@ impl Session {
                         Outcome::text(format!("The tool was not started: {reason}"), true),
                     ));
                 }
+                Err(CallError::NotSent(reason)) => {
+                    info!(call.id = %call_id, reason, "a call was not sent");
+                    if !self.send_again(call_id).await? {
+                        let told = format!("The tool was not started: {reason}");
+                        results.push((call_id, Outcome::text(told, true)));
+                    }
+                }
                 Err(CallError::Unknown(reason)) => {
                     results.extend(self.in_doubt(call_id, &reason).await?.map(|outcome| (call_id, outcome)));
                 }
@@ -158,22 +166,11 @@ impl Session {
             return Ok(None);
         };
         warn!(call.id = %call_id, reason, "the outcome of a call is unknown");
-        // Its executor may have been rebuilt under another journal: whatever is sent from here on is placed anew.
-        self.placements.remove(&at(call.hand.as_ref()));
-        let again = call
-            .dispatched
-            .as_ref()
-            .is_some_and(|sent| sent.effect != Effect::Once && sent.attempt < 5);
-        if again && let Ok(placement) = self.place(call.hand.as_ref()).await {
-            let leaving = [(call_id, self.effect(&call))];
-            let drafts = self.decide(Command::Dispatch {
-                calls: &leaving,
-                placement,
-            })?;
-            self.append(drafts).await?;
-            self.send(call_id);
+        if self.send_again(call_id).await? {
             return Ok(None);
         }
+        // Its executor may have been rebuilt under another journal: whatever is sent from here on is placed anew.
+        self.placements.remove(&at(call.hand.as_ref()));
         Ok(Some(Outcome::text(
             format!(
                 "The outcome of this call is unknown: {reason}. It may have run completely, partly or not at all, and it was \
@@ -181,6 +178,33 @@ impl Session {
             ),
             true,
         )))
+    }
+
+    /// Dispatches an open call anew, to where it is placed now; false when that is not possible, or was tried often enough. What may
+    /// run once is dispatched once: the log alone shows that it did not run twice.
+    async fn send_again(&mut self, call_id: EventId) -> Result<bool, Stop> {
+        let Some(call) = self.state.open_call(call_id).cloned() else {
+            return Ok(true);
+        };
+        self.placements.remove(&at(call.hand.as_ref()));
+        let again = |sent: &ToolDispatched| sent.effect != Effect::Once && sent.attempt < 5;
+        if !call.dispatched.as_ref().is_some_and(again) {
+            return Ok(false);
+        }
+        let Ok(placement) = self.place(call.hand.as_ref()).await else {
+            return Ok(false);
+        };
+        let leaving = [(call_id, self.effect(&call))];
+        let drafts = self.decide(Command::Dispatch {
+            calls: &leaving,
+            placement,
+        })?;
+        self.append(drafts).await?;
+        // As with a first dispatch: what was closed meanwhile must not leave.
+        if self.state.interrupt.is_none() {
+            self.send(call_id);
+        }
+        Ok(true)
     }
 
     /// Results, and the next model request in the same commit when nothing else is open.
@@ -251,8 +275,8 @@ impl Session {
 
     /// The same, while the log and the lease are watched: a machine may have to be made first. None when an interrupt came before.
     async fn placed(&mut self, hand: Option<&Attachment>) -> Result<Option<Result<Placement, Unready>>, Stop> {
-        if let Some(placement) = self.placements.get(&at(hand)) {
-            return Ok(Some(Ok(*placement)));
+        if let Some(placement) = self.placement(hand) {
+            return Ok(Some(Ok(placement)));
         }
         let environment = match self.works_at(hand) {
             Ok(environment) => environment,
@@ -319,8 +343,8 @@ impl Session {
     }
 
     async fn place_at_once(&mut self, hand: Option<&Attachment>) -> Option<Placement> {
-        if let Some(placement) = self.placements.get(&at(hand)) {
-            return Some(*placement);
+        if let Some(placement) = self.placement(hand) {
+            return Some(placement);
         }
         // Whether its folder is ready is asked first, and waited for.
         if self.prepares(hand) {
@@ -332,10 +356,16 @@ impl Session {
         Some(placement)
     }
 
+    /// Where calls of this drive were placed before, if they still can be.
+    fn placement(&self, hand: Option<&Attachment>) -> Option<Placement> {
+        let known = self.placements.get(&at(hand)).copied();
+        known.filter(|placement| self.ports.router.stands(*placement))
+    }
+
     /// The executor for this session's calls, chosen once per drive.
     async fn place(&mut self, hand: Option<&Attachment>) -> Result<Placement, String> {
-        if let Some(placement) = self.placements.get(&at(hand)) {
-            return Ok(*placement);
+        if let Some(placement) = self.placement(hand) {
+            return Ok(placement);
         }
         let environment = self.works_at(hand)?;
         let placement = self.ports.router.place(self.key, &environment).await?;

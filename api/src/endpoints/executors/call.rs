@@ -93,7 +93,9 @@ fn offline(reason: String) -> ApiError {
 
 fn refused(error: CallError) -> ApiError {
     match error {
-        CallError::NotStarted(reason) => ApiError::conflict(format!("the call was not started: {reason}")),
+        CallError::NotStarted(reason) | CallError::NotSent(reason) => {
+            ApiError::conflict(format!("the call was not started: {reason}"))
+        }
         CallError::Unknown(reason) => {
             ApiError::conflict(format!("the call's outcome is unknown: {reason}")).code("call_in_doubt")
         }

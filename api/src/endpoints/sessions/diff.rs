@@ -134,7 +134,8 @@ async fn changes(app: &App, mut row: SessionRow, input: &DiffInput) -> Result<Ve
         };
         match called {
             Ok(outcome) => return whole(app, &order, outcome).await,
-            Err(CallError::Fenced) => row = app.reread(row.key).await?,
+            // Under another lease, or with the executor as it is now.
+            Err(CallError::Fenced | CallError::NotSent(_)) => row = app.reread(row.key).await?,
             Err(CallError::NotStarted(reason) | CallError::Unknown(reason)) => return Err(unreached(&reason)),
         }
     }
