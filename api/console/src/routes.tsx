@@ -48,6 +48,7 @@ const environments = createRoute({ ...page, path: "/environments", component: la
 const executors = createRoute({ ...page, path: "/executors", component: lazyRouteComponent(() => import("./views/Executors"), "Executors") });
 const machine = createRoute({ ...page, path: "/executors/$executor", validateSearch: words("panel", "terminal"), component: lazyRouteComponent(() => import("./views/Machine"), "Machine") });
 const mail = createRoute({ ...page, path: "/mail", validateSearch: words("box", "state", "message"), component: lazyRouteComponent(() => import("./views/Mail"), "Mail") });
+const workers = createRoute({ ...page, path: "/workers", component: lazyRouteComponent(() => import("./views/Workers"), "Workers") });
 const usage = createRoute({ ...page, path: "/usage", validateSearch: words("by", "days"), component: lazyRouteComponent(() => import("./views/Usage"), "Usage") });
 const budgets = createRoute({ ...page, path: "/budgets", component: lazyRouteComponent(() => import("./views/Budgets"), "Budgets") });
 const keys = createRoute({ ...page, path: "/keys", component: lazyRouteComponent(() => import("./views/Keys"), "Keys") });
@@ -55,7 +56,7 @@ const welcome = createRoute({ ...page, path: "/welcome", component: lazyRouteCom
 
 const tree = root.addChildren([
   loginRoute,
-  shell.addChildren([sessions, session, compare, approvals, agents, agent, environments, executors, machine, mail, usage, budgets, keys, welcome]),
+  shell.addChildren([sessions, session, compare, approvals, agents, agent, environments, executors, machine, workers, mail, usage, budgets, keys, welcome]),
 ]);
 
 export const makeRouter = (client: QueryClient) =>

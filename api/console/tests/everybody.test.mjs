@@ -18,7 +18,7 @@ before(async () => {
   await house.api("POST", "/gateway_keys", { name: "editor", models: ["claude-*"] });
   views = {
     sessions: "/", session: `/sessions/${session}`, events: `/sessions/${session}?panel=events`, asks: `/sessions/${asks}`, fails: `/sessions/${fails}`, compare: `/compare/${session}/${asks}`,
-    approvals: "/approvals", agents: "/agents", agent: `/agents/${agent}`, environments: "/environments", executors: "/executors", usage: "/usage", budgets: "/budgets", keys: "/keys", welcome: "/welcome", nowhere: "/nowhere",
+    approvals: "/approvals", agents: "/agents", agent: `/agents/${agent}`, environments: "/environments", executors: "/executors", workers: "/workers", usage: "/usage", budgets: "/budgets", keys: "/keys", welcome: "/welcome", nowhere: "/nowhere",
   };
 });
 after(async () => { await browser?.close(); await house?.stop(); });

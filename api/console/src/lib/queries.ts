@@ -1,7 +1,7 @@
 // What views ask the API for, with one name for each question.
 import { queryOptions } from "@tanstack/react-query";
 import type { Approval } from "../api/model";
-import type { Agent, Budget, Environment, Executor, GatewayKey, TracePage, UsagePage, UsageSum } from "../api/schema";
+import type { Agent, Budget, Environment, Executor, GatewayKey, Scaling, TracePage, UsagePage, UsageSum, Worker } from "../api/schema";
 import { all, ask, get } from "./http";
 
 export interface Login {
@@ -26,6 +26,8 @@ export const environments = (archived = false) =>
   queryOptions({ queryKey: ["environments", archived], queryFn: ({ signal }) => all<Environment>(`/environments${archived ? "?include_archived=true" : ""}`, signal) });
 export const executors = queryOptions({ queryKey: ["executors"], queryFn: ({ signal }) => all<Executor>("/executors", signal), refetchInterval: 3000 });
 export const executor = (id: string) => queryOptions({ queryKey: ["executor", id], queryFn: ({ signal }) => get<Executor>(`/executors/${id}`, signal), refetchInterval: 3000 });
+export const workers = queryOptions({ queryKey: ["workers"], queryFn: ({ signal }) => all<Worker>("/workers", signal), refetchInterval: 3000 });
+export const scaling = queryOptions({ queryKey: ["scaling"], queryFn: ({ signal }) => get<Scaling>("/scaling/default", signal), refetchInterval: 3000 });
 export const approvals = queryOptions({ queryKey: ["approvals"], queryFn: ({ signal }) => all<Approval>("/approvals", signal) });
 export const budgets = queryOptions({ queryKey: ["budgets"], queryFn: ({ signal }) => all<Budget>("/budgets", signal), refetchInterval: 5000 });
 export const gatewayKeys = queryOptions({ queryKey: ["keys"], queryFn: ({ signal }) => all<GatewayKey>("/gateway_keys", signal) });

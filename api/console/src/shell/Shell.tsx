@@ -24,6 +24,7 @@ export const PLACES = [
   { to: "/agents", label: "Agents", icon: "agents", key: "g" },
   { to: "/environments", label: "Environments", icon: "environments", key: "e" },
   { to: "/executors", label: "Executors", icon: "executors", key: "x" },
+  { to: "/workers", label: "Workers", icon: "workers", key: "w" },
   { to: "/usage", label: "Usage", icon: "usage", key: "u" },
   { to: "/budgets", label: "Budgets", icon: "budgets", key: "b" },
   { to: "/keys", label: "Gateway keys", icon: "keys", key: "k" },
