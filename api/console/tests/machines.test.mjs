@@ -176,6 +176,13 @@ test("from a session one is on the machine it works on", async () => {
   const plain = await house.session(await house.agent("plain"), await house.environment("plain"), "Plain", "/say hi");
   await page.goto(`${house.url}/sessions/${plain}?terminal=last`);
   await page.getByRole("heading", { name: "No machine to type on" }).waitFor();
+  // It is given one, and loses it again.
+  await house.rest(plain);
+  await page.getByRole("button", { name: "Attach laptop" }).click();
+  await attached(page);
+  await page.getByRole("complementary").getByRole("button", { name: "Detach laptop" }).click();
+  await page.getByRole("heading", { name: "No machine to type on" }).waitFor();
+  assert.deepEqual((await house.api("GET", `/sessions/${plain}`)).agent.executors ?? [], []);
 });
 
 test("what a session has changed is read side by side, and taken along as a patch", async () => {
