@@ -111,6 +111,23 @@ test("a terminal outlives the server, and a lost line", async () => {
   assert.deepEqual(browser.wrong, []);
 });
 
+test("a program that prints without end is stopped at once", async () => {
+  const page = await browser.open();
+  await enter(page, house, `/executors/${laptop.id}?terminal=flood`);
+  await page.getByRole("status").getByText("Attached", { exact: true }).waitFor();
+  await page.keyboard.insertText("yes $(seq -s. 200)");
+  await page.keyboard.press("Enter");
+  await screen(page).getByText("198.199.200").first().waitFor();
+  await page.waitForTimeout(1500);
+  const begun = Date.now();
+  await page.keyboard.press("Control+c");
+  await says(page, "clear; echo stop\"\"ped", /^stopped/);
+  console.log(`a flood was stopped after ${Date.now() - begun} ms`);
+  const heap = await page.evaluate(() => performance.memory.usedJSHeapSize);
+  assert.ok(heap < 150e6, `${heap} bytes`);
+  assert.deepEqual(browser.wrong, []);
+});
+
 test("a machine says why it gives no terminal", async () => {
   const reader = await house.machine("reader", "--read-only");
   const page = await browser.open();
