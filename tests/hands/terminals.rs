@@ -164,6 +164,8 @@ async fn who_comes_back_finds_the_same_shell() -> Result<()> {
     );
     let mut again = attach(&stand, &device, "main").await?;
     ensure!(again.says("echo none$me").await? == "none", "{}", again.shown);
+    // Nothing of what was typed is left among the files.
+    ensure!(!device.work.join(".bash_history").exists(), "{}", device.work.display());
     Ok(())
 }
 

@@ -131,3 +131,25 @@ export async function barriers(page, rules) {
     .filter((one) => one.impact === "serious" || one.impact === "critical")
     .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target.join(" ")} ${node.failureSummary?.split("\n")[1] ?? ""}`));
 }
+
+/** Shows views in every look, writes them down for review, and tells what is wrong: in the looks that are worth it for whom it is. */
+export async function everybody(browser, house, views) {
+  const shots = process.env.CONSOLE_SHOTS;
+  if (shots) mkdirSync(shots, { recursive: true });
+  const found = [];
+  for (const [look, { rules, ...context }] of Object.entries(LOOKS)) {
+    const page = await browser.open(context);
+    await enter(page, house);
+    for (const [view, { path, ready, looks }] of Object.entries(views)) {
+      await page.goto(house.url + path);
+      await ready(page);
+      await page.waitForTimeout(100);
+      if (shots) await page.screenshot({ path: `${shots}/${view}-${look}.png` });
+      if (looks.includes(look)) found.push(...(await barriers(page, rules)).map((one) => `${view}, ${look}: ${one}`));
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (over > 0) found.push(`${view}, ${look}: ${over} pixels too wide`);
+    }
+    await page.context().close();
+  }
+  return found;
+}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { barriers, browse, enter, LOOKS, serve } from "./house.mjs";
+import { browse, enter, everybody, serve } from "./house.mjs";
 
 const HOSTILE = '<img src=x onerror=window.pwned=1> [click](javascript:window.pwned=1) <script>window.pwned=1</script>';
 
@@ -111,29 +111,15 @@ test("what a model writes, reads and is sent are cards of their own, and text", 
 });
 
 test("mail can be used by everybody", async () => {
-  const shots = process.env.CONSOLE_SHOTS;
   const { data: [letter] } = await house.api("GET", "/mailboxes/agent/reviewer/messages");
-  const found = [];
-  for (const [look, options] of Object.entries(LOOKS)) {
-    const { rules, ...context } = options;
-    const page = await browser.open(context);
-    await enter(page, house, "/mail");
-    for (const [view, path, ready] of [
-      ["mailboxes", "/mail", () => page.getByRole("link", { name: /reviewer/ }).waitFor()],
-      ["mail", "/mail?box=agent/reviewer", () => page.getByRole("list", { name: "Threads" }).waitFor()],
-      ["thread", `/mail?box=agent/reviewer&message=${letter.id}`, () => page.getByRole("article").first().waitFor()],
-      ["write", "/mail?box=agent/reviewer", async () => { await page.getByRole("list", { name: "Threads" }).waitFor(); await page.keyboard.press("w"); await page.getByRole("dialog").waitFor(); }],
-      ["mail-cards", `/sessions/${writer}`, () => page.getByText("Turn finished").last().waitFor()],
-    ]) {
-      await page.goto(house.url + path);
-      await ready();
-      await page.waitForTimeout(150);
-      if (shots) await page.screenshot({ path: `${shots}/${view}-${look}.png` });
-      if (look !== "phone" || view === "thread") found.push(...(await barriers(page, rules)).map((one) => `${view}, ${look}: ${one}`));
-      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      if (over > 0) found.push(`${view} is ${over} pixels too wide`);
-    }
-  }
+  const threads = (page) => page.getByRole("list", { name: "Threads" }).waitFor();
+  const found = await everybody(browser, house, {
+    mailboxes: { path: "/mail", ready: (page) => page.getByRole("link", { name: /reviewer/ }).waitFor(), looks: [] },
+    mail: { path: "/mail?box=agent/reviewer", ready: threads, looks: [] },
+    thread: { path: `/mail?box=agent/reviewer&message=${letter.id}`, ready: (page) => page.getByRole("article").first().waitFor(), looks: ["light", "dark", "phone"] },
+    write: { path: "/mail?box=agent/reviewer", ready: async (page) => { await threads(page); await page.keyboard.press("w"); await page.getByRole("dialog").waitFor(); }, looks: ["light"] },
+    "mail-cards": { path: `/sessions/${writer}`, ready: (page) => page.getByText("Turn finished").last().waitFor(), looks: ["light", "dark"] },
+  });
   assert.deepEqual(found, []);
   assert.deepEqual(browser.wrong, []);
 });

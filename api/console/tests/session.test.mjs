@@ -76,7 +76,7 @@ test("what a command prints is shown while it runs", async () => {
   await conversation(page).getByLabel("Output").getByText("green").and(page.locator(".ansi-green")).waitFor();
   await conversation(page).getByRole("button", { name: /^bash.*Running/ }).waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
-  await conversation(page).getByText("Interrupted").waitFor();
+  await conversation(page).getByText("Interrupted", { exact: true }).waitFor();
 });
 
 test("a message waits while a turn runs, and Stop ends the turn", async () => {

@@ -39,6 +39,9 @@ impl Shell {
         env.extend([
             ("TERM", "xterm-256color".into()),
             ("PS1", r"\w\$ ".into()),
+            // The folder is its home: what was typed is not left among somebody's files.
+            ("HISTFILE", "".into()),
+            ("LESSHISTFILE", "-".into()),
             (SHELL_MARKER, marker.clone().into()),
         ]);
         let command = match &house.sandbox {

@@ -5,7 +5,9 @@ import { lazy, Suspense, useMemo, useState } from "react";
 import type { Session } from "../api/model";
 import { environments, executors } from "../lib/queries";
 import type { Item } from "../transcript/fold";
-import { Empty, IconButton, Lines, Problem } from "../ui/basics";
+import { Button, Empty, IconButton, Lines, Problem } from "../ui/basics";
+import { attachMachine, attempt } from "./actions";
+import { useFree } from "./Attached";
 import { machines } from "./machines";
 
 const Pane = lazy(() => import("../terminal/Pane"));
@@ -24,6 +26,7 @@ export default function Dock({ session, items, machine, choose, onClose }: Props
   const known = useQuery(executors);
   const [terminal, setTerminal] = useState("main");
   const place = places.data?.find((one) => one.id === session.environment_id);
+  const free = useFree(session, place);
   // What is used next is no reason to change what somebody types into.
   const [chosen, setChosen] = useState(machine);
   const found = useMemo(() => machines(session, place, known.data ?? [], items), [session, place, known.data, items]);
@@ -48,8 +51,10 @@ export default function Dock({ session, items, machine, choose, onClose }: Props
       <IconButton icon="close" label="Close the terminal" size={14} className="absolute! top-1 right-1 size-7!" onClick={onClose} />
       {error ? <Problem error={error} /> : !places.data || !known.data ? <Lines n={3} /> : (
         <Empty icon="terminal" title="No machine to type on">
-          <p>The tools of this session run in a folder of the server itself. A terminal needs a machine that dialled in, and a session that works there.</p>
-          <p className="mt-3"><Link to="/executors" className="text-accent underline underline-offset-2">Executors</Link></p>
+          <p>The tools of this session run where no terminal leads. It can have a machine that dialled in beside that: its tools may run there too, and so may you.</p>
+          {free.length > 0 && session.status === "idle" && !session.archived_at ? (
+            <p className="mt-4 flex flex-wrap justify-center gap-2">{free.slice(0, 6).map((one) => <Button key={one.id} icon="executors" onClick={() => void attempt(attachMachine(session.id, one.id))}>Attach {one.name}</Button>)}</p>
+          ) : <p className="mt-3"><Link to="/executors" className="text-accent underline underline-offset-2">Executors</Link></p>}
         </Empty>
       )}
     </section>

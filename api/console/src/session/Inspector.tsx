@@ -10,7 +10,9 @@ import { useNow } from "../lib/store";
 import { harness, state } from "../lib/words";
 import { median, statistics, type Item } from "../transcript/fold";
 import { Button, Copy, IconButton, Lines, Status } from "../ui/basics";
+import { Icon } from "../ui/Icon";
 import { curl, exportUrl } from "./actions";
+import { Attached } from "./Attached";
 
 export const PANELS = [
   { key: "session", label: "Session" },
@@ -18,6 +20,15 @@ export const PANELS = [
   { key: "tools", label: "Tools" },
 ] as const;
 export type Panel = (typeof PANELS)[number]["key"];
+
+/** A repository or a file that its folder has before the first call. */
+interface Resource {
+  id: string;
+  url?: string;
+  file_id?: string;
+  checkout?: { name?: string; sha?: string };
+  mount_path: string;
+}
 
 interface Props {
   session: Session;
@@ -85,6 +96,7 @@ function Facts({ session, onSwitch }: Props) {
         <Fact name="Model">{session.agent.model.id}</Fact>
         <Fact name="Harness">{harness(session)} <Button small look="quiet" className="-my-1" disabled={session.status === "running" || Boolean(session.archived_at)} onClick={onSwitch}>Switch</Button></Fact>
         <Fact name="Runs in">{place?.name ?? session.environment_id}</Fact>
+        <Fact name="Machines"><Attached session={session} place={place} /></Fact>
         <Fact name="Began">{full(session.created_at)}</Fact>
         <Fact name="Lasted">{span(ended - Date.parse(session.created_at))}</Fact>
         <Fact name="Turns">{session.perennial?.turn ?? 0} <span className="text-faint">in {count(session.perennial?.head ?? 0)} events</span></Fact>
@@ -97,6 +109,19 @@ function Facts({ session, onSwitch }: Props) {
         <Fact name="Output">{count(session.usage.output_tokens)}</Fact>
         <Fact name="Cost">{cost?.has(session.id) ? money(cost.get(session.id) ?? 0) : "–"}</Fact>
       </dl>
+      {session.resources.length > 0 && (
+        <>
+          <h2 className="mt-5 mb-1 font-semibold">Resources</h2>
+          <ul className="space-y-1.5">
+            {(session.resources as Resource[]).map((one) => (
+              <li key={one.id} className="flex gap-2">
+                <Icon name={one.url ? "fork" : "file"} className="mt-0.5 text-faint" />
+                <span className="min-w-0"><span className="block wrap-anywhere">{one.url ?? one.file_id}{one.checkout && <span className="text-faint"> at {one.checkout.name ?? one.checkout.sha}</span>}</span><span className="block font-mono text-xs text-faint wrap-anywhere">{one.mount_path}</span></span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
       {mine && mine.length > 0 && (
         <>
           <h2 className="mt-5 mb-2 font-semibold">Budgets</h2>

@@ -1,6 +1,6 @@
 // What one can do to a session.
 import type { Block, Session } from "../api/model";
-import { post, ROOT } from "../lib/http";
+import { post, remove, ROOT } from "../lib/http";
 import { tellError } from "../ui/messages";
 
 export const send = (session: string, ...events: Record<string, unknown>[]) => post<{ data: unknown[] }>(`/sessions/${session}/events`, { events });
@@ -19,6 +19,9 @@ export const customResult = (id: string, text: string, isError: boolean) => ({
   is_error: isError,
 });
 export const retry = (session: string) => post<Session>(`/sessions/${session}/retry`);
+/** The model may run tools there too, from its next turn on. */
+export const attachMachine = (session: string, executor: string) => post<Session>(`/sessions/${session}/executors`, { executor_id: executor });
+export const detachMachine = (session: string, executor: string) => remove<Session>(`/sessions/${session}/executors/${executor}`);
 export const archive = (session: string) => post<Session>(`/sessions/${session}/archive`);
 
 /** Does it, and shows what went wrong. */
