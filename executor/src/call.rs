@@ -16,6 +16,9 @@ use crate::serve::Link;
 use crate::tools::Plan;
 use crate::workspace::Folder;
 
+/// One of the calls that may run or wait, and the room that its input takes.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 /// A call that runs or waits for the shell.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -35,11 +38,11 @@ pub(crate) struct Running {
     /// Who hears what it prints.
     pub(crate) aloud: Option<Link>,
     waiters: Vec<Link>,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Running {
-    pub(crate) fn new(call: &Call, effect: Effect, link: Link, slot: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(call: &Call, effect: Effect, link: Link, place: Place) -> Self {
         Self {
             tool: call.tool.clone(),
             args_hash: call.args_hash.clone(),
@@ -52,7 +55,7 @@ impl Running {
             waiting: None,
             aloud: call.progress.then(|| link.clone()),
             waiters: vec![link],
-            _slot: slot,
+            _place: place,
         }
     }
 

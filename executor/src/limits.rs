@@ -38,7 +38,17 @@ pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Cancelled calls that a session remembers, should the calls themselves come later.
 pub(crate) const STOPPED: usize = 64;
 /// Frames waiting for a slow peer.
-pub(crate) const LINK_FRAMES: usize = 1024;
+pub(crate) const LINK_FRAMES: usize = 256;
+/// A frame with more text waits until all before it are taken: of many that may wait, few are long.
+pub(crate) const LONG_BYTES: usize = 64 * 1024;
+/// KiB of inputs of all calls that run or wait.
+pub(crate) const INPUTS_KIB: usize = 64 * 1024;
+/// Sessions in memory.
+pub(crate) const SESSIONS: usize = 4 * 1024;
+/// Questions of one link about outputs and packs that are answered at once; more wait, and what comes after them.
+pub(crate) const ASIDES: usize = 8;
+/// Copies of folders that may wait.
+pub(crate) const COPIES_WAITING: usize = 256;
 /// A session without calls and shell leaves memory after this long.
 pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(5 * 60);
 /// Packs that may lie beside the journal at once.

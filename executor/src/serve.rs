@@ -10,14 +10,18 @@ use std::time::{Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use perennial_schema::frame::{FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
+use perennial_schema::content::{Block, Source};
+use perennial_schema::frame::{CallState, FromExecutor, Hello, PackAnswer, PackAsk, Refusal, ToExecutor};
+use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, PackId, SessionId};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::journal::Journal;
-use crate::limits::{COPIES, LINK_FRAMES, MAILBOX, STREAMS, SWEEP_EVERY};
+use crate::limits::{
+    ASIDES, COPIES, COPIES_WAITING, INPUTS_KIB, LINK_FRAMES, LONG_BYTES, MAILBOX, SESSIONS, STREAMS, SWEEP_EVERY,
+};
 use crate::outputs::Outputs;
 use crate::pack::Packs;
 use crate::process::{JOURNAL_MARKER, Spawner};
@@ -51,7 +55,10 @@ pub(crate) struct House {
     pub(crate) terminals: Terminals,
     /// Calls that run or wait.
     pub(crate) slots: Arc<Semaphore>,
+    /// KiB that the inputs of calls may have.
+    inputs: Arc<Semaphore>,
     copies: Semaphore,
+    copies_waiting: Arc<Semaphore>,
     /// Further streams of tunnels at a time.
     pub(crate) streams: Semaphore,
     pub(crate) tasks: TaskTracker,
@@ -87,7 +94,9 @@ impl House {
             spawner,
             shells,
             terminals: Terminals::default(),
+            inputs: Arc::new(Semaphore::new(INPUTS_KIB)),
             copies: Semaphore::new(COPIES),
+            copies_waiting: Arc::new(Semaphore::new(COPIES_WAITING)),
             streams: Semaphore::new(STREAMS),
             tasks: TaskTracker::new(),
             asked: Notify::new(),
@@ -154,7 +163,7 @@ impl House {
                 Err(mpsc::error::TrySendError::Closed(back)) => request = back,
             }
         }
-        if self.closing.is_cancelled() || self.stop.is_cancelled() {
+        if self.closing.is_cancelled() || self.stop.is_cancelled() || sessions.len() >= SESSIONS {
             return Err(request);
         }
         let (mailbox, rx) = mpsc::channel(MAILBOX);
@@ -214,6 +223,8 @@ impl House {
 pub(crate) struct Link {
     id: u64,
     frames: mpsc::Sender<FromExecutor>,
+    /// Places for what is answered beside calls.
+    asides: Arc<Semaphore>,
 }
 
 impl Link {
@@ -221,12 +232,21 @@ impl Link {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (frames, rx) = mpsc::channel(LINK_FRAMES);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        (Self { id, frames }, rx)
+        let asides = Arc::new(Semaphore::new(ASIDES));
+        (Self { id, frames, asides }, rx)
     }
 
     /// Sends a frame; a peer that is gone gets nothing and asks again some day.
     pub(crate) async fn send(&self, frame: FromExecutor) {
-        let _ = self.frames.send(frame).await;
+        let _ = put(&self.frames, frame).await;
+    }
+
+    /// Until there is room for one more answer beside those of calls. None when the peer is gone.
+    async fn aside(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            place = Arc::clone(&self.asides).acquire_owned() => place.ok(),
+            () = self.frames.closed() => None,
+        }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -246,6 +266,44 @@ impl Link {
 impl PartialEq for Link {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
+    }
+}
+
+/// Puts a frame into a queue; false when nobody takes it any more. A long one waits until all before it are taken.
+async fn put(queue: &mpsc::Sender<FromExecutor>, frame: FromExecutor) -> bool {
+    let room = if text_of(&frame) > LONG_BYTES {
+        queue.max_capacity()
+    } else {
+        1
+    };
+    match queue.reserve_many(room).await {
+        Ok(mut room) => room.next().map(|place| place.send(frame)).is_some(),
+        Err(_) => false,
+    }
+}
+
+/// Bytes of text in a frame, as far as it may be long.
+fn text_of(frame: &FromExecutor) -> usize {
+    let block = |block: &Block| match block {
+        Block::Text { text } => text.len(),
+        Block::Image {
+            source: Source::Base64 { data, .. },
+        } => data.len(),
+        _ => 0,
+    };
+    let outcome = |outcome: &Outcome| outcome.content.iter().map(block).sum();
+    match frame {
+        FromExecutor::Result { outcome: told, .. }
+        | FromExecutor::Settled {
+            state: CallState::Done { outcome: told },
+            ..
+        } => outcome(told),
+        FromExecutor::OutputPiece { piece: Some(piece), .. }
+        | FromExecutor::Pack {
+            answer: PackAnswer::Piece { piece, .. },
+            ..
+        } => piece.len(),
+        _ => 0,
     }
 }
 
@@ -276,7 +334,7 @@ pub(crate) async fn serve(
                 Ok(()) = hello.changed() => Some(FromExecutor::Hello(hello.borrow_and_update().clone())),
             };
             let Some(frame) = frame else { break };
-            if tx.send(frame).await.is_err() {
+            if !put(&tx, frame).await {
                 break;
             }
         }
@@ -297,11 +355,18 @@ pub(crate) async fn serve(
 
 async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
     let (session, call_id, request) = match frame {
-        ToExecutor::Call(call) => (
-            call.session,
-            Some(call.call_id),
-            Request::Call(Box::new(call), link.clone()),
-        ),
+        ToExecutor::Call(call) => {
+            let (session, call_id) = (call.session, call.call_id);
+            let kib = u32::try_from(call.input.text().len() / 1024).unwrap_or(u32::MAX);
+            let Ok(room) = Arc::clone(&house.inputs).try_acquire_many_owned(kib) else {
+                return link.refuse(session, call_id, Refusal::Busy).await;
+            };
+            (
+                session,
+                Some(call_id),
+                Request::Call(Box::new(call), link.clone(), room),
+            )
+        }
         ToExecutor::Settle(settle) => (
             settle.session,
             Some(settle.call_id),
@@ -316,25 +381,30 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
             (session, Some(call_id), Request::Cancel { epoch, call_id, link })
         }
         ToExecutor::Forget { session } => (session, None, Request::Forget),
-        ToExecutor::CopyWorkspace { from, to } => return copy_workspace(house, link, from, to),
+        ToExecutor::CopyWorkspace { from, to } => return copy_workspace(house, link, from, to).await,
         ToExecutor::ReadOutput {
             session,
             call_id,
             offset,
-        } => return read_output(house, link, (session, call_id), offset),
+        } => return read_output(house, link, (session, call_id), offset).await,
         ToExecutor::DropOutput { session, call_id } => {
+            let Some(place) = link.aside().await else { return };
             let outputs = house.outputs.clone();
-            house.tasks.spawn_blocking(move || outputs.remove(session, call_id));
+            house.tasks.spawn_blocking(move || {
+                outputs.remove(session, call_id);
+                drop(place);
+            });
             return;
         }
-        ToExecutor::Pack { pack, ask } => return packed(house, link, pack, ask),
+        ToExecutor::Pack { pack, ask } => return packed(house, link, pack, ask).await,
         ToExecutor::Probe => return house.asked.notify_one(),
         ToExecutor::Ping { nonce } => return link.send(FromExecutor::Pong { nonce }).await,
         // Whoever carries the link acts on it.
         ToExecutor::Dismissed { .. } => return,
     };
     if house.post(session, request).is_err() {
-        tracing::warn!(session.id = %session, "a session has too many requests waiting");
+        // Not worth a line each: who asks so much would fill the disk with them.
+        tracing::debug!(session.id = %session, "too many requests wait");
         if let Some(call_id) = call_id {
             link.refuse(session, call_id, Refusal::Busy).await;
         }
@@ -343,9 +413,14 @@ async fn dispatch(house: &Arc<House>, link: &Link, frame: ToExecutor) {
 
 const FOLDERS_REFUSED: &str = "the owner of this machine does not offer its folders as a whole";
 
-fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionId) {
+async fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionId) {
+    let Ok(place) = Arc::clone(&house.copies_waiting).try_acquire_owned() else {
+        let error = Some("too many copies wait".to_owned());
+        return link.send(FromExecutor::WorkspaceCopied { to, error }).await;
+    };
     let (house, link) = (Arc::clone(house), link.clone());
     house.tasks.clone().spawn(async move {
+        let _place = place;
         if !house.config.policy.offers_folders() {
             let error = Some(FOLDERS_REFUSED.to_owned());
             return link.send(FromExecutor::WorkspaceCopied { to, error }).await;
@@ -363,10 +438,12 @@ fn copy_workspace(house: &Arc<House>, link: &Link, from: SessionId, to: SessionI
 }
 
 /// No business of the session's either: a folder is packed as it is at the moment.
-fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
+async fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
+    let Some(place) = link.aside().await else { return };
     let (house, link) = (Arc::clone(house), link.clone());
     let at = house.journal.executor_id;
     house.tasks.clone().spawn(async move {
+        let _place = place;
         if !house.config.policy.offers_folders() {
             let message = FOLDERS_REFUSED.to_owned();
             let answer = PackAnswer::Failed { message };
@@ -391,9 +468,11 @@ fn packed(house: &Arc<House>, link: &Link, pack: PackId, ask: PackAsk) {
 }
 
 /// No business of the session's: an output is complete before anybody knows of it.
-fn read_output(house: &Arc<House>, link: &Link, (session, call_id): (SessionId, EventId), offset: u64) {
+async fn read_output(house: &Arc<House>, link: &Link, (session, call_id): (SessionId, EventId), offset: u64) {
+    let Some(place) = link.aside().await else { return };
     let (outputs, link) = (house.outputs.clone(), link.clone());
     house.tasks.spawn(async move {
+        let _place = place;
         let read = tokio::task::spawn_blocking(move || outputs.read(session, call_id, offset)).await;
         let piece = read.map_err(std::io::Error::other).flatten().unwrap_or_else(|error| {
             tracing::warn!(session.id = %session, call.id = %call_id, %error, "a long output cannot be read");

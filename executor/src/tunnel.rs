@@ -271,7 +271,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) -> Line {
     let (answers, outgoing) = mpsc::channel::<FromExecutor>(LINK_FRAMES);
     let (incoming, mut heard) = mpsc::channel::<ToExecutor>(LINK_FRAMES);
-    let (calls, served) = mpsc::channel(LINK_FRAMES);
+    // One that is long waits there for all before it, and nothing behind it is taken from there meanwhile.
+    let (calls, served) = mpsc::channel(1);
     let (opened, mut lanes) = mpsc::channel(perennial_tunnel::limits::LANES_WAITING);
     let cut = stop.child_token();
     let ends = Ends {

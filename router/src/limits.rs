@@ -70,6 +70,8 @@ pub const TRUNK_IDLE: Duration = Duration::from_secs(10 * 60);
 pub const PREPARE_WAIT: Duration = Duration::from_secs(2);
 /// Between two cards of an executor that are noted; of those in between the last one is.
 pub const CARD_PAUSE: Duration = Duration::from_millis(500);
+/// Connections of one machine that have not introduced themselves yet; one more is hung up on.
+pub const UNINTRODUCED: usize = 8;
 /// Largest message on a tunnel.
 pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
 /// Bytes of its socket read at a time.

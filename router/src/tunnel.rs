@@ -42,6 +42,26 @@ struct State {
     held: BTreeMap<HeldTunnel, CancellationToken>,
     /// Connections that the registry may know and `held` does not yet.
     connecting: usize,
+    /// How many connections of a machine have not introduced themselves yet.
+    waiting: BTreeMap<ExecutorId, usize>,
+}
+
+/// A place among the connections of a machine that have not introduced themselves yet.
+struct Waiting<'a> {
+    tunnels: &'a Tunnels,
+    executor: ExecutorId,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.tunnels.state();
+        if let Some(waiting) = state.waiting.get_mut(&self.executor) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                state.waiting.remove(&self.executor);
+            }
+        }
+    }
 }
 
 /// Why a connection did not become a link.
@@ -102,6 +122,9 @@ impl Tunnels {
     where
         S: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + 'static,
     {
+        let Some(waiting) = self.waiting(who.id) else {
+            return tracing::info!(executor.id = %who.id, "too many connections of an executor have not introduced themselves");
+        };
         let (to, outgoing) = mpsc::channel(limits::LINE_FRAMES);
         let (incoming, from) = mpsc::channel(limits::LINE_FRAMES);
         let (lanes, openings) = opener();
@@ -114,7 +137,7 @@ impl Tunnels {
             opened: None,
         };
         let carrying = carry(socket, End::Accepted, ends);
-        let ((), ended) = tokio::join!(self.attend(who, (to, lanes), from), carrying);
+        let ((), ended) = tokio::join!(self.attend(who, waiting, (to, lanes), from), carrying);
         match ended {
             Ok(()) => {}
             Err(error @ Lost::Silent(_)) => tracing::info!(executor.id = %who.id, %error, "a tunnel is lost"),
@@ -122,10 +145,22 @@ impl Tunnels {
         }
     }
 
+    fn waiting(&self, executor: ExecutorId) -> Option<Waiting<'_>> {
+        let mut state = self.state();
+        let waiting = state.waiting.entry(executor).or_default();
+        if *waiting >= limits::UNINTRODUCED {
+            return None;
+        }
+        *waiting += 1;
+        let tunnels = self;
+        Some(Waiting { tunnels, executor })
+    }
+
     /// From the hello to the goodbye. The line ends with it, because it drops what sends there.
     async fn attend(
         &self,
         who: &Executor,
+        waiting: Waiting<'_>,
         (to, lanes): (mpsc::Sender<ToExecutor>, Opener),
         from: mpsc::Receiver<FromExecutor>,
     ) {
@@ -133,7 +168,7 @@ impl Tunnels {
             frames: to.clone(),
             lanes: Some(lanes),
         };
-        let goodbye = match self.welcome(who, wire, from).await {
+        let goodbye = match self.welcome(who, waiting, wire, from).await {
             Ok((held, cut, link)) => {
                 let goodbye = self.attached(held, &cut, &link).await;
                 self.state().held.remove(&held);
@@ -164,6 +199,7 @@ impl Tunnels {
     async fn welcome(
         &self,
         who: &Executor,
+        waiting: Waiting<'_>,
         wire: Wire,
         mut from: mpsc::Receiver<FromExecutor>,
     ) -> Result<(HeldTunnel, CancellationToken, Arc<Link>), Refused> {
@@ -171,6 +207,7 @@ impl Tunnels {
             Err(AttachError::NotHello) => return Err(Refused::Dismissed(Dismissal::Stranger)),
             hello => hello?,
         };
+        drop(waiting);
         // A token reaches its own executor's calls only.
         if hello.executor_id != who.id {
             return Err(Refused::Dismissed(Dismissal::Stranger));

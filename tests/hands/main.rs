@@ -16,6 +16,8 @@ mod drops;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod forwards;
 #[cfg(test)]
 mod hostile;

@@ -23,6 +23,14 @@ pub async fn read_within<F: DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
     most: usize,
 ) -> io::Result<Option<F>> {
+    Ok(read_measured(from, most).await?.map(|(frame, _)| frame))
+}
+
+/// The same, and how long it was.
+pub(crate) async fn read_measured<F: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> io::Result<Option<(F, usize)>> {
     let mut head = [0; packet::HEAD_BYTES];
     match from.read_exact(&mut head).await {
         Ok(_) => {}
@@ -36,7 +44,8 @@ pub async fn read_within<F: DeserializeOwned>(
     if body.len() < length {
         return Ok(None);
     }
-    packet::decode(&body).map(Some).map_err(io::Error::other)
+    let frame = packet::decode(&body).map_err(io::Error::other)?;
+    Ok(Some((frame, length)))
 }
 
 /// Writes a frame, and has it leave.

@@ -13,6 +13,10 @@ pub const MESSAGE_BYTES: usize = 128 * 1024;
 pub const READ_BYTES: usize = 16 * 1024;
 /// Bytes collected before they are written.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
+/// Longest first frame of who is asked for signs of life: it says who it is, and nothing else yet.
+pub const FIRST_FRAME_BYTES: usize = 1024 * 1024;
+/// A frame that is longer waits until all before it are taken: of many that may wait, few are long.
+pub(crate) const LONG_FRAME_BYTES: usize = 64 * 1024;
 /// Streams of one tunnel. One more ends it, so whoever opens them keeps well below.
 pub(crate) const STREAMS: usize = 64;
 /// Streams beside the first that one end opens at a time: what was let go of may still count at the other end.

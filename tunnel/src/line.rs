@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
+use perennial_schema::frame::MAX_FRAME_BYTES;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -68,7 +69,6 @@ where
     let mut streams = Streams::over(socket, end, Arc::clone(&heard));
     let silence = silence(&heard, ends.beat);
     let talking = async {
-        let (mut reader, mut writer) = tokio::io::split(streams.first().await?);
         let Ends {
             mut outgoing,
             incoming,
@@ -77,10 +77,29 @@ where
             openings,
             opened,
         } = ends;
+        let (first, mut next) = tokio::select! {
+            first = streams.first() => (first?, None),
+            // Who has nothing to say any more does not wait for who never begins.
+            said = outgoing.recv() => match said {
+                Some(said) => (streams.first().await?, Some(said)),
+                None => return Ok(()),
+            },
+        };
+        let (mut reader, mut writer) = tokio::io::split(first);
         let reading = async {
-            while let Some(frame) = frames::read(&mut reader).await? {
-                if incoming.send(frame).await.is_err() {
+            let mut most = match ping {
+                Some(_) => limits::FIRST_FRAME_BYTES,
+                None => MAX_FRAME_BYTES,
+            };
+            while let Some((frame, length)) = frames::read_measured(&mut reader, most).await? {
+                most = MAX_FRAME_BYTES;
+                let alone = length > limits::LONG_FRAME_BYTES;
+                let room = if alone { incoming.max_capacity() } else { 1 };
+                let Ok(mut room) = incoming.reserve_many(room).await else {
                     break;
+                };
+                if let Some(place) = room.next() {
+                    place.send(frame);
                 }
             }
             io::Result::Ok(())
@@ -91,6 +110,9 @@ where
             for nonce in 0.. {
                 // A frame that is being written is never given up half way.
                 let frame = loop {
+                    if let Some(said) = next.take() {
+                        break Some(said);
+                    }
                     tokio::select! {
                         frame = outgoing.recv() => break frame,
                         _ = beats.tick() => {

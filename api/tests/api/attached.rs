@@ -231,3 +231,25 @@ async fn who_attaches_at_the_same_time_attaches_both() {
     let now = rig.get(&format!("/v1/sessions/{session}")).await.ok();
     assert_eq!(attached(&now).as_array().unwrap().len(), 2);
 }
+
+/// Who changes how a session runs keeps what is attached to it meanwhile, and the other way round.
+#[tokio::test]
+async fn who_changes_a_session_while_another_attaches_loses_nothing() {
+    let rig = Rig::new().await;
+    for n in 0..20 {
+        let session = rig.session().await;
+        let path = format!("/v1/sessions/{session}");
+        let one = device(&rig, &format!("one-{n}")).await;
+        let (attach, change) = (json!({"executor_id": one}), json!({"agent": {"system": "Be brief."}}));
+        let executors = format!("{path}/executors");
+        let (first, second) = match n % 2 {
+            0 => tokio::join!(rig.post(&executors, &attach), rig.post(&path, &change)),
+            _ => tokio::join!(rig.post(&path, &change), rig.post(&executors, &attach)),
+        };
+        first.ok();
+        second.ok();
+        let now = rig.get(&path).await.ok();
+        assert_eq!(attached(&now).as_array().unwrap().len(), 1, "{now}");
+        assert_eq!(now["agent"]["system"], "Be brief.", "{now}");
+    }
+}

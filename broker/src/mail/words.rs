@@ -93,16 +93,28 @@ pub(super) fn messages(listing: &MessageListing) -> Statement {
         .number(i64::from(listing.limit))
 }
 
+/// Goes from one address to the next in the index, and looks at what is open, dead and newest of each there: what was read or
+/// acknowledged in a month is passed over.
 pub(super) fn mailboxes(workspace: WorkspaceId, after: Option<&Address>, limit: u32) -> Statement {
     let after = after.map(ToString::to_string).unwrap_or_default();
-    statement(
-        "SELECT recipient, sum(CASE WHEN state IN ('queued', 'leased') THEN 1 ELSE 0 END) AS open, \
-         sum(CASE WHEN state = 'leased' THEN 1 ELSE 0 END) AS leased, \
-         sum(CASE WHEN state = 'dead' THEN 1 ELSE 0 END) AS dead, max(created_at) AS latest_at \
-         FROM messages WHERE workspace_id = ? AND recipient > ? GROUP BY recipient ORDER BY recipient LIMIT ?",
-    )
-    .id(workspace.uuid())
+    let next = "(SELECT min(m.recipient) FROM messages m WHERE m.workspace_id = ? AND m.recipient >";
+    let count = "(SELECT count(*) FROM messages m WHERE m.workspace_id = ? AND m.recipient = b.recipient AND";
+    let id = workspace.uuid();
+    statement(format!(
+        "SELECT b.recipient, {count} m.{OPEN}) AS open, {count} m.state = 'leased') AS leased, \
+         {count} m.state = 'dead') AS dead, (SELECT m.created_at FROM messages m WHERE m.workspace_id = ? \
+         AND m.recipient = b.recipient ORDER BY m.position DESC LIMIT 1) AS latest_at FROM (WITH RECURSIVE \
+         boxes (recipient, place) AS (SELECT {next} ?), 1 UNION ALL SELECT {next} boxes.recipient), boxes.place + 1 \
+         FROM boxes WHERE boxes.recipient IS NOT NULL AND boxes.place < ?) \
+         SELECT recipient FROM boxes WHERE recipient IS NOT NULL) AS b ORDER BY b.recipient"
+    ))
+    .id(id)
+    .id(id)
+    .id(id)
+    .id(id)
+    .id(id)
     .text(&after)
+    .id(id)
     .number(i64::from(limit))
 }
 

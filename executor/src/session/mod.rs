@@ -13,7 +13,7 @@ use perennial_schema::frame::{Call, CallState, FromExecutor, Refusal, Settle};
 use perennial_schema::step;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, SessionId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -30,9 +30,14 @@ use crate::tools::{self, Plan};
 /// What a session is asked.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Call(Box<Call>, Link),
+    /// And the room its input takes.
+    Call(Box<Call>, Link, OwnedSemaphorePermit),
     Settle(Settle, Link),
-    Cancel { epoch: u64, call_id: EventId, link: Link },
+    Cancel {
+        epoch: u64,
+        call_id: EventId,
+        link: Link,
+    },
     Forget,
 }
 
@@ -145,7 +150,7 @@ impl Session {
         self.end_shell().await;
         while let Some(request) = self.rx.recv().await {
             match request {
-                Request::Call(call, link) => link.refuse(self.id, call.call_id, Refusal::Busy).await,
+                Request::Call(call, link, _) => link.refuse(self.id, call.call_id, Refusal::Busy).await,
                 Request::Settle(Settle { call_id, .. }, link) | Request::Cancel { call_id, link, .. } => {
                     link.refuse(self.id, call_id, Refusal::Busy).await;
                 }
@@ -157,7 +162,7 @@ impl Session {
     async fn answer(&mut self, request: Request) {
         self.last_used = Instant::now();
         match request {
-            Request::Call(call, link) => self.call(*call, link).await,
+            Request::Call(call, link, room) => self.call(*call, link, room).await,
             Request::Settle(settle, link) => self.settle(&settle, &link).await,
             Request::Cancel { epoch, call_id, link } => {
                 if let Err(reason) = self.admit(epoch).await {
@@ -222,13 +227,13 @@ impl Session {
         Ok(journal)
     }
 
-    async fn call(&mut self, call: Call, link: Link) {
-        if let Err(reason) = self.take(&call, &link).await {
+    async fn call(&mut self, call: Call, link: Link, room: OwnedSemaphorePermit) {
+        if let Err(reason) = self.take(&call, &link, room).await {
             link.refuse(self.id, call.call_id, reason).await;
         }
     }
 
-    async fn take(&mut self, call: &Call, link: &Link) -> Result<(), Refusal> {
+    async fn take(&mut self, call: &Call, link: &Link, room: OwnedSemaphorePermit) -> Result<(), Refusal> {
         let journal = self.admit(call.epoch).await?;
         if let Some(running) = self.running.get_mut(&call.call_id) {
             if running.args_hash != call.args_hash {
@@ -254,7 +259,7 @@ impl Session {
                 Ok(())
             }
             Known::Started { effect } if effect == Effect::Once || call.effect == Effect::Once => Err(Refusal::Lost),
-            Known::Started { .. } | Known::Never => self.accept(call, link).await,
+            Known::Started { .. } | Known::Never => self.accept(call, link, room).await,
         }
     }
 
@@ -269,7 +274,7 @@ impl Session {
     }
 
     /// Checks a new call and begins it, or queues it for the shell.
-    async fn accept(&mut self, call: &Call, link: &Link) -> Result<(), Refusal> {
+    async fn accept(&mut self, call: &Call, link: &Link, room: OwnedSemaphorePermit) -> Result<(), Refusal> {
         let slot = Arc::clone(&self.house.slots)
             .try_acquire_owned()
             .map_err(|_| Refusal::Busy)?;
@@ -292,7 +297,7 @@ impl Session {
         } else {
             call.effect
         };
-        let mut running = Running::new(call, effect, link.clone(), slot);
+        let mut running = Running::new(call, effect, link.clone(), (slot, room));
         running.waiting = Some((plan, folder));
         let cancel = running.cancel.clone();
         self.running.insert(call.call_id, running);

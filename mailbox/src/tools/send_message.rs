@@ -65,3 +65,7 @@ async fn sent(office: &Office, order: &Order, outgoing: &Outgoing) -> Result<Sen
         }
     }
 }
+
+#[cfg(test)]
+#[path = "send_message_tests.rs"]
+mod tests;

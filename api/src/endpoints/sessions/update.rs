@@ -3,7 +3,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use perennial_engine::ports::{Append, Authority, Guard, Projection, SessionPatch, SessionRow};
+use perennial_engine::ports::{
+    Append, AppendError, Authority, Guard, Idempotency, Projection, SessionPatch, SessionRow,
+};
 use perennial_schema::event::{Body, Draft, Raw, SessionUpdated};
 use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
@@ -16,6 +18,7 @@ use crate::body::{JsonBody, nullable};
 use crate::endpoints::append;
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
+use crate::limits::APPEND_TRIES;
 use crate::openapi as doc;
 use crate::path::Id;
 use crate::wire::agent::Overrides;
@@ -46,22 +49,52 @@ pub(crate) async fn update_session(
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let input: Update = body.parse()?;
-    if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
-        return Err(ApiError::not_yet("vault_ids"));
+    let mut row = app.session(&principal, &id).await?;
+    let mut tries = 1;
+    loop {
+        match once(&app, &row, body.parse()?, repeatable.with(&body)).await {
+            Ok(response) => return Ok(response),
+            Err(Missed::Moved) if tries < APPEND_TRIES => tries += 1,
+            Err(Missed::Moved) => return Err(AppendError::Moved { head: row.head }.into()),
+            Err(Missed::Refused(error)) => return Err(error),
+        }
+        row = app.reread(row.key).await?;
     }
-    let row = app.session(&principal, &id).await?;
+}
+
+/// Why an attempt changed nothing.
+enum Missed {
+    /// The session went on since it was looked at.
+    Moved,
+    Refused(ApiError),
+}
+
+impl<E: Into<ApiError>> From<E> for Missed {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// One attempt. A change of its definition is one of the definition that was looked at: nobody else's is lost.
+async fn once(
+    app: &App,
+    row: &SessionRow,
+    input: Update,
+    idempotency: Option<Idempotency>,
+) -> Result<Response, Missed> {
+    if input.vault_ids.as_ref().is_some_and(|vaults| !vaults.is_empty()) {
+        return Err(ApiError::not_yet("vault_ids").into());
+    }
     let given = input.budget.as_ref().map(|given| given.clone().unwrap_or_default());
     let ceiling = budget::read(given.as_ref())?;
-    let mut patch = patch(&row, input)?;
+    let mut patch = patch(row, input)?;
     if let Some(ceiling) = &ceiling {
         let shown = ceiling.as_ref().map(|ceiling| ceiling.shown.clone());
         patch.budget = (shown != row.budget).then_some(shown);
     }
-    let idempotency = repeatable.with(&body);
     let changes = patch != SessionPatch::default();
     if !changes && idempotency.is_none() {
-        return Ok(served(&row));
+        return Ok(served(row));
     }
     let told = Draft::new(
         app.ports.ids.event(),
@@ -69,24 +102,28 @@ pub(crate) async fn update_session(
         app.ports.clock.now(),
     );
     if let (Some(ceiling), None) = (&ceiling, row.archived_at) {
-        budget::change(&app, row.key, ceiling.as_ref()).await?;
+        budget::change(app, row.key, ceiling.as_ref()).await?;
     }
+    let guards = match patch.agent {
+        Some(_) => vec![Guard::NotRunning, Guard::Head(row.head)],
+        None => Vec::new(),
+    };
     let order = Append {
         key: row.key,
         append_id: app.ports.ids.append(),
         // An update that changes nothing says nothing, but its key is remembered.
         events: Vec::from_iter(changes.then_some(told)),
-        authority: Authority::Client {
-            guards: patch.agent.iter().map(|_| Guard::NotRunning).collect(),
-            idempotency,
-        },
+        authority: Authority::Client { guards, idempotency },
         projection: Projection {
             patch,
             ..Projection::default()
         },
     };
-    append(&app, order).await?;
-    Ok(served(&app.reread(row.key).await?))
+    match append(app, order).await {
+        Ok(_) => Ok(served(&app.reread(row.key).await?)),
+        Err(AppendError::Moved { .. }) => Err(Missed::Moved),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What really changes.
