@@ -29,10 +29,14 @@ impl Exchange {
         if matches!(environment, EnvironmentConfig::SelfHosted) {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
+        self.know_hosts().await;
         let link = match (self.sandboxes_of(environment), environment.executor()) {
             (Some(sandboxes), _) => self.place_in_sandbox(sandboxes, key).await?,
             (None, Some(executor)) => {
-                let line = self.line_of(executor, key.workspace).await;
+                let line = match self.awake(executor, Patience::ToCall).await {
+                    Some((link, _)) => Some(link?).filter(|link| link.serves(key.workspace)),
+                    None => self.line_of(executor, key.workspace).await,
+                };
                 line.ok_or_else(|| self.unreached(executor))?
             }
             (None, None) => self.hands().await.ok_or("no executor is attached to run this tool")?,

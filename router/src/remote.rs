@@ -36,6 +36,11 @@ impl Remote {
         Self { bus, guests }
     }
 
+    /// Whether calls to where an environment says leave from here: a machine that dialled in, or a sandbox.
+    fn leaves_here(&self, environment: &EnvironmentConfig) -> bool {
+        environment.executor().is_some() || self.guests.sandboxes_of(environment).is_some()
+    }
+
     /// One question, asked until it is answered or it is clear that nobody does.
     async fn ask(&self, at: ExecutorId, question: &ToExecutor) -> Result<Answer, String> {
         let body = serde_json::to_vec(question).map_err(|error| error.to_string())?;
@@ -81,30 +86,31 @@ impl Router for Remote {
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
-        match environment.executor() {
-            Some(_) => self.guests.place(key, environment).await,
-            None => Err(NO_HANDS.into()),
+        self.guests.know_hosts().await;
+        match self.leaves_here(environment) {
+            true => self.guests.place(key, environment).await,
+            false => Err(NO_HANDS.into()),
         }
     }
 
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
-        match order.environment.executor() {
-            Some(_) => self.guests.call(order).await,
-            None => Err(CallError::NotStarted(NO_HANDS.into())),
+        match self.leaves_here(&order.environment) {
+            true => self.guests.call(order).await,
+            false => Err(CallError::NotStarted(NO_HANDS.into())),
         }
     }
 
     async fn call_aloud(&self, order: Order, hearer: Hearer) -> Result<Outcome, CallError> {
-        match order.environment.executor() {
-            Some(_) => self.guests.call_aloud(order, hearer).await,
-            None => Err(CallError::NotStarted(NO_HANDS.into())),
+        match self.leaves_here(&order.environment) {
+            true => self.guests.call_aloud(order, hearer).await,
+            false => Err(CallError::NotStarted(NO_HANDS.into())),
         }
     }
 
     async fn settle(&self, order: Order) -> Result<Settled, CallError> {
-        match order.environment.executor() {
-            Some(_) => self.guests.settle(order).await,
-            None => Err(CallError::Unknown(NO_HANDS.into())),
+        match self.leaves_here(&order.environment) {
+            true => self.guests.settle(order).await,
+            false => Err(CallError::Unknown(NO_HANDS.into())),
         }
     }
 
@@ -117,9 +123,9 @@ impl Router for Remote {
     }
 
     async fn output(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
-        match order.environment.executor() {
-            Some(_) => self.guests.output(order, offset).await,
-            None => Err(NO_HANDS.into()),
+        match self.leaves_here(&order.environment) {
+            true => self.guests.output(order, offset).await,
+            false => Err(NO_HANDS.into()),
         }
     }
 
@@ -131,6 +137,7 @@ impl Router for Remote {
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
         match at {
             Some(at) => self.copy(from, to, at).await,
+            None if self.guests.has_sandbox(from).await => Err("its files are in a sandbox, and stay there".into()),
             None => Ok(()),
         }
     }
@@ -157,6 +164,7 @@ impl Router for Remote {
     }
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
+        self.guests.retire_sandbox(session).await;
         let Some(at) = at else { return };
         if let Some(workspace) = self.guests.guest_of(at).await {
             let key = SessionKey { workspace, session };

@@ -192,6 +192,7 @@ impl Trunks {
         let guest = Guest {
             workspace: whose.workspace,
             generation: whose.generation,
+            kind: whose.kind,
             way: Way::Trunk,
         };
         let wire = Wire {
@@ -476,6 +477,7 @@ mod tests {
         Guest {
             workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
             generation,
+            kind: perennial_engine::ports::ExecutorKind::Device,
             way,
         }
     }

@@ -96,7 +96,7 @@ impl Sqlite {
     }
 
     /// Says who is there, which is said again soon.
-    async fn note(&self, asked: Statement) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(crate) async fn note(&self, asked: Statement) -> Result<Vec<SqliteRow>, StoreError> {
         let statements = vec![asked];
         self.store
             .ask(All {

@@ -17,7 +17,8 @@ use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::mail;
 use perennial_broker::meter::{self, Meter, Told};
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Sandboxes, Seals, Sessions,
+    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, SandboxHosts, Sandboxes,
+    Seals, Sessions,
 };
 use perennial_mailbox::{MailTools, Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
@@ -53,6 +54,8 @@ pub struct Store {
     pub executors: Arc<dyn Executors>,
     /// Machines that are made for sessions.
     pub sandboxes: Arc<dyn Sandboxes>,
+    /// And who makes them.
+    pub sandbox_hosts: Arc<dyn SandboxHosts>,
     /// Mail in and out.
     pub mail: Arc<Office>,
     /// Tokens of resources.
@@ -133,7 +136,7 @@ impl Store {
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
 
-    fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + 'static>(
+    fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + SandboxHosts + 'static>(
         settings: &Settings,
         store: L,
         bus: Arc<dyn Bus>,
@@ -162,6 +165,7 @@ impl Store {
             blobs: kept.blobs,
             accounts,
             sandboxes: executors.clone(),
+            sandbox_hosts: executors.clone(),
             executors,
             seals: kept.seals,
             bus,
