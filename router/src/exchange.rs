@@ -457,6 +457,10 @@ impl Router for Exchange {
         }
     }
 
+    async fn hand_on(&self, at: ExecutorId, question: ToExecutor) -> Option<FromExecutor> {
+        self.ask_for_others(at, question).await
+    }
+
     fn is_home(&self, executor: ExecutorId) -> bool {
         let board = self.board();
         let link = board.links.get(&executor);

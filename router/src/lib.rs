@@ -22,6 +22,7 @@ mod hands;
 mod house;
 pub mod limits;
 mod link;
+mod look;
 pub mod mcp;
 mod offer;
 mod output;

@@ -38,8 +38,8 @@ pub const USE_LOOK: Duration = Duration::from_secs(1);
 pub const USE_QUIET: Duration = Duration::from_secs(2);
 /// How often a process says that it makes sandboxes.
 pub const HOST_BEAT: Duration = Duration::from_secs(5);
-/// How often what lost ones left behind is looked for.
-pub const HOST_SWEEP: Duration = Duration::from_secs(60);
+/// How often sandboxes are looked for that are over and nobody said so.
+pub const SANDBOXES_SWEEP: Duration = Duration::from_secs(60);
 /// How old what is known of them may be.
 pub const HOSTS_FRESH: Duration = Duration::from_secs(2);
 /// How long a call waits before it looks who could make its sandbox.
@@ -82,6 +82,12 @@ pub const REMOTE_TRIES: u32 = 2;
 pub const RELAY_PATIENCE: Duration = Duration::from_secs(3);
 /// Questions answered at once, and answers of copies and packs remembered.
 pub const RELAYED: usize = 256;
+/// Calls to other hosts whose output is still to be read.
+pub const LOOKS: usize = 256;
+/// Longest text of an answer that comes over the bus.
+pub const RELAYED_TEXT_BYTES: usize = 32 * 1024;
+/// Longest piece of an output that does, in base64: a multiple of four.
+pub const LOOK_PIECE_CHARS: usize = 160 * 1024;
 /// How long dialling another process may take.
 pub const TRUNK_DIAL: Duration = Duration::from_secs(2);
 /// Pause after the first look for a machine that dialled in elsewhere; it doubles with each.

@@ -16,6 +16,8 @@ mod drops;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod folders;
+#[cfg(test)]
 mod forwards;
 #[cfg(test)]
 mod hostile;

@@ -136,7 +136,7 @@ impl Made {
         let ways_out = WaysOut::new(doors, root, super::egress::guard(), kept, closing.clone());
         let reconciler = Arc::new(Reconciler::new(
             (store.sandboxes.clone(), store.sandbox_hosts.clone()),
-            store.executors.clone(),
+            (store.executors.clone(), store.sessions.clone()),
             docker.clone(),
             Arc::new(ways_out),
             store.bus.clone(),

@@ -7,7 +7,8 @@
 //! * [`Claims`] is in every process that calls: it says what is wanted, and waits. `uses` is what it wants now, `hosts` who could
 //!   make it.
 //! * [`Reconciler`] is where the machines are: it makes what exists agree with what is known. `decide` says what is to be done, the
-//!   provisioner does it, `presence` says that somebody is there to do it.
+//!   provisioner does it, `presence` says that somebody is there to do it. `sweep` finds what others
+//!   did not finish.
 //! * [`Docker`] is the provisioner of containers.
 //! * [`WaysOut`] is what a sandbox reaches beside its tunnel.
 //!
@@ -21,6 +22,7 @@ mod hosts;
 mod presence;
 mod reconcile;
 mod spec;
+mod sweep;
 mod uses;
 mod ways_out;
 

@@ -1,10 +1,10 @@
-//! Says that this process makes sandboxes, and what troubles it, as long as it does; and forgets what hosts left behind that are lost.
+//! Says that this process makes sandboxes, and what troubles it, as long as it does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use perennial_engine::ports::{Executors, NewSandboxHost, SandboxHosts, Sandboxes, StoreError};
+use perennial_engine::ports::{NewSandboxHost, SandboxHosts};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::limits;
 
@@ -62,31 +62,15 @@ impl Presence {
     }
 
     /// Says it again and again.
-    pub(super) async fn beat(&self, sandboxes: &dyn Sandboxes, registry: &dyn Executors) {
+    pub(super) async fn beat(&self) {
         let lost_after = self.said.lock().unwrap_or_else(PoisonError::into_inner).lost_after;
         let pause = limits::HOST_BEAT.min(lost_after / 4);
-        let mut swept = Instant::now();
         loop {
             self.say().await;
-            if swept.elapsed() >= limits::HOST_SWEEP {
-                swept = Instant::now();
-                if let Err(error) = sweep(sandboxes, registry).await {
-                    tracing::warn!(%error, "what lost servers left behind is not forgotten yet");
-                }
-            }
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.news.notified() => {}
             }
         }
     }
-}
-
-/// What is over and belongs to a host that is lost is nobody's: it is forgotten, and its executor with it.
-async fn sweep(sandboxes: &dyn Sandboxes, registry: &dyn Executors) -> Result<(), StoreError> {
-    for left in sandboxes.abandoned().await? {
-        registry.remove(left.key.workspace, left.executor).await?;
-        sandboxes.forget(left.executor).await?;
-    }
-    Ok(())
 }

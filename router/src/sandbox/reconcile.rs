@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use perennial_engine::ports::{
     Boot, Bus, CodeError, Executors, NewSandboxHost, ProvisionError, Provisioner, SANDBOX_HOSTS, Sandbox, SandboxHosts,
-    SandboxSpec, SandboxState, Sandboxes, Seen, StoreError,
+    SandboxSpec, SandboxState, Sandboxes, Seen, Sessions, StoreError,
 };
 use perennial_schema::ExecutorId;
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::decide::{Action, Facts, decide};
 use super::presence::Presence;
 use super::spec::fill;
+use super::sweep::Sweep;
 use crate::exchange::Exchange;
 use crate::limits;
 
@@ -44,6 +45,7 @@ pub struct Reconciler {
     instance: ExecutorId,
     defaults: SandboxSpec,
     presence: Presence,
+    sweep: Sweep,
     state: Mutex<State>,
     /// Something was done, and may have to be followed by something else.
     done: Notify,
@@ -73,12 +75,19 @@ impl Reconciler {
     /// Over these ports. `host` names the instance: sandboxes of others are not touched.
     pub fn new(
         (store, hosts): (Arc<dyn Sandboxes>, Arc<dyn SandboxHosts>),
-        registry: Arc<dyn Executors>,
+        (registry, sessions): (Arc<dyn Executors>, Arc<dyn Sessions>),
         provisioner: Arc<dyn Provisioner>,
         doors: Arc<dyn Doors>,
         bus: Arc<dyn Bus>,
         host: NewSandboxHost,
     ) -> Self {
+        let sweep = Sweep {
+            store: store.clone(),
+            sessions,
+            registry: registry.clone(),
+            bus: bus.clone(),
+            instance: host.instance,
+        };
         Self {
             store,
             registry,
@@ -88,6 +97,7 @@ impl Reconciler {
             instance: host.instance,
             defaults: host.defaults.clone(),
             presence: Presence::new(hosts, host),
+            sweep,
             state: Mutex::default(),
             done: Notify::new(),
             closing: CancellationToken::new(),
@@ -111,9 +121,8 @@ impl Reconciler {
 
     /// Looks after the sandboxes until it is closed.
     pub async fn tend(self: Arc<Self>, exchange: Arc<Exchange>) {
-        let beating = self.presence.beat(self.store.as_ref(), self.registry.as_ref());
         let tending = async {
-            tokio::join!(beating, self.look_after(&exchange));
+            tokio::join!(self.presence.beat(), self.look_after(&exchange), self.sweep.run());
         };
         self.closing.run_until_cancelled(tending).await;
     }
