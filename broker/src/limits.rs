@@ -136,3 +136,5 @@ pub(crate) const METER_CONNECTIONS: u32 = 4;
 pub(crate) const MOST: u64 = 1_000_000_000_000_000;
 /// How long an expired or used code of the registry is still known, so that a repeated request finds it.
 pub(crate) const CODE_KEEP_MILLIS: u64 = 24 * 3600 * 1000;
+/// How long a sandbox that is over is left to a host that is away, in milliseconds.
+pub(crate) const ABANDONED_MILLIS: u64 = 60 * 1000;

@@ -64,14 +64,6 @@ pub struct WorkArgs {
     /// Let tools change this host without asking even where they cannot be contained [env: PERENNIAL_ALLOW_LOCAL]
     #[arg(long)]
     pub allow_local: bool,
-    /// Make a container for each session of a `cloud` environment, in this Docker Engine: unix:///var/run/docker.sock
-    /// [default: a folder of this host] [env: PERENNIAL_DOCKER]
-    #[arg(long, value_name = "SOCKET")]
-    pub docker: Option<String>,
-    /// The image of such a container when its environment names none [default: debian:stable-slim]
-    /// [env: PERENNIAL_SANDBOX_IMAGE]
-    #[arg(long, value_name = "IMAGE")]
-    pub sandbox_image: Option<String>,
     /// How many sessions are worked on at a time [default: 64] [env: PERENNIAL_SLOTS]
     #[arg(long, value_name = "N")]
     pub slots: Option<NonZeroU32>,
@@ -87,6 +79,19 @@ pub struct WorkArgs {
     /// Time between sweeps for ready sessions
     #[arg(long, value_name = "MS", hide = true)]
     pub sweep_ms: Option<NonZeroU64>,
+}
+
+/// What sandboxes are made of here.
+#[derive(Debug, Default, Args)]
+pub struct SandboxArgs {
+    /// Make a container for each session of a `cloud` environment, in this Docker Engine: unix:///var/run/docker.sock
+    /// [default: a folder of the worker's host, if no other server makes any] [env: PERENNIAL_DOCKER]
+    #[arg(long, value_name = "SOCKET")]
+    pub docker: Option<String>,
+    /// The image of such a container when its environment names none [default: debian:stable-slim]
+    /// [env: PERENNIAL_SANDBOX_IMAGE]
+    #[arg(long, value_name = "IMAGE")]
+    pub sandbox_image: Option<String>,
 }
 
 /// The servers a cluster shares.
@@ -120,13 +125,18 @@ impl FrontArgs {
 impl WorkArgs {
     fn set(&self, flags: &mut Flags) {
         flags.allow_local = self.allow_local;
-        flags.docker.clone_from(&self.docker);
-        flags.sandbox_image.clone_from(&self.sandbox_image);
         flags.slots = self.slots.map(Into::into);
         flags.gateway_url.clone_from(&self.gateway_url);
         flags.lease_ttl_ms = self.lease_ttl_ms.map(Into::into);
         flags.renew_ms = self.renew_ms.map(Into::into);
         flags.sweep_ms = self.sweep_ms.map(Into::into);
+    }
+}
+
+impl SandboxArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.docker.clone_from(&self.docker);
+        flags.sandbox_image.clone_from(&self.sandbox_image);
     }
 }
 
@@ -206,6 +216,11 @@ impl Cli {
             Verb::Doctor(doctor) => (None, None, Some(&doctor.cluster)),
             _ => (None, None, None),
         };
+        match &self.verb {
+            Verb::Up(up) => up.sandbox.set(&mut flags),
+            Verb::Serve(serve) => serve.sandbox.set(&mut flags),
+            _ => {}
+        }
         if let Some(front) = front {
             front.set(&mut flags);
         }

@@ -29,10 +29,14 @@ impl Exchange {
         if matches!(environment, EnvironmentConfig::SelfHosted) {
             return Err("tools of a self-hosted environment are run by its own worker".into());
         }
+        self.know_hosts().await;
         let link = match (self.sandboxes_of(environment), environment.executor()) {
             (Some(sandboxes), _) => self.place_in_sandbox(sandboxes, key).await?,
             (None, Some(executor)) => {
-                let line = self.line_of(executor, key.workspace).await;
+                let line = match self.awake(executor, Patience::ToCall).await {
+                    Some((link, _)) => Some(link?).filter(|link| link.serves(key.workspace)),
+                    None => self.line_of(executor, key.workspace).await,
+                };
                 line.ok_or_else(|| self.unreached(executor))?
             }
             (None, None) => self.hands().await.ok_or("no executor is attached to run this tool")?,
@@ -67,7 +71,7 @@ impl Exchange {
         let key = (order.key.session, order.call_id);
         let waiting = link.pending().wait_call(key, order.epoch, &hash);
         let heard = waiting.map_err(not_sent)?;
-        let mut call = call(order, hash, &link);
+        let mut call = call(order, hash, Some(&link));
         if let Some(hearer) = hearer {
             call.progress = true;
             link.pending().hear(key, hearer);
@@ -160,7 +164,8 @@ fn not_sent(why: NoPlace) -> CallError {
     }
 }
 
-fn call(order: Order, args_hash: String, link: &Link) -> Call {
+/// What is sent; without a link to an executor of a host that is reached in another way.
+pub(crate) fn call(order: Order, args_hash: String, link: Option<&Link>) -> Call {
     let preparation = order.environment.preparation();
     let variables = preparation.map(|given| given.variables.clone()).unwrap_or_default();
     let workspace = match order.environment {
@@ -169,16 +174,18 @@ fn call(order: Order, args_hash: String, link: &Link) -> Call {
             executor_id: Some(_),
             dir,
             ..
-        } => match dir.or_else(|| link.card().cwd.clone()) {
+        } => match dir.or_else(|| link?.card().cwd.clone()) {
             Some(path) => Workspace::Dir { path },
             None => Workspace::Session,
         },
         EnvironmentConfig::Local { dir: Some(path), .. } => Workspace::Dir { path },
         // A sandbox is one session's, and so is its folder.
-        EnvironmentConfig::Cloud { .. } if link.guest.is_some() => match link.card().cwd.clone() {
-            Some(path) => Workspace::Dir { path },
-            None => Workspace::Session,
-        },
+        EnvironmentConfig::Cloud { .. } if link.is_some_and(|link| link.guest.is_some()) => {
+            match link.and_then(|link| link.card().cwd.clone()) {
+                Some(path) => Workspace::Dir { path },
+                None => Workspace::Session,
+            }
+        }
         _ => Workspace::Session,
     };
     Call {
@@ -196,7 +203,7 @@ fn call(order: Order, args_hash: String, link: &Link) -> Call {
     }
 }
 
-fn refused(refusal: Refusal) -> CallError {
+pub(crate) fn refused(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::StaleEpoch { .. } => CallError::Fenced,
         Refusal::OtherArguments => not_started("this call id was used before with other arguments"),

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::link::{Guest, Link, Wire};
 use crate::policy::Reach;
-use crate::sandbox::Reconciler;
+use crate::sandbox::Claims;
 use crate::trunk::Trunks;
 use crate::{catalogue, limits};
 
@@ -97,10 +97,10 @@ struct Board {
 pub struct Exchange {
     settings: Settings,
     board: Arc<Mutex<Board>>,
-    /// Ticks whenever an executor attaches.
+    /// Ticks whenever an executor attaches, or is not attached any more.
     attached: watch::Sender<u64>,
-    /// Who makes sandboxes, if anybody does.
-    pub(crate) sandboxes: OnceLock<Arc<Reconciler>>,
+    /// Has sandboxes made, where anybody may.
+    pub(crate) sandboxes: OnceLock<Arc<Claims>>,
     /// What this process runs itself, if anything.
     pub(crate) house: OnceLock<Arc<dyn HouseTools>>,
     /// Fetches pages; made when somebody wants one.
@@ -178,12 +178,13 @@ impl Exchange {
     ) -> Result<Arc<Link>, AttachError> {
         let link = self.enter(hello, wire, guest)?;
         let reading = Arc::clone(&link);
-        let board = Arc::clone(&self.board);
+        let (board, attached) = (Arc::clone(&self.board), self.attached.clone());
         self.readers.spawn(async move {
             reading.read(rx).await;
             leave(&board, &reading);
+            tick(&attached);
         });
-        self.attached.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+        tick(&self.attached);
         Ok(link)
     }
 
@@ -291,6 +292,17 @@ impl Exchange {
         attached.await
     }
 
+    /// The same if it is attached, or can be reached at once through where it is.
+    pub(crate) async fn line_now(&self, executor: ExecutorId, workspace: WorkspaceId) -> Option<Arc<Link>> {
+        if self.live(executor).is_none()
+            && let Some(trunks) = self.trunks.get()
+        {
+            let attempt = trunks.try_once(self, executor, workspace);
+            let _ = timeout(limits::TRUNK_DIAL, attempt).await;
+        }
+        self.live(executor).filter(|link| link.serves(workspace))
+    }
+
     /// Why a machine that dialled in is not reached.
     pub(crate) fn unreached(&self, executor: ExecutorId) -> String {
         match self.trunks.get().and_then(|trunks| trunks.why(executor)) {
@@ -338,7 +350,7 @@ impl Exchange {
         found.await.ok().flatten()
     }
 
-    /// Ticks whenever an executor attaches.
+    /// Ticks whenever an executor attaches, or is not attached any more.
     pub(crate) fn attachments(&self) -> watch::Receiver<u64> {
         self.attached.subscribe()
     }
@@ -397,6 +409,10 @@ fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn tick(ticks: &watch::Sender<u64>) {
+    ticks.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+}
+
 /// Takes a link off the board unless a newer one has its place already.
 fn leave(board: &Mutex<Board>, link: &Link) {
     let executor = link.hello.executor_id;
@@ -436,7 +452,7 @@ impl Router for Exchange {
 
     async fn place_at_once(&self, key: SessionKey, environment: &EnvironmentConfig) -> Option<Placement> {
         match self.sandboxes_of(environment) {
-            Some((sandboxes, _)) => sandboxes.place_at_once(self, key).await.map(|link| link.placement()),
+            Some((claims, _)) => self.in_sandbox_at_once(claims, key).await.map(|link| link.placement()),
             None => self.place_call(key, environment).await.ok(),
         }
     }
@@ -444,6 +460,10 @@ impl Router for Exchange {
     fn stands(&self, placement: Placement) -> bool {
         let link = self.board().live(placement.executor_id);
         link.is_none_or(|link| link.placement() == placement)
+    }
+
+    async fn hand_on(&self, at: ExecutorId, question: ToExecutor) -> Option<FromExecutor> {
+        self.ask_for_others(at, question).await
     }
 
     fn is_home(&self, executor: ExecutorId) -> bool {

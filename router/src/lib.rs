@@ -6,7 +6,7 @@
 //! * [`Tunnels`]: machines that dialled in.
 //! * `trunk`: machines that dialled another process of the cluster.
 //! * `streams`: files and whatever else is no call, to and from a machine that dialled in.
-//! * [`sandbox`]: machines that are made for a session and dial in.
+//! * [`sandbox`]: machines that are made for a session and dial in, wherever they are made.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
 //! * `web`: the one tool that runs here.
 //! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
@@ -22,6 +22,7 @@ mod hands;
 mod house;
 pub mod limits;
 mod link;
+mod look;
 pub mod mcp;
 mod offer;
 mod output;

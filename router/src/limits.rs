@@ -20,8 +20,32 @@ pub const SANDBOX_DIALS: Duration = Duration::from_secs(30);
 pub const SANDBOX_LOOK: Duration = Duration::from_millis(500);
 /// The same while nothing is: somebody else may have stopped or removed one.
 pub const SANDBOX_REST: Duration = Duration::from_secs(10);
-/// How long the reason of a failure is kept, in milliseconds.
-pub const SANDBOX_FAILURE_MILLIS: u64 = 10 * 60 * 1000;
+/// Least time between two looks, however often one is asked for.
+pub const SANDBOX_GAP: Duration = Duration::from_millis(20);
+/// How often the store is asked whether a look is needed, when no nudge says so.
+pub const SANDBOX_SWEEP: Duration = Duration::from_secs(2);
+/// Sandboxes that nobody makes yet and one look takes: others may look, too.
+pub const SANDBOXES_ADOPTED: usize = 4;
+/// Sandboxes that something is done about, above which no more are taken.
+pub const SANDBOXES_BUSY: usize = 64;
+/// How long the reason of a failure is kept.
+pub const SANDBOX_FAILURE: Duration = Duration::from_secs(10 * 60);
+/// A use is said again when it was said so long ago.
+pub const USE_RENEW: Duration = Duration::from_secs(10);
+/// How often uses are looked at for that.
+pub const USE_LOOK: Duration = Duration::from_secs(1);
+/// After the last call a sandbox counts as used for so long: the next one may come at once.
+pub const USE_QUIET: Duration = Duration::from_secs(2);
+/// How often a process says that it makes sandboxes.
+pub const HOST_BEAT: Duration = Duration::from_secs(5);
+/// How often sandboxes are looked for that are over and nobody said so.
+pub const SANDBOXES_SWEEP: Duration = Duration::from_secs(60);
+/// How old what is known of them may be.
+pub const HOSTS_FRESH: Duration = Duration::from_secs(2);
+/// How long a call waits before it looks who could make its sandbox.
+pub const HOSTS_LOOK: Duration = Duration::from_secs(1);
+/// How long it waits for one of them to come back.
+pub const HOSTS_WAIT: Duration = Duration::from_secs(20);
 /// How long what is done to a sandbox may take when the server stops.
 pub const SANDBOX_CLOSE: Duration = Duration::from_secs(5);
 /// How long the executor in a sandbox may take to end when it is stopped.
@@ -58,6 +82,12 @@ pub const REMOTE_TRIES: u32 = 2;
 pub const RELAY_PATIENCE: Duration = Duration::from_secs(3);
 /// Questions answered at once, and answers of copies and packs remembered.
 pub const RELAYED: usize = 256;
+/// Calls to other hosts whose output is still to be read.
+pub const LOOKS: usize = 256;
+/// Longest text of an answer that comes over the bus.
+pub const RELAYED_TEXT_BYTES: usize = 32 * 1024;
+/// Longest piece of an output that does, in base64: a multiple of four.
+pub const LOOK_PIECE_CHARS: usize = 160 * 1024;
 /// How long dialling another process may take.
 pub const TRUNK_DIAL: Duration = Duration::from_secs(2);
 /// Pause after the first look for a machine that dialled in elsewhere; it doubles with each.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use perennial_engine::ports::Placement;
+use perennial_engine::ports::{ExecutorKind, Placement};
 use perennial_schema::WorkspaceId;
 use perennial_schema::frame::{Card, FromExecutor, Hello, ToExecutor};
 use perennial_tunnel::{Lane, NoLane, Opener};
@@ -18,6 +18,8 @@ pub(crate) struct Guest {
     pub(crate) workspace: WorkspaceId,
     /// Which of its connections this is, by the registry.
     pub(crate) generation: u64,
+    /// What it is.
+    pub(crate) kind: ExecutorKind,
     /// How it is reached.
     pub(crate) way: Way,
 }
@@ -129,6 +131,11 @@ impl Link {
     /// Whether frames still travel.
     pub(crate) fn is_live(&self) -> bool {
         !self.cut.is_cancelled()
+    }
+
+    /// Whether it is in a sandbox.
+    pub(crate) fn is_sandbox(&self) -> bool {
+        self.guest.is_some_and(|guest| guest.kind == ExecutorKind::Sandbox)
     }
 
     /// Whether it may work for a workspace.

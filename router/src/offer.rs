@@ -41,6 +41,7 @@ impl Exchange {
         agent: &AgentSnapshot,
         environment: &EnvironmentConfig,
     ) -> Vec<Hand> {
+        self.know_hosts().await;
         let own = environment.executor();
         let alone = agent.executors.is_empty();
         let attached = agent.executors.iter().filter(|hand| Some(hand.executor_id) != own);

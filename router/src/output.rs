@@ -43,7 +43,8 @@ impl Exchange {
     }
 }
 
-fn decode(piece: &str) -> Result<Bytes, String> {
+/// Its bytes.
+pub(crate) fn decode(piece: &str) -> Result<Bytes, String> {
     let bytes = STANDARD.decode(piece).map(Bytes::from);
     bytes.map_err(|error| format!("the executor sent a damaged piece: {error}"))
 }

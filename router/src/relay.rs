@@ -76,7 +76,7 @@ pub async fn relay(
     clerk.tasks.wait().await;
 }
 
-type Work = watch::Receiver<Option<FromExecutor>>;
+type Work = watch::Receiver<Option<Option<FromExecutor>>>;
 
 /// By the question, as it was asked.
 #[derive(Default)]
@@ -112,19 +112,32 @@ impl Clerk {
                     let error = router.copy_workspace(from, to, Some(at)).await.err();
                     FromExecutor::WorkspaceCopied { to, error }
                 };
-                self.work(body, copying).await
+                self.work(body, async { Some(copying.await) }).await
             }
             Ok(ToExecutor::Pack { pack, ask }) => {
                 let long = pack::is_long(&ask);
                 let packing = asked(Arc::clone(&self.router), self.at, pack, ask);
                 if long {
-                    self.work(body, packing).await
+                    self.work(body, async { Some(packing.await) }).await
                 } else {
                     Answer::Frame(packing.await)
                 }
             }
             Ok(ToExecutor::Forget { session }) => {
                 self.router.forget(session, Some(self.at)).await;
+                Answer::Done
+            }
+            Ok(question @ ToExecutor::ReadOutput { .. }) => {
+                let piece = self.router.hand_on(self.at, question).await;
+                piece.map_or(Answer::Refused, Answer::Frame)
+            }
+            Ok(question @ ToExecutor::Call(_)) => {
+                let (router, at) = (Arc::clone(&self.router), self.at);
+                let asking = async move { router.hand_on(at, question).await };
+                self.work(body, asking).await
+            }
+            Ok(question @ ToExecutor::DropOutput { .. }) => {
+                self.router.hand_on(self.at, question).await;
                 Answer::Done
             }
             Ok(_) => Answer::Refused,
@@ -140,18 +153,18 @@ impl Clerk {
     }
 
     /// What came of a question, or where to ask again. Of work that was given up nothing is known.
-    async fn work(&self, question: Bytes, work: impl Future<Output = FromExecutor> + Send + 'static) -> Answer {
+    async fn work(&self, question: Bytes, work: impl Future<Output = Option<FromExecutor>> + Send + 'static) -> Answer {
         let mut work = self.working(question, work);
         let done = timeout(limits::RELAY_PATIENCE, work.wait_for(Option::is_some)).await;
         match done {
-            Ok(Ok(done)) => done.clone().map_or(Answer::Refused, Answer::Frame),
+            Ok(Ok(done)) => done.clone().flatten().map_or(Answer::Refused, Answer::Frame),
             Ok(Err(_)) => Answer::Refused,
             Err(_) => Answer::Working { at: self.desk },
         }
     }
 
     /// What is under way or done already, or this.
-    fn working(&self, question: Bytes, work: impl Future<Output = FromExecutor> + Send + 'static) -> Work {
+    fn working(&self, question: Bytes, work: impl Future<Output = Option<FromExecutor>> + Send + 'static) -> Work {
         let mut works = self.works.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = works.known.get(&question) {
             return known.clone();

@@ -17,14 +17,24 @@ use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::exchange::Exchange;
+use crate::look::{ANY_JOURNAL, Looks};
 use crate::pack::ANYBODY;
 use crate::relay::Answer;
-use crate::{limits, pack};
+use crate::{limits, look, output, pack};
 
 /// Asks others.
 pub struct Remote {
     bus: Arc<dyn Bus>,
     guests: Arc<Exchange>,
+    looks: Looks,
+}
+
+/// What an executor said, if it did.
+fn frame(answer: Answer) -> Option<FromExecutor> {
+    match answer {
+        Answer::Frame(frame) => Some(frame),
+        Answer::Working { .. } | Answer::Done | Answer::Refused => None,
+    }
 }
 
 const NO_HANDS: &str = "this process runs no tools: a worker does";
@@ -33,7 +43,16 @@ impl Remote {
     /// A router over this bus, and over the exchange that machines dial in to or are reached through.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, guests: Arc<Exchange>) -> Self {
-        Self { bus, guests }
+        Self {
+            bus,
+            guests,
+            looks: Looks::default(),
+        }
+    }
+
+    /// Whether calls to where an environment says leave from here: a machine that dialled in, or a sandbox.
+    fn leaves_here(&self, environment: &EnvironmentConfig) -> bool {
+        environment.executor().is_some() || self.guests.sandboxes_of(environment).is_some()
     }
 
     /// One question, asked until it is answered or it is clear that nobody does.
@@ -81,9 +100,29 @@ impl Router for Remote {
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
-        match environment.executor() {
-            Some(_) => self.guests.place(key, environment).await,
-            None => Err(NO_HANDS.into()),
+        self.guests.know_hosts().await;
+        match self.leaves_here(environment) {
+            true => self.guests.place(key, environment).await,
+            false => Err(NO_HANDS.into()),
+        }
+    }
+
+    /// What only looks at a folder of another host is answered by whoever reaches that.
+    async fn place_to_look(
+        &self,
+        key: SessionKey,
+        environment: &EnvironmentConfig,
+        at: Option<ExecutorId>,
+    ) -> Result<Placement, String> {
+        self.guests.know_hosts().await;
+        match at {
+            // It has a folder there, whatever has become of its environment since.
+            Some(executor_id) if environment.executor().is_none() => Ok(Placement {
+                executor_id,
+                journal_id: ANY_JOURNAL,
+            }),
+            None if !self.leaves_here(environment) => Err("nothing has run in it yet".into()),
+            _ => self.place(key, environment).await,
         }
     }
 
@@ -92,23 +131,34 @@ impl Router for Remote {
     }
 
     async fn call(&self, order: Order) -> Result<Outcome, CallError> {
-        match order.environment.executor() {
-            Some(_) => self.guests.call(order).await,
-            None => Err(CallError::NotStarted(NO_HANDS.into())),
+        if order.placement.journal_id != ANY_JOURNAL {
+            return match self.leaves_here(&order.environment) {
+                true => self.guests.call(order).await,
+                false => Err(CallError::NotStarted(NO_HANDS.into())),
+            };
         }
+        let (at, call) = (order.placement.executor_id, order.call_id);
+        let question = look::question(order)?;
+        let answer = timeout(limits::COPY_WAIT, self.ask(at, &question)).await;
+        let answer = answer.map_err(|_| CallError::NotStarted("it took too long".into()))?;
+        let outcome = look::outcome(frame(answer.map_err(CallError::NotStarted)?))?;
+        if outcome.whole.is_some() {
+            self.looks.note(call, at);
+        }
+        Ok(outcome)
     }
 
     async fn call_aloud(&self, order: Order, hearer: Hearer) -> Result<Outcome, CallError> {
-        match order.environment.executor() {
-            Some(_) => self.guests.call_aloud(order, hearer).await,
-            None => Err(CallError::NotStarted(NO_HANDS.into())),
+        match self.leaves_here(&order.environment) {
+            true => self.guests.call_aloud(order, hearer).await,
+            false => Err(CallError::NotStarted(NO_HANDS.into())),
         }
     }
 
     async fn settle(&self, order: Order) -> Result<Settled, CallError> {
-        match order.environment.executor() {
-            Some(_) => self.guests.settle(order).await,
-            None => Err(CallError::Unknown(NO_HANDS.into())),
+        match self.leaves_here(&order.environment) {
+            true => self.guests.settle(order).await,
+            false => Err(CallError::Unknown(NO_HANDS.into())),
         }
     }
 
@@ -121,13 +171,30 @@ impl Router for Remote {
     }
 
     async fn output(&self, order: &Order, offset: u64) -> Result<Bytes, String> {
-        match order.environment.executor() {
-            Some(_) => self.guests.output(order, offset).await,
-            None => Err(NO_HANDS.into()),
+        if order.placement.journal_id == ANY_JOURNAL {
+            let question = ToExecutor::ReadOutput {
+                session: order.key.session,
+                call_id: order.call_id,
+                offset,
+            };
+            return match frame(self.ask(order.placement.executor_id, &question).await?) {
+                Some(FromExecutor::OutputPiece { piece: Some(piece), .. }) => output::decode(&piece),
+                _ => Err("the executor does not have it any more".into()),
+            };
+        }
+        match self.leaves_here(&order.environment) {
+            true => self.guests.output(order, offset).await,
+            false => Err(NO_HANDS.into()),
         }
     }
 
     async fn drop_output(&self, key: SessionKey, call_id: EventId) {
+        if let Some(at) = self.looks.take(call_id) {
+            let session = key.session;
+            // What is not dropped goes with its age.
+            let _ = self.ask(at, &ToExecutor::DropOutput { session, call_id }).await;
+            return;
+        }
         self.guests.drop_output(key, call_id).await;
     }
 
@@ -135,6 +202,7 @@ impl Router for Remote {
     async fn copy_workspace(&self, from: SessionId, to: SessionId, at: Option<ExecutorId>) -> Result<(), String> {
         match at {
             Some(at) => self.copy(from, to, at).await,
+            None if self.guests.has_sandbox(from).await => Err("its files are in a sandbox, and stay there".into()),
             None => Ok(()),
         }
     }
@@ -161,6 +229,7 @@ impl Router for Remote {
     }
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
+        self.guests.retire_sandbox(session).await;
         let Some(at) = at else { return };
         if let Some(workspace) = self.guests.guest_of(at).await {
             let key = SessionKey { workspace, session };

@@ -192,6 +192,7 @@ impl Trunks {
         let guest = Guest {
             workspace: whose.workspace,
             generation: whose.generation,
+            kind: whose.kind,
             way: Way::Trunk,
         };
         let wire = Wire {
@@ -356,6 +357,12 @@ fn now(answer: FromExecutor) -> Answer {
     Box::pin(std::future::ready(Some(answer)))
 }
 
+/// One question, asked of a link of this process; what a call prints meanwhile is not repeated.
+pub(crate) async fn ask_once(link: &Arc<Link>, frame: ToExecutor) -> Option<FromExecutor> {
+    let (aside, _) = mpsc::channel(1);
+    ask(link, frame, &aside).await?.await
+}
+
 /// Sends a question on; how its answer will be told, if it has one.
 async fn ask(link: &Arc<Link>, frame: ToExecutor, answers: &mpsc::Sender<FromExecutor>) -> Option<Answer> {
     match &frame {
@@ -477,6 +484,7 @@ mod tests {
         Guest {
             workspace: WorkspaceId::from_uuid(Uuid::from_u128(1)),
             generation,
+            kind: perennial_engine::ports::ExecutorKind::Device,
             way,
         }
     }

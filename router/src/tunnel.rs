@@ -224,6 +224,7 @@ impl Tunnels {
         let guest = Guest {
             workspace: held.workspace,
             generation: held.generation,
+            kind: who.kind,
             way: Way::Tunnel,
         };
         match self.exchange.admit(hello, wire, from, Some(guest)) {

@@ -1,7 +1,6 @@
 //! A cluster that machines dial in to: nodes behind a balancer, workers, one Postgres, and a bus or none.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use perennial_proof::rig::server::SHORT_LEASES;
 use perennial_tests::client::Client;
 use perennial_tests::nats::Nats;
 use perennial_tests::postgres::Postgres;
+use perennial_tests::processes::end_executor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -161,22 +161,6 @@ impl Drop for Cluster {
             eprintln!("the cluster's executor is left: {error:#}");
         }
     }
-}
-
-fn end_executor(data: &Path) -> Result<()> {
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let mut words = line.split(|byte| *byte == 0);
-        let ours =
-            words.any(|word| word == b"executor") && words.any(|word| word == data.as_os_str().as_encoded_bytes());
-        if ours {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
-        }
-    }
-    Ok(())
 }
 
 /// What stands before the nodes, as in any install of several: a connection goes to the first of them that takes it.

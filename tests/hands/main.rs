@@ -18,6 +18,8 @@ mod files;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod folders;
+#[cfg(test)]
 mod forwards;
 #[cfg(test)]
 mod hostile;

@@ -1,9 +1,10 @@
 //! A server that makes sandboxes in the engine of this program.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use perennial_proof::rig::process::free_port;
+use perennial_proof::rig::process::{beside, free_port};
 use perennial_tests::client::{Client, id};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// A server that keeps its address and its data over all its lives.
 pub(crate) struct Stand {
-    pub(crate) engine: &'static Engine,
+    eye: Eye,
     pub(crate) up: Up,
     /// Where the server lives; removed with this.
     _dir: tempfile::TempDir,
@@ -51,7 +52,10 @@ impl Stand {
             .env("PERENNIAL_SANDBOX_EXECUTOR", &engine.executor.display().to_string());
         let server = up.start().await?;
         Ok(Self {
-            engine,
+            eye: Eye {
+                engine,
+                logs: vec![beside(&up.data_dir, ".log")],
+            },
             up,
             _dir: dir,
             client: server.client.clone(),
@@ -92,15 +96,7 @@ impl Stand {
 
     /// The same, with resources.
     pub(crate) async fn session_with(&self, config: &Value, resources: &Value) -> Result<Made> {
-        let (agent, _) = self.client().agent_and_environment("rehearsal-1").await?;
-        let mut whole = json!({"type": "cloud"});
-        for (key, value) in config.as_object().context("a configuration")? {
-            whole[key] = value.clone();
-        }
-        let body = json!({"name": format!("of {}", uuid::Uuid::now_v7()), "config": whole});
-        let environment = id(&self.client().post("/v1/environments", &body).await?.ok()?)?;
-        let body = json!({"agent": agent, "environment_id": environment, "resources": resources});
-        let session = id(&self.client().post("/v1/sessions", &body).await?.ok()?)?;
+        let session = session(self.client(), config, resources).await?;
         Ok(Made { session })
     }
 
@@ -114,10 +110,55 @@ impl Stand {
     }
 
     pub(crate) async fn turn(&self, session: &str, text: &str) -> Result<Vec<Value>> {
-        let after = self.client().log(session).await?.len() as u64;
-        self.client().say(session, text).await?;
-        let (events, _) = self.client().until_idle(session, after, PATIENCE).await?;
-        Ok(events)
+        turn(self.client(), session, text).await
+    }
+}
+
+/// A session in a cloud environment of this configuration, with resources.
+pub(crate) async fn session(client: &Client, config: &Value, resources: &Value) -> Result<String> {
+    let (agent, _) = client.agent_and_environment("rehearsal-1").await?;
+    let mut whole = json!({"type": "cloud"});
+    for (key, value) in config.as_object().context("a configuration")? {
+        whole[key] = value.clone();
+    }
+    let body = json!({"name": format!("of {}", uuid::Uuid::now_v7()), "config": whole});
+    let environment = id(&client.post("/v1/environments", &body).await?.ok()?)?;
+    let body = json!({"agent": agent, "environment_id": environment, "resources": resources});
+    id(&client.post("/v1/sessions", &body).await?.ok()?)
+}
+
+/// What happens when this is said.
+pub(crate) async fn turn(client: &Client, session: &str, text: &str) -> Result<Vec<Value>> {
+    let after = client.log(session).await?.len() as u64;
+    client.say(session, text).await?;
+    let (events, _) = client.until_idle(session, after, PATIENCE).await?;
+    Ok(events)
+}
+
+impl std::ops::Deref for Stand {
+    type Target = Eye;
+
+    fn deref(&self) -> &Eye {
+        &self.eye
+    }
+}
+
+/// Looks at what an engine has made.
+pub(crate) struct Eye {
+    pub(crate) engine: &'static Engine,
+    /// What servers wrote, for a failure.
+    pub(crate) logs: Vec<PathBuf>,
+}
+
+impl Eye {
+    /// The last of what the servers said.
+    pub(crate) fn said(&self) -> String {
+        let tail = |log: &PathBuf| {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let from = text.len().saturating_sub(4000);
+            format!("{}:\n{}\n", log.display(), text.get(from..).unwrap_or(&text))
+        };
+        self.logs.iter().map(tail).collect()
     }
 
     /// The containers and volumes of a session, by name.
@@ -151,7 +192,7 @@ impl Stand {
                 return Ok(found.clone());
             }
             if began.elapsed() > PATIENCE {
-                bail!("the container is not {status}: {found:?} {}", self.up.log());
+                bail!("the container is not {status}: {found:?} {}", self.said());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -168,7 +209,7 @@ impl Stand {
             .is_ok_and(|said| said.contains(word))
         {
             if began.elapsed() > PATIENCE {
-                bail!("{word} is not in the ledger: {}", self.up.log());
+                bail!("{word} is not in the ledger: {}", self.said());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -180,7 +221,7 @@ impl Stand {
         let began = Instant::now();
         while self.made_for(session)?.is_empty() {
             if began.elapsed() > PATIENCE {
-                bail!("nothing is made: {}", self.up.log());
+                bail!("nothing is made: {}", self.said());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -196,7 +237,7 @@ impl Stand {
                 return Ok(());
             }
             if began.elapsed() > PATIENCE {
-                bail!("not {count} but {made:?}: {}", self.up.log());
+                bail!("not {count} but {made:?}: {}", self.said());
             }
             tokio::time::sleep(LOOK).await;
         }

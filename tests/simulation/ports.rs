@@ -342,6 +342,12 @@ impl Bus for NodeBus {
         self.local.changes(workspace)
     }
 
+    fn nudge(&self, _about: ExecutorId) {}
+
+    fn nudges(&self, about: ExecutorId) -> Box<dyn WakeUps> {
+        self.local.nudges(about)
+    }
+
     async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered> {
         self.local.request(to, body).await
     }

@@ -23,8 +23,17 @@ pub struct Local {
 struct Shared {
     rooms: Rooms,
     wake: watch::Sender<()>,
-    changed: Mutex<HashMap<WorkspaceId, watch::Sender<()>>>,
+    ticks: Mutex<HashMap<Tick, watch::Sender<()>>>,
     asked: Desks,
+}
+
+/// What is to be looked at again; that is all there is to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tick {
+    /// The sessions of a workspace.
+    Workspace(WorkspaceId),
+    /// What is known of an executor.
+    Executor(ExecutorId),
 }
 
 /// Who answers for which executor; an executor nobody answers for has no entry.
@@ -54,7 +63,7 @@ impl Local {
             shared: Arc::new(Shared {
                 rooms: Rooms::default(),
                 wake: watch::Sender::new(()),
-                changed: Mutex::default(),
+                ticks: Mutex::default(),
                 asked: Desks::default(),
             }),
         }
@@ -67,6 +76,24 @@ impl Local {
                 queue.push(notice.clone());
             }
         }
+    }
+
+    /// Has everybody look who listens.
+    pub(super) fn tick(&self, tick: Tick) {
+        let mut ticks = lock(&self.shared.ticks);
+        if let Some(room) = ticks.get(&tick) {
+            room.send_replace(());
+            // Everybody has left: so does the room.
+            if room.is_closed() {
+                ticks.remove(&tick);
+            }
+        }
+    }
+
+    fn ticks(&self, tick: Tick) -> Box<dyn WakeUps> {
+        let mut ticks = lock(&self.shared.ticks);
+        let room = ticks.entry(tick).or_insert_with(|| watch::Sender::new(()));
+        Box::new(Alarm(room.subscribe()))
     }
 
     /// Whether somebody here answers for an executor.
@@ -125,20 +152,19 @@ impl Bus for Local {
     }
 
     fn changed(&self, workspace: WorkspaceId) {
-        let mut changed = lock(&self.shared.changed);
-        if let Some(room) = changed.get(&workspace) {
-            room.send_replace(());
-            // Everybody has left: so does the room.
-            if room.is_closed() {
-                changed.remove(&workspace);
-            }
-        }
+        self.tick(Tick::Workspace(workspace));
     }
 
     fn changes(&self, workspace: WorkspaceId) -> Box<dyn WakeUps> {
-        let mut changed = lock(&self.shared.changed);
-        let room = changed.entry(workspace).or_insert_with(|| watch::Sender::new(()));
-        Box::new(Alarm(room.subscribe()))
+        self.ticks(Tick::Workspace(workspace))
+    }
+
+    fn nudge(&self, about: ExecutorId) {
+        self.tick(Tick::Executor(about));
+    }
+
+    fn nudges(&self, about: ExecutorId) -> Box<dyn WakeUps> {
+        self.ticks(Tick::Executor(about))
     }
 
     async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered> {

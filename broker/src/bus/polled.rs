@@ -184,6 +184,17 @@ impl Bus for Polled {
         })
     }
 
+    fn nudge(&self, about: ExecutorId) {
+        self.local.nudge(about);
+    }
+
+    fn nudges(&self, about: ExecutorId) -> Box<dyn WakeUps> {
+        Box::new(Ticking {
+            inner: self.local.nudges(about),
+            every: self.every,
+        })
+    }
+
     async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered> {
         self.local.request(to, body).await
     }

@@ -54,6 +54,12 @@ impl Bus for Silent {
         Box::new(Nothing)
     }
 
+    fn nudge(&self, _about: ExecutorId) {}
+
+    fn nudges(&self, _about: ExecutorId) -> Box<dyn WakeUps> {
+        Box::new(Nothing)
+    }
+
     async fn request(&self, _to: ExecutorId, _body: Bytes) -> Result<Bytes, Unanswered> {
         Err(Unanswered)
     }

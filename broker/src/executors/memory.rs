@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Clock, CodeError, EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, Executor, ExecutorListing,
-    Executors, HeldTunnel, MintedCode, NewExecutor, RegisterError, Sandbox, StoreError, StoredCode,
+    Executors, HeldTunnel, MintedCode, NewExecutor, NewSandboxHost, RegisterError, Sandbox, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
 use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, Timestamp, WorkspaceId};
@@ -19,7 +19,10 @@ use crate::limits::CODE_KEEP_MILLIS;
 pub struct Memory {
     pub(super) clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    pub(super) sandboxes: Mutex<BTreeMap<ExecutorId, Sandbox>>,
+    /// Each with the one process that uses it.
+    pub(super) sandboxes: Mutex<BTreeMap<ExecutorId, (Sandbox, Option<OwnerId>)>>,
+    /// Each with when it was heard of.
+    hosts: Mutex<BTreeMap<ExecutorId, (NewSandboxHost, Timestamp)>>,
 }
 
 #[derive(Default)]
@@ -39,6 +42,7 @@ impl Memory {
             clock,
             state: Mutex::default(),
             sandboxes: Mutex::default(),
+            hosts: Mutex::default(),
         }
     }
 
@@ -47,6 +51,10 @@ impl Memory {
         let mut state = self.state();
         state.passes.retain(|_, (_, end)| now < *end);
         state.passes.insert(hash, (id, now.plus_millis(EXECUTOR_PASS_MILLIS)));
+    }
+
+    pub(super) fn hosts(&self) -> MutexGuard<'_, BTreeMap<ExecutorId, (NewSandboxHost, Timestamp)>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

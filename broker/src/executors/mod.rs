@@ -1,5 +1,6 @@
 //! The registry of executors, behind the engine's `Executors` port: in memory, in the embedded database, in the shared one.
 
+mod hosts;
 mod memory;
 mod postgres;
 mod sandboxes;

@@ -8,4 +8,4 @@ mod statement;
 pub(crate) use columns::{Columns, inconsistent, vanished};
 pub(crate) use desk::Desk;
 pub(crate) use run::{add, run, script};
-pub(crate) use statement::{Statement, Value, statement};
+pub(crate) use statement::{Statement, Value, micros, span, statement};

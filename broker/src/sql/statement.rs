@@ -1,6 +1,8 @@
 //! A statement and its values. Ids are uuids of Postgres and 16 bytes in SQLite; times and amounts are numbers.
 //! Each database has its own way to run one.
 
+use std::time::Duration;
+
 use perennial_schema::Timestamp;
 use uuid::Uuid;
 
@@ -21,6 +23,18 @@ pub(crate) enum Value {
     Text(Option<String>),
     Flag(bool),
     Bytes(Vec<u8>),
+}
+
+/// A span of time, as both databases count it.
+pub(crate) fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// From one time to another one; none when that comes first.
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> Option<Duration> {
+    u64::try_from(to.micros() - from.micros())
+        .ok()
+        .map(Duration::from_micros)
 }
 
 /// A statement to be filled.

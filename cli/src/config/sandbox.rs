@@ -8,6 +8,8 @@ use super::resolve::{Layers, by_default, wrong};
 use super::{ConfigError, Flags, Setting};
 
 const DEFAULT_IMAGE: &str = "debian:stable-slim";
+/// A host that is restarted is back by then.
+const DEFAULT_LOST_AFTER: u32 = 600;
 const PROGRAM: &str = "perennial-executor";
 
 /// How sandboxes are made.
@@ -19,6 +21,8 @@ pub struct SandboxSettings {
     pub image: Setting<String>,
     /// The statically linked `perennial-executor`; by default beside this program.
     pub executor: Option<Setting<PathBuf>>,
+    /// Seconds: on a cluster, others give sandboxes up whose server was not heard of for so long.
+    pub lost_after: Setting<u32>,
 }
 
 /// `[sandbox]`
@@ -28,6 +32,7 @@ pub(super) struct SandboxSection {
     docker: Option<String>,
     image: Option<String>,
     executor: Option<PathBuf>,
+    lost_after: Option<u32>,
 }
 
 impl SandboxSettings {
@@ -68,6 +73,12 @@ impl Layers<'_> {
                 "PERENNIAL_SANDBOX_EXECUTOR",
                 file.executor.map(|value| (value, "sandbox.executor")),
             ),
+            lost_after: self.number(
+                None,
+                "PERENNIAL_SANDBOX_LOST_AFTER",
+                file.lost_after.map(|value| (value, "sandbox.lost_after")),
+                DEFAULT_LOST_AFTER,
+            )?,
         }))
     }
 }

@@ -134,7 +134,7 @@ pub fn remove_server(data_dir: &Path) {
 }
 
 /// Whole or not at all, also over a power loss.
-fn replace(path: &Path, text: &str) -> Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
     let write = || -> std::io::Result<()> {
         let mut file = fs::OpenOptions::new()

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use perennial_engine::ports::{Bus, Executors, Router};
 use perennial_executor::{Executor, socket};
-use perennial_router::sandbox::Reconciler;
 use perennial_router::socket::{Line, Starter};
 use perennial_router::{Exchange, Tunnels, relay};
 use perennial_schema::{ExecutorId, OwnerId};
@@ -117,12 +116,6 @@ impl Hands {
     /// What links there are.
     pub fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
-    }
-
-    /// Has sandboxes made where environments ask for them.
-    pub fn provision(&self, reconciler: &Arc<Reconciler>) -> JoinHandle<()> {
-        self.exchange.provision(reconciler.clone());
-        tokio::spawn(reconciler.clone().tend(self.exchange.clone()))
     }
 
     /// The router.

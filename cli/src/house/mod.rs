@@ -7,6 +7,7 @@ mod egress;
 pub mod files;
 mod front;
 mod hands;
+mod instance;
 mod models;
 mod registry;
 mod sandboxes;

@@ -1,83 +1,89 @@
-//! Sandboxes of this server: the reconciler, and the engine it uses.
+//! Sandboxes: those that this process makes, if it has a container engine, and those that it uses, whoever makes them.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result};
-use perennial_router::sandbox::{Defaults, Docker, DockerSettings, Reconciler, WaysOut};
-use perennial_schema::ExecutorId;
+use perennial_engine::ports::{NewSandboxHost, SandboxSpec};
+use perennial_router::Exchange;
+use perennial_router::sandbox::{Claims, Docker, DockerSettings, Reconciler, WaysOut};
 use perennial_schema::environment::Cpus;
+use perennial_schema::{ExecutorId, OwnerId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Front, Hands, Store};
-use crate::config::SandboxSettings;
+use super::instance::{self, Instance};
+use super::{Front, Store};
+use crate::config::{SandboxSettings, Settings};
 
 /// What a sandbox is made of when neither its environment nor the server's settings say.
 const CPUS: Cpus = Cpus::thousandths(2000);
 const MEMORY: u64 = 2 << 30;
 const IDLE_SECONDS: u32 = 30 * 60;
 
-/// The sandboxes of this server.
+/// The sandboxes that this process uses, and those that it makes.
 pub struct Sandboxes {
+    claims: Arc<Claims>,
+    keeping: JoinHandle<()>,
+    made: Option<Made>,
+}
+
+/// Those that it makes.
+struct Made {
     reconciler: Arc<Reconciler>,
     tending: JoinHandle<()>,
     closing: CancellationToken,
+    _instance: Instance,
 }
 
 impl Sandboxes {
-    /// Begins to look after them; those of an earlier process are found.
-    pub fn start(
-        settings: &SandboxSettings,
-        data_dir: &Path,
+    /// Uses those that other processes make.
+    pub async fn made_elsewhere(store: &Store, exchange: &Arc<Exchange>) -> Self {
+        let me = OwnerId::from_uuid(uuid::Uuid::now_v7());
+        Self::used(store, exchange, None, me).await
+    }
+
+    /// Makes some if there is an engine, and uses those of others too if there are others. `place` is the executor of this process.
+    pub async fn made_by(
+        settings: &Settings,
         store: &Store,
-        hands: &Hands,
+        exchange: &Arc<Exchange>,
         front: &Front,
+        place: Option<ExecutorId>,
     ) -> Result<Self> {
-        let data_dir = data_dir.canonicalize().context("the data directory")?;
-        let program = program(settings)?;
-        let root = data_dir.join("doors");
-        super::files::data_dir(&root)?;
-        let docker = Arc::new(Docker::new(DockerSettings {
-            engine: settings.docker.value.clone(),
-            program,
-            doors: root.clone(),
-            instance: hands.place(),
-        }));
-        // An engine that is away now may be there later: a server starts without it.
-        let engine = docker.clone();
-        tokio::spawn(async move {
-            match engine.describe().await {
-                Ok(engine) => info!(engine, "sandboxes"),
-                Err(error) => warn!(%error, "no sandbox can be made now"),
+        let data_dir = &settings.data_dir.value;
+        let made = match &settings.sandbox {
+            Some(sandbox) => Some(Made::start(sandbox, data_dir, store, exchange, front, place).await?),
+            None => {
+                // It may have made some before.
+                if let Some(instance) = instance::known(data_dir)? {
+                    store.sandbox_hosts.resign(instance).await?;
+                }
+                None
             }
-        });
-        let closing = CancellationToken::new();
-        let doors = Arc::new(front.doors(root.clone(), closing.clone()));
-        let kept = (store.sandboxes.clone(), store.sessions.clone());
-        let ways_out = WaysOut::new(doors, root, super::egress::guard(), kept, closing.clone());
-        let reconciler = Arc::new(Reconciler::new(
-            store.sandboxes.clone(),
-            store.executors.clone(),
-            docker,
-            Arc::new(ways_out),
-            store.clock.clone(),
-            hands.place(),
-            Defaults {
-                image: settings.image.value.clone(),
-                cpu: CPUS,
-                memory: MEMORY,
-                idle_timeout: IDLE_SECONDS,
-            },
-        ));
-        Ok(Self {
-            tending: hands.provision(&reconciler),
-            reconciler,
-            closing,
-        })
+        };
+        // Of an embedded database the lock says that whoever used something before is dead: what it said it used is this one's.
+        let me = match (&settings.database, place) {
+            (None, Some(place)) => place.uuid(),
+            _ => uuid::Uuid::now_v7(),
+        };
+        Ok(Self::used(store, exchange, made, OwnerId::from_uuid(me)).await)
+    }
+
+    async fn used(store: &Store, exchange: &Arc<Exchange>, made: Option<Made>, me: OwnerId) -> Self {
+        let kept = (store.sandboxes.clone(), store.sandbox_hosts.clone());
+        let claims = Arc::new(Claims::new(kept, store.executors.clone(), store.bus.clone(), me));
+        claims.refresh().await;
+        exchange.provision(claims.clone());
+        let keeper = claims.clone();
+        Self {
+            claims,
+            keeping: tokio::spawn(async move { keeper.keep().await }),
+            made,
+        }
     }
 
     /// What they would be made with.
@@ -93,11 +99,93 @@ impl Sandboxes {
 
     /// Lets go of them; they go on without a server.
     pub async fn close(self) {
-        self.reconciler.close().await;
-        self.closing.cancel();
-        if let Err(error) = self.tending.await {
-            warn!(%error, "looking after sandboxes ended abnormally");
+        self.claims.close();
+        ended(self.keeping.await);
+        if let Some(made) = self.made {
+            made.reconciler.close().await;
+            made.closing.cancel();
+            ended(made.tending.await);
         }
+    }
+}
+
+impl Made {
+    /// Begins to look after them; those of an earlier process are found.
+    async fn start(
+        settings: &SandboxSettings,
+        data_dir: &Path,
+        store: &Store,
+        exchange: &Arc<Exchange>,
+        front: &Front,
+        place: Option<ExecutorId>,
+    ) -> Result<Self> {
+        let data_dir = data_dir.canonicalize().context("the data directory")?;
+        let program = program(settings)?;
+        let root = data_dir.join("doors");
+        super::files::data_dir(&root)?;
+        let instance = Instance::open(&data_dir, place)?;
+        let docker = Arc::new(Docker::new(DockerSettings {
+            engine: settings.docker.value.clone(),
+            program,
+            doors: root.clone(),
+            instance: instance.id,
+        }));
+        let closing = CancellationToken::new();
+        let doors = Arc::new(front.doors(root.clone(), closing.clone()));
+        let kept = (store.sandboxes.clone(), store.sessions.clone());
+        let ways_out = WaysOut::new(doors, root, super::egress::guard(), kept, closing.clone());
+        let reconciler = Arc::new(Reconciler::new(
+            (store.sandboxes.clone(), store.sandbox_hosts.clone()),
+            (store.executors.clone(), store.sessions.clone()),
+            docker.clone(),
+            Arc::new(ways_out),
+            store.bus.clone(),
+            host(settings, &data_dir, instance.id),
+        ));
+        reconciler.announce().await;
+        // An engine that is away now may be there later: a server starts without it.
+        let told = reconciler.clone();
+        tokio::spawn(async move {
+            match docker.describe().await {
+                Ok(engine) => {
+                    info!(engine, "sandboxes");
+                    told.found(engine);
+                }
+                Err(error) => warn!(%error, "no sandbox can be made now"),
+            }
+        });
+        Ok(Self {
+            tending: tokio::spawn(reconciler.clone().tend(exchange.clone())),
+            reconciler,
+            closing,
+            _instance: instance,
+        })
+    }
+}
+
+/// What others are told of this process.
+fn host(settings: &SandboxSettings, data_dir: &Path, instance: ExecutorId) -> NewSandboxHost {
+    let machine = perennial_executor::probe::hostname().unwrap_or_default();
+    NewSandboxHost {
+        instance,
+        node: OwnerId::from_uuid(uuid::Uuid::now_v7()),
+        home: format!("{machine}:{}", data_dir.display()),
+        engine: None,
+        trouble: None,
+        defaults: SandboxSpec {
+            image: settings.image.value.clone(),
+            cpu: CPUS,
+            memory: MEMORY,
+            disk: None,
+            idle_timeout: IDLE_SECONDS,
+        },
+        lost_after: Duration::from_secs(settings.lost_after.value.into()),
+    }
+}
+
+fn ended(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        warn!(%error, "looking after sandboxes ended abnormally");
     }
 }
 

@@ -18,8 +18,8 @@ use perennial_broker::mail;
 use perennial_broker::meter::{self, Meter, Told};
 use perennial_broker::pool;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Pool, Sandboxes, Seals,
-    Sessions,
+    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Pool, SandboxHosts, Sandboxes,
+    Seals, Sessions,
 };
 use perennial_mailbox::{MailTools, Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
@@ -55,6 +55,8 @@ pub struct Store {
     pub executors: Arc<dyn Executors>,
     /// Machines that are made for sessions.
     pub sandboxes: Arc<dyn Sandboxes>,
+    /// And who makes them.
+    pub sandbox_hosts: Arc<dyn SandboxHosts>,
     /// Mail in and out.
     pub mail: Arc<Office>,
     /// Workers, and how much there is to do for them.
@@ -140,7 +142,7 @@ impl Store {
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
     }
 
-    fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + 'static>(
+    fn join<L: Log + Sessions + Leases + 'static, E: Executors + Sandboxes + SandboxHosts + 'static>(
         settings: &Settings,
         store: L,
         bus: Arc<dyn Bus>,
@@ -169,6 +171,7 @@ impl Store {
             blobs: kept.blobs,
             accounts,
             sandboxes: executors.clone(),
+            sandbox_hosts: executors.clone(),
             executors,
             seals: kept.seals,
             pool: kept.pool,

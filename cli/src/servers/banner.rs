@@ -23,6 +23,9 @@ pub(super) fn serving(front: &Front, settings: &Settings) {
     console(front);
     key(front, settings);
     eprintln!("  bus     {}", bus(settings));
+    if settings.sandbox.is_some() {
+        eprintln!("  cloud   {}", cloud(settings));
+    }
     eprintln!("  work    is done by `perennial worker` processes on the same database");
 }
 

@@ -1,4 +1,5 @@
-//! `perennial serve` = the API of a cluster, without workers and without hands of its own; machines dial in to it.
+//! `perennial serve` = the API of a cluster, without workers and without hands of its own; machines dial in to it, and with a container
+//! engine it makes sandboxes, which do so too.
 
 use std::sync::Arc;
 
@@ -7,10 +8,10 @@ use perennial_router::Remote;
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
-use crate::args::{ClusterArgs, FrontArgs};
+use crate::args::{ClusterArgs, FrontArgs, SandboxArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Front, Keys, Signals, Store, files};
+use crate::house::{self, Front, Keys, Sandboxes, Signals, Store, files};
 
 /// Serve the API of a cluster; any number of them on any number of hosts.
 ///
@@ -20,6 +21,8 @@ use crate::house::{self, Front, Keys, Signals, Store, files};
 pub struct ServeArgs {
     #[command(flatten)]
     pub front: FrontArgs,
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
     #[command(flatten)]
     pub cluster: ClusterArgs,
     /// Make another key and leave it in the data directory, which has none that works
@@ -40,6 +43,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let keys = if args.new_key { Keys::Always } else { Keys::First };
     let gateway = house::gateway(settings, &store);
     let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;
+    let sandboxes = Sandboxes::made_by(settings, &store, &exchange, &front, None).await?;
     front.announce()?;
     banner::serving(&front, settings);
 
@@ -52,6 +56,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     closing.cancel();
     // Whoever dialled in here dials another node; what runs there goes on.
     tunnels.close();
+    sandboxes.close().await;
     serving.ended().await?;
     delivering.await?;
     exchange.close().await;

@@ -8,9 +8,8 @@ use perennial_router::Remote;
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
-use crate::args::{ClusterArgs, FrontArgs, WorkArgs};
+use crate::args::{ClusterArgs, FrontArgs, SandboxArgs, WorkArgs};
 use crate::config::Settings;
-use crate::error::Error;
 use crate::exit::Exit;
 use crate::house::{self, Access, Brains, BusKind, Front, Hands, Keys, Sandboxes, Signals, Store, files};
 
@@ -25,20 +24,12 @@ pub struct UpArgs {
     #[command(flatten)]
     pub work: WorkArgs,
     #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
     pub cluster: ClusterArgs,
     /// What carries hints and previews between the parts; `silent` loses every one of them (for tests)
     #[arg(long, value_name = "BUS", hide = true, default_value = "local")]
     pub bus: BusKind,
-}
-
-/// The worker that drives a session may be on another host than its sandbox, and does not reach it yet.
-pub(super) fn not_yet_on_a_cluster(settings: &Settings) -> Result<(), Error> {
-    match (&settings.sandbox, &settings.database) {
-        (Some(_), Some(_)) => Err(Error::Usage(
-            "sandboxes (--docker) need the embedded database: on a cluster they are to come".to_owned(),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Runs the server until it is told to stop (SIGINT, SIGTERM), then lets go of everything in order: no new connections and
@@ -46,7 +37,6 @@ pub(super) fn not_yet_on_a_cluster(settings: &Settings) -> Result<(), Error> {
 pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
-    not_yet_on_a_cluster(settings)?;
     let (store, hands) = match &settings.database {
         // The store first: its lock keeps a second server out of the data directory.
         None => (Store::embedded(settings, args.bus).await?, Hands::here(settings).await?),
@@ -69,15 +59,10 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let gateway = house::gateway(settings, &store);
     let tunnels = house::tunnels(hands.exchange(), store.executors.clone());
     let front = Front::build(settings, &store, router, gateway.clone(), tunnels.clone(), keys).await?;
-    let sandboxes = match &settings.sandbox {
-        Some(sandbox) => Some(Sandboxes::start(
-            sandbox,
-            &settings.data_dir.value,
-            &store,
-            &hands,
-            &front,
-        )?),
-        None => None,
+    let sandboxes = match (&settings.sandbox, &settings.database) {
+        // Environments of type `cloud` are folders of this host.
+        (None, None) => None,
+        _ => Some(Sandboxes::made_by(settings, &store, hands.exchange(), &front, Some(hands.place())).await?),
     };
     let models = Access::new(settings, &store, gateway, &front.models);
     hands.exchange().furnish(store.tools());

@@ -8,7 +8,7 @@ use super::banner;
 use crate::args::{ClusterArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Access, Brains, Hands, Port, Signals, Store, files};
+use crate::house::{self, Access, Brains, Hands, Port, Sandboxes, Signals, Store, files};
 
 /// Drive sessions of a cluster; any number of them on any number of hosts.
 ///
@@ -26,11 +26,11 @@ pub struct WorkerArgs {
 pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
-    super::up::not_yet_on_a_cluster(settings)?;
     let mut hands = Hands::beside(settings).await?;
     let store = Store::of_cluster(settings, Some(hands.place())).await?;
     hands.answer(store.bus.clone());
     hands.join(store.executors.clone());
+    let sandboxes = Sandboxes::made_elsewhere(&store, hands.exchange()).await;
     let gateway = house::gateway(settings, &store);
     let (closing, silent) = (CancellationToken::new(), CancellationToken::new());
     let port = Port::open(gateway.clone(), silent.clone()).await?;
@@ -46,6 +46,7 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     tracing::info!("stopping");
     closing.cancel();
     thinking.ended().await;
+    sandboxes.close().await;
     delivering.await?;
     silent.cancel();
     port.ended().await?;

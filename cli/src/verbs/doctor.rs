@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use perennial_broker::bus::nats;
+use perennial_broker::executors;
 use perennial_broker::log::postgres::{self, Postgres};
+use perennial_engine::ports::{SandboxHost, SandboxHosts};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
@@ -239,15 +241,14 @@ async fn cluster(settings: &Settings) -> Vec<Check> {
         schema: shared.schema.value.clone(),
         ..postgres::Settings::default()
     };
-    let database = match Postgres::open(url, opened).await {
+    let (database, hosts) = match Postgres::open(url, opened).await {
         Ok(store) => {
+            let hosts = hosts(&executors::Postgres::new(&store)).await;
             store.shutdown().await;
-            (
-                Verdict::Ok,
-                "answers; its schema and its durability are right".to_owned(),
-            )
+            let right = "answers; its schema and its durability are right".to_owned();
+            ((Verdict::Ok, right), Some(hosts))
         }
-        Err(error) => (Verdict::Bad, chain(&error)),
+        Err(error) => ((Verdict::Bad, chain(&error)), None),
     };
     let (verdict, detail) = match &settings.nats {
         Some(nats) => bus(nats).await,
@@ -258,7 +259,7 @@ async fn cluster(settings: &Settings) -> Vec<Check> {
                 .to_owned(),
         ),
     };
-    vec![
+    let checks = vec![
         Check {
             check: "database",
             verdict: database.0,
@@ -269,7 +270,53 @@ async fn cluster(settings: &Settings) -> Vec<Check> {
             verdict,
             detail,
         },
-    ]
+    ];
+    checks.into_iter().chain(hosts.into_iter().flatten()).collect()
+}
+
+/// Which processes of the cluster make sandboxes.
+async fn hosts(store: &dyn SandboxHosts) -> Vec<Check> {
+    let check = |(verdict, detail)| Check {
+        check: "sandboxes of the cluster",
+        verdict,
+        detail,
+    };
+    let hosts = match store.sandbox_hosts().await {
+        Ok(hosts) => hosts,
+        Err(error) => return vec![check((Verdict::Bad, chain(&error)))],
+    };
+    if hosts.is_empty() {
+        let none = "no server has a container engine (`serve --docker unix:///var/run/docker.sock`): a `cloud` environment is a folder of \
+                    a worker's host, and one that names an image is refused";
+        return vec![check((Verdict::Note, none.to_owned()))];
+    }
+    hosts.iter().map(|host| check(described(host))).collect()
+}
+
+fn described(host: &SandboxHost) -> (Verdict, String) {
+    let (said, unseen) = (&host.host, host.unseen_for.as_secs());
+    let engine = said.engine.as_deref().unwrap_or("a container engine");
+    let home = &said.home;
+    match &said.trouble {
+        _ if host.lost() => (
+            Verdict::Note,
+            format!(
+                "{home} was not heard of for {unseen} s: sandboxes of it are made anew when they are called, without their files"
+            ),
+        ),
+        _ if !host.online() => (
+            Verdict::Bad,
+            format!(
+                "{home} was not heard of for {unseen} s; after {} s its sandboxes are given up",
+                said.lost_after.as_secs()
+            ),
+        ),
+        Some(trouble) => (Verdict::Bad, format!("{home}: {trouble}")),
+        None => (
+            Verdict::Ok,
+            format!("{engine} at {home}, image {}", said.defaults.image),
+        ),
+    }
 }
 
 async fn bus(settings: &config::Nats) -> (Verdict, String) {

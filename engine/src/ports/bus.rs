@@ -92,6 +92,12 @@ pub trait Bus: Send + Sync {
     /// Hears of such changes.
     fn changes(&self, workspace: WorkspaceId) -> Box<dyn WakeUps>;
 
+    /// Has whoever minds an executor, or waits for one, look at what the store knows of it.
+    fn nudge(&self, about: ExecutorId);
+
+    /// Hears such nudges, in every process that listens.
+    fn nudges(&self, about: ExecutorId) -> Box<dyn WakeUps>;
+
     /// Asks whoever has an executor; waits a bounded time.
     async fn request(&self, to: ExecutorId, body: Bytes) -> Result<Bytes, Unanswered>;
 

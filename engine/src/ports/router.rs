@@ -7,7 +7,7 @@ use bytes::Bytes;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Permission, Raw};
-use perennial_schema::frame::{Card, PackAnswer, PackAsk};
+use perennial_schema::frame::{Card, FromExecutor, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, ExecutorId, JournalId, PackId, Secret, SessionId, WorkspaceId};
 use serde_json::Value;
@@ -134,6 +134,22 @@ pub trait Router: Send + Sync {
 
     /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;
+
+    /// Where a session's calls go that only look, of a session whose folder that executor has, if one has: nothing is made for them
+    /// that can be helped. An error is told to a client.
+    async fn place_to_look(
+        &self,
+        key: SessionKey,
+        environment: &EnvironmentConfig,
+        _at: Option<ExecutorId>,
+    ) -> Result<Placement, String> {
+        self.place(key, environment).await
+    }
+
+    /// Hands a question on to an executor of this host, and answers what it says; none when it says nothing.
+    async fn hand_on(&self, _at: ExecutorId, _question: ToExecutor) -> Option<FromExecutor> {
+        None
+    }
 
     /// The same if nothing has to be made or waited for.
     async fn place_at_once(&self, key: SessionKey, environment: &EnvironmentConfig) -> Option<Placement> {

@@ -44,10 +44,10 @@ pub(crate) fn decide(state: &SandboxState, seen: Option<&Seen>, facts: Facts) ->
         (Provisioning, None) => Action::Create,
         (Provisioning | Paused, Some(Seen::Running)) if facts.attached => Action::Mark(Ready),
         (Provisioning, Some(Seen::Running)) if facts.late => Action::Mark(Failed {
-            reason: "its executor did not dial home".into(),
+            reason: "could not be made: its executor did not dial home".into(),
         }),
         (Provisioning, Some(Seen::Stopped { why })) => Action::Mark(Failed {
-            reason: format!("it stopped at once ({why})"),
+            reason: format!("could not be made: it stopped at once ({why})"),
         }),
         (Ready, Some(Seen::Running)) if facts.idle && !facts.wanted => Action::Pause,
         // It ended by itself, or its machine was restarted: whoever wants it starts it again.

@@ -1,26 +1,25 @@
 //! The one reconciler of an instance: looks at what exists, compares it with what is known, and does what [`decide`] says, each
-//! sandbox by itself. It has no memory that matters: a process that takes over looks, and goes on.
-
-mod place;
+//! sandbox by itself. It takes what somebody wants and nobody makes. It has no memory that matters: a process that takes over
+//! looks, and goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use perennial_engine::ports::{
-    Boot, Clock, CodeError, Executors, ProvisionError, Provisioner, Sandbox, SandboxSpec, SandboxState, Sandboxes,
-    Seen, StoreError,
+    Boot, Bus, CodeError, Executors, NewSandboxHost, ProvisionError, Provisioner, SANDBOX_HOSTS, Sandbox, SandboxHosts,
+    SandboxSpec, SandboxState, Sandboxes, Seen, Sessions, StoreError,
 };
 use perennial_schema::ExecutorId;
-use perennial_schema::environment::{Container, Cpus};
-use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::place::Patience;
 use super::decide::{Action, Facts, decide};
-use super::uses::Uses;
+use super::presence::Presence;
+use super::spec::fill;
+use super::sweep::Sweep;
 use crate::exchange::Exchange;
 use crate::limits;
 
@@ -36,46 +35,20 @@ pub trait Doors: Send + Sync {
     fn close(&self, executor: ExecutorId);
 }
 
-/// What a sandbox is made of when its environment does not say.
-#[derive(Clone, Debug)]
-pub struct Defaults {
-    /// A container image.
-    pub image: String,
-    /// Processors.
-    pub cpu: Cpus,
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Seconds without a call.
-    pub idle_timeout: u32,
-}
-
-impl Defaults {
-    fn fill(&self, container: &Container) -> SandboxSpec {
-        SandboxSpec {
-            image: container.image.clone().unwrap_or_else(|| self.image.clone()),
-            cpu: container.cpu.unwrap_or(self.cpu),
-            memory: container.memory.unwrap_or(self.memory),
-            disk: container.disk,
-            idle_timeout: container.idle_timeout.unwrap_or(self.idle_timeout),
-        }
-    }
-}
-
 /// Makes, pauses, resumes and removes the sandboxes of one instance.
 pub struct Reconciler {
     store: Arc<dyn Sandboxes>,
     registry: Arc<dyn Executors>,
     provisioner: Arc<dyn Provisioner>,
     doors: Arc<dyn Doors>,
-    clock: Arc<dyn Clock>,
+    bus: Arc<dyn Bus>,
     instance: ExecutorId,
-    defaults: Defaults,
-    uses: Uses,
+    defaults: SandboxSpec,
+    presence: Presence,
+    sweep: Sweep,
     state: Mutex<State>,
-    /// Somebody wants something.
-    wanted: Notify,
-    /// Ticks when something is other than it was.
-    changed: watch::Sender<u64>,
+    /// Something was done, and may have to be followed by something else.
+    done: Notify,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -86,8 +59,8 @@ struct State {
     busy: BTreeSet<ExecutorId>,
     /// Since when these run and have not dialled home.
     running: BTreeMap<ExecutorId, Instant>,
-    /// What went wrong last.
-    trouble: BTreeMap<ExecutorId, String>,
+    /// Whether these were on the line when they were looked at.
+    attached: BTreeMap<ExecutorId, bool>,
 }
 
 impl std::fmt::Debug for Reconciler {
@@ -99,75 +72,99 @@ impl std::fmt::Debug for Reconciler {
 }
 
 impl Reconciler {
-    /// Over these ports. `instance` names the install: sandboxes of others are not seen.
+    /// Over these ports. `host` names the instance: sandboxes of others are not touched.
     pub fn new(
-        store: Arc<dyn Sandboxes>,
-        registry: Arc<dyn Executors>,
+        (store, hosts): (Arc<dyn Sandboxes>, Arc<dyn SandboxHosts>),
+        (registry, sessions): (Arc<dyn Executors>, Arc<dyn Sessions>),
         provisioner: Arc<dyn Provisioner>,
         doors: Arc<dyn Doors>,
-        clock: Arc<dyn Clock>,
-        instance: ExecutorId,
-        defaults: Defaults,
+        bus: Arc<dyn Bus>,
+        host: NewSandboxHost,
     ) -> Self {
+        let sweep = Sweep {
+            store: store.clone(),
+            sessions,
+            registry: registry.clone(),
+            bus: bus.clone(),
+            instance: host.instance,
+        };
         Self {
             store,
             registry,
             provisioner,
             doors,
-            clock,
-            instance,
-            defaults,
-            uses: Uses::default(),
+            bus,
+            instance: host.instance,
+            defaults: host.defaults.clone(),
+            presence: Presence::new(hosts, host),
+            sweep,
             state: Mutex::default(),
-            wanted: Notify::new(),
-            changed: watch::Sender::new(0),
+            done: Notify::new(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
-    }
-
-    /// What a sandbox is, in a line.
-    pub(crate) fn describe(&self, container: &Container) -> String {
-        let spec = self.defaults.fill(container);
-        let cpus = f64::from(spec.cpu.in_thousandths()) / 1000.0;
-        format!(
-            "a container of this session alone, of the image {}, {cpus} processors, {} MiB of memory",
-            spec.image,
-            spec.memory >> 20
-        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tick(&self) {
-        self.changed.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+    /// Says that this process makes sandboxes: to be said before anybody asks who does.
+    pub async fn announce(&self) {
+        self.presence.say().await;
+    }
+
+    /// The container engine answered, and this is what it is.
+    pub fn found(&self, engine: String) {
+        self.presence.describe(|host| host.engine = Some(engine));
     }
 
     /// Looks after the sandboxes until it is closed.
     pub async fn tend(self: Arc<Self>, exchange: Arc<Exchange>) {
+        let tending = async {
+            tokio::join!(self.presence.beat(), self.look_after(&exchange), self.sweep.run());
+        };
+        self.closing.run_until_cancelled(tending).await;
+    }
+
+    async fn look_after(self: &Arc<Self>, exchange: &Arc<Exchange>) {
+        let mut nudges = self.bus.nudges(SANDBOX_HOSTS);
+        let mut attached = exchange.attachments();
         let mut told = false;
-        while let Some(looked) = self.closing.run_until_cancelled(self.look(&exchange)).await {
-            let rest = match looked {
-                Ok(rest) => {
-                    told = false;
-                    rest
+        loop {
+            self.presence.alone().await;
+            attached.borrow_and_update();
+            let looked = self.look(exchange).await;
+            let trouble = looked.as_ref().err().map(ToString::to_string);
+            if let Some(trouble) = trouble.as_ref().filter(|_| !told) {
+                tracing::warn!(error = trouble, "sandboxes cannot be looked after");
+            }
+            told = trouble.is_some();
+            self.presence.describe(|host| host.trouble = trouble);
+            let until = tokio::time::Instant::now() + looked.unwrap_or(limits::SANDBOX_LOOK);
+            // Whoever waits nudges again and again.
+            sleep(limits::SANDBOX_GAP).await;
+            loop {
+                tokio::select! {
+                    () = self.done.notified() => break,
+                    _ = attached.changed() => if self.differs(exchange) { break } else { continue },
+                    () = sleep_until(until) => break,
+                    () = nudges.next() => {}
+                    () = sleep(limits::SANDBOX_SWEEP) => {}
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, "sandboxes cannot be looked after");
-                    }
-                    self.in_trouble(&error);
-                    limits::SANDBOX_REST
+                if self.store.stirs(self.instance).await.unwrap_or(false) {
+                    break;
                 }
-            };
-            tokio::select! {
-                () = self.closing.cancelled() => {}
-                () = self.wanted.notified() => {}
-                () = tokio::time::sleep(rest) => {}
             }
         }
+    }
+
+    /// Whether one came on the line since it was looked at, or went.
+    fn differs(&self, exchange: &Exchange) -> bool {
+        let attached = &self.state().attached;
+        attached
+            .iter()
+            .any(|(executor, was)| exchange.live(*executor).is_some() != *was)
     }
 
     /// Ends it; what is being done is done first, within reason. Sandboxes go on: whoever starts next finds them.
@@ -179,23 +176,20 @@ impl Reconciler {
         }
     }
 
-    fn in_trouble(&self, error: &Trouble) {
-        let waiting = self.uses.all_wanted();
-        let mut state = self.state();
-        for executor in waiting {
-            state.trouble.insert(executor, error.to_string());
-        }
-        drop(state);
-        self.tick();
-    }
-
     /// One look at everything. Answers how long nothing needs to be looked at.
     async fn look(self: &Arc<Self>, exchange: &Arc<Exchange>) -> Result<Duration, Trouble> {
         // What something is done about may look like anything.
         let busy = self.state().busy.clone();
         // In this order: what is seen is known by then, so what is seen and not known is a leftover.
         let seen = self.provisioner.list().await?;
+        let room = limits::SANDBOXES_BUSY.saturating_sub(busy.len());
+        let most = u32::try_from(room.min(limits::SANDBOXES_ADOPTED)).unwrap_or_default();
+        self.store.adopt(self.instance, most).await?;
         let known = self.store.of_instance(self.instance).await?;
+        self.state().attached = known
+            .iter()
+            .map(|sandbox| (sandbox.executor, exchange.live(sandbox.executor).is_some()))
+            .collect();
         let mut rest = limits::SANDBOX_REST;
         let ids: BTreeSet<ExecutorId> = known.iter().map(|sandbox| sandbox.executor).collect();
         let leftovers = seen
@@ -230,21 +224,26 @@ impl Reconciler {
         };
         Facts {
             attached,
-            wanted: self.uses.wanted(executor),
-            idle: self.uses.idle(executor) >= Duration::from_secs(sandbox.spec.idle_timeout.into()),
+            wanted: sandbox.unused_for.is_none(),
+            idle: sandbox.unused_for.is_some_and(|unused| unused >= self.idle(sandbox)),
             late: since.is_some_and(|since| since.elapsed() >= limits::SANDBOX_DIALS),
-            old: sandbox.changed_at.plus_millis(limits::SANDBOX_FAILURE_MILLIS) < self.clock.now(),
+            old: sandbox.unchanged_for >= limits::SANDBOX_FAILURE,
         }
+    }
+
+    /// How long one is kept running without a call.
+    fn idle(&self, sandbox: &Sandbox) -> Duration {
+        let seconds = sandbox.container.idle_timeout.unwrap_or(self.defaults.idle_timeout);
+        Duration::from_secs(seconds.into())
     }
 
     /// When this one is to be looked at again.
     fn rest(&self, sandbox: &Sandbox, action: &Action, facts: Facts) -> Duration {
         match (&sandbox.state, action) {
-            (SandboxState::Ready, Action::Wait) if !facts.wanted => {
-                let most = Duration::from_secs(sandbox.spec.idle_timeout.into());
-                most.saturating_sub(self.uses.idle(sandbox.executor))
-                    .max(limits::SANDBOX_LOOK)
-            }
+            (SandboxState::Ready, Action::Wait) if facts.attached || !facts.wanted => self
+                .idle(sandbox)
+                .saturating_sub(sandbox.unused_for.unwrap_or_default())
+                .max(limits::SANDBOX_LOOK),
             (SandboxState::Paused | SandboxState::Failed { .. }, Action::Wait) if !facts.wanted => limits::SANDBOX_REST,
             _ => limits::SANDBOX_LOOK,
         }
@@ -259,14 +258,22 @@ impl Reconciler {
         let (this, exchange) = (Arc::clone(self), Arc::clone(exchange));
         self.tasks.spawn(async move {
             tracing::debug!(executor.id = %executor, ?action, "sandbox");
-            if let Err(error) = this.carry_out(&exchange, sandbox, action).await {
-                tracing::warn!(executor.id = %executor, %error, "a sandbox is in trouble");
-                this.state().trouble.insert(executor, error.to_string());
-            }
+            let done = this.carry_out(&exchange, sandbox, action).await;
             this.state().busy.remove(&executor);
-            this.tick();
-            this.wanted.notify_one();
+            match done {
+                Ok(()) => this.done.notify_one(),
+                // Tried again with the next look.
+                Err(error) => this.in_trouble(executor, &error).await,
+            }
         });
+    }
+
+    async fn in_trouble(&self, executor: ExecutorId, trouble: &Trouble) {
+        tracing::warn!(executor.id = %executor, error = %trouble, "a sandbox is in trouble");
+        if let Err(error) = self.store.trouble(executor, &trouble.to_string()).await {
+            tracing::warn!(executor.id = %executor, %error, "what troubles a sandbox is not noted");
+        }
+        self.bus.nudge(executor);
     }
 
     async fn carry_out(&self, exchange: &Exchange, sandbox: Sandbox, action: Action) -> Result<(), Trouble> {
@@ -276,15 +283,11 @@ impl Reconciler {
             Action::Create => self.create(sandbox).await,
             Action::Start => Ok(self.provisioner.start(executor).await?),
             Action::Pause => self.pause(sandbox).await,
-            Action::Stop => match self.uses.begin_stop(executor) {
-                true => self.stop(executor).await,
-                false => Ok(()),
-            },
+            Action::Stop => Ok(self.provisioner.stop(executor).await?),
             Action::Mark(state) => self.mark(&sandbox, &state).await.map(|_| ()),
             Action::Clean => self.clean(exchange, &sandbox).await,
             Action::Forget => {
                 self.clean(exchange, &sandbox).await?;
-                self.uses.forget(executor);
                 Ok(self.store.forget(executor).await?)
             }
         }
@@ -292,10 +295,16 @@ impl Reconciler {
 
     async fn mark(&self, sandbox: &Sandbox, state: &SandboxState) -> Result<bool, Trouble> {
         let changed = self.store.change(sandbox.executor, sandbox.revision, state).await?;
-        if changed.is_some() {
-            tracing::info!(executor.id = %sandbox.executor, session.id = %sandbox.key.session, from = ?sandbox.state, to = ?state, "sandbox");
+        Ok(self.marked(sandbox, changed.as_ref()))
+    }
+
+    /// Whether it is so now; whoever waits for it looks.
+    fn marked(&self, sandbox: &Sandbox, changed: Option<&Sandbox>) -> bool {
+        if let Some(changed) = changed {
+            tracing::info!(executor.id = %sandbox.executor, session.id = %sandbox.key.session, from = ?sandbox.state, to = ?changed.state, "sandbox");
+            self.bus.nudge(sandbox.executor);
         }
-        Ok(changed.is_some())
+        changed.is_some()
     }
 
     /// What cannot be made has failed, and says why.
@@ -311,40 +320,30 @@ impl Reconciler {
             Err(CodeError::Store(error)) => return Err(error.into()),
         };
         if let Err(error) = self.doors.open(sandbox.executor) {
-            let reason = format!("its socket cannot be made: {error}");
+            let reason = format!("could not be made: its socket cannot be made: {error}");
             return self.mark(&sandbox, &SandboxState::Failed { reason }).await.map(|_| ());
         }
         let boot = Boot {
             executor: sandbox.executor,
             key: sandbox.key,
-            spec: sandbox.spec.clone(),
+            spec: fill(&sandbox.container, &self.defaults),
             code,
         };
         if let Err(error) = self.provisioner.create(&boot).await {
-            let reason = error.to_string();
+            let reason = format!("could not be made: {error}");
             self.mark(&sandbox, &SandboxState::Failed { reason }).await?;
         }
         Ok(())
     }
 
-    /// Noted first: a process that dies in between leaves one that is to be stopped.
+    /// Noted first, and only if nobody uses it by then: a process that dies in between leaves one that is to be stopped.
     async fn pause(&self, sandbox: Sandbox) -> Result<(), Trouble> {
-        if !self.uses.begin_stop(sandbox.executor) {
-            return Ok(());
+        let (executor, idle) = (sandbox.executor, self.idle(&sandbox));
+        let paused = self.store.pause(executor, sandbox.revision, idle).await?;
+        if self.marked(&sandbox, paused.as_ref()) {
+            self.provisioner.stop(executor).await?;
         }
-        match self.mark(&sandbox, &SandboxState::Paused).await {
-            Ok(true) => self.stop(sandbox.executor).await,
-            other => {
-                self.uses.end_stop(sandbox.executor);
-                other.map(|_| ())
-            }
-        }
-    }
-
-    async fn stop(&self, executor: ExecutorId) -> Result<(), Trouble> {
-        let stopped = self.provisioner.stop(executor).await;
-        self.uses.end_stop(executor);
-        Ok(stopped?)
+        Ok(())
     }
 
     /// Nothing is left of it but its row. Its token opens nothing any more, before anything else.

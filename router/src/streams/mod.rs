@@ -10,7 +10,6 @@ mod terminal;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use perennial_schema::stream::{Answer, MAX_OPENING_BYTES, Opening, Purpose, Unopened};
@@ -76,7 +75,7 @@ impl Tunnels {
         executor: ExecutorId,
         purpose: Purpose,
     ) -> Result<(Option<u64>, Stream), NoStream> {
-        let (link, in_use) = match self.exchange.in_use(executor).await {
+        let (link, in_use) = match self.exchange.awake(executor, Patience::ToCall).await {
             Some((link, in_use)) => (link.map_err(NoStream::Unreached)?, Some(in_use)),
             None => {
                 let line = self.exchange.line_of(executor, workspace).await;
@@ -111,16 +110,9 @@ impl Tunnels {
     }
 }
 
-impl Exchange {
-    /// The executor of a sandbox, awake and in use; none when it is no sandbox's, or not one that is made here.
-    pub(crate) async fn in_use(&self, executor: ExecutorId) -> Option<(Result<Arc<Link>, String>, InUse)> {
-        self.sandboxes.get()?.reach(self, executor, Patience::ToCall).await
-    }
-}
-
 /// Hands a stream on that another process opened to a machine whose tunnel is held here.
 pub(crate) async fn hand_on(exchange: &Exchange, link: &Link, mut theirs: Lane) {
-    let sandbox = exchange.in_use(link.hello.executor_id).await;
+    let sandbox = exchange.awake(link.hello.executor_id, Patience::ToCall).await;
     let _in_use = sandbox.map(|(_, in_use)| in_use);
     let mut ours = match link.lane().await {
         Ok(ours) => ours,

@@ -134,6 +134,7 @@ on_every_bus!(
     a_burst_is_bounded_for_its_reader,
     order_is_kept,
     changes_are_heard_in_their_workspace,
+    nudges_are_heard_by_all_who_mind_it,
     wake_ups_are_heard_and_collapse,
     questions_are_answered,
     a_large_question_is_not_asked,
@@ -259,6 +260,22 @@ async fn changes_are_heard_in_their_workspace(pair: Pair) {
     pair.says.changed(workspace);
     timeout(SOON, here.next()).await.unwrap();
     assert!(timeout(QUIET, there.next()).await.is_err());
+}
+
+async fn nudges_are_heard_by_all_who_mind_it(pair: Pair) {
+    let (about, other) = (executor(), executor());
+    let mut minding = [pair.hears.nudges(about), pair.hears.nudges(about)];
+    let mut deaf = pair.hears.nudges(other);
+    if pair.server.is_some() {
+        for one in minding.iter_mut().chain([&mut deaf]) {
+            timeout(SOON, one.next()).await.unwrap();
+        }
+    }
+    pair.says.nudge(about);
+    for one in &mut minding {
+        timeout(SOON, one.next()).await.unwrap();
+    }
+    assert!(timeout(QUIET, deaf.next()).await.is_err());
 }
 
 async fn wake_ups_are_heard_and_collapse(pair: Pair) {

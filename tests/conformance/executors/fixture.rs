@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use perennial_broker::executors;
 use perennial_broker::log::postgres::{Postgres, Settings};
-use perennial_engine::ports::{Executor, ExecutorKind, Executors, NewExecutor, RegisterError, Sandboxes};
+use perennial_engine::ports::{Executor, ExecutorKind, Executors, NewExecutor, RegisterError, SandboxHosts, Sandboxes};
 use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, OwnerId, WorkspaceId};
 use uuid::Uuid;
 
@@ -18,6 +18,8 @@ pub(crate) struct Desk {
     /// The same two, for the sandboxes of executors.
     pub(crate) sandboxes: Arc<dyn Sandboxes>,
     pub(crate) elsewhere_sandboxes: Arc<dyn Sandboxes>,
+    /// And who makes those.
+    pub(crate) hosts: Arc<dyn SandboxHosts>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) workspace: WorkspaceId,
     _dir: Option<tempfile::TempDir>,
@@ -52,7 +54,7 @@ impl Desk {
         Some(Self::over(registry, elsewhere, clock, None))
     }
 
-    fn over<R: Executors + Sandboxes + 'static>(
+    fn over<R: Executors + Sandboxes + SandboxHosts + 'static>(
         registry: Arc<R>,
         elsewhere: Arc<R>,
         clock: Arc<Hand>,
@@ -60,6 +62,7 @@ impl Desk {
     ) -> Self {
         Self {
             sandboxes: registry.clone(),
+            hosts: registry.clone(),
             elsewhere_sandboxes: elsewhere.clone(),
             registry,
             elsewhere,

@@ -3,6 +3,7 @@
 mod codes;
 mod connections;
 mod fixture;
+mod hosts;
 mod records;
 mod sandboxes;
 

@@ -47,6 +47,7 @@ pub(crate) async fn delete_session(
         },
     };
     append(&app, order).await?;
+    fail::fail_point!("api.delete.after");
     super::budget::forget(&app, row.key).await;
     let router = &app.ports.router;
     router

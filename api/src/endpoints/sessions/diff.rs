@@ -109,7 +109,7 @@ async fn changes(app: &App, mut row: SessionRow, input: &DiffInput) -> Result<Ve
             );
         }
         let placement = router
-            .place(row.key, &row.environment)
+            .place_to_look(row.key, &row.environment, row.place)
             .await
             .map_err(|reason| unreached(&reason))?;
         let order = Order {

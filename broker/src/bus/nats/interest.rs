@@ -5,16 +5,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use perennial_engine::ports::SessionKey;
-use perennial_schema::{ExecutorId, WorkspaceId};
+use perennial_schema::ExecutorId;
 use tokio::sync::Notify;
+
+use crate::bus::local::Tick;
 
 /// Something to listen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Topic {
     /// Hints and previews of a session.
     Session(SessionKey),
-    /// Changes in a workspace.
-    Changes(WorkspaceId),
+    /// What is to be looked at again.
+    Ticks(Tick),
     /// Wake-ups; each goes to one node of a group.
     Wakes,
     /// Questions to an executor; each goes to one node.

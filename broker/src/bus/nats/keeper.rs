@@ -84,7 +84,7 @@ impl Keeper {
         let client = &self.client;
         let subscribed = match topic {
             Topic::Session(key) => client.subscribe(self.subjects.session(key)).await,
-            Topic::Changes(workspace) => client.subscribe(self.subjects.changes(workspace)).await,
+            Topic::Ticks(tick) => client.subscribe(self.subjects.ticks(tick)).await,
             Topic::Wakes => client.queue_subscribe(self.subjects.wakes(), self.group.clone()).await,
             Topic::Requests(executor) => {
                 let subject = self.subjects.executor(executor);
@@ -121,7 +121,7 @@ impl Keeper {
             let local = &self.post.local;
             match topic {
                 Topic::Session(key) => local.publish(key, &Notice::Lagged),
-                Topic::Changes(workspace) => local.changed(workspace),
+                Topic::Ticks(tick) => local.tick(tick),
                 Topic::Wakes => local.wake(),
                 // Who asked got no answer and asks again.
                 Topic::Requests(_) => {}
@@ -146,7 +146,7 @@ impl Post {
                 Some(notice) => self.local.publish(key, &notice),
                 None => self.garbage.add(),
             },
-            Topic::Changes(workspace) if wire::is_tick(&payload) => self.local.changed(workspace),
+            Topic::Ticks(tick) if wire::is_tick(&payload) => self.local.tick(tick),
             Topic::Wakes if wire::is_tick(&payload) => self.local.wake(),
             Topic::Requests(executor) => match reply {
                 Some(reply) if payload.len() <= limits::REQUEST_BYTES => {
@@ -161,7 +161,7 @@ impl Post {
                 }
                 _ => self.garbage.add(),
             },
-            Topic::Changes(_) | Topic::Wakes => self.garbage.add(),
+            Topic::Ticks(_) | Topic::Wakes => self.garbage.add(),
         }
     }
 }

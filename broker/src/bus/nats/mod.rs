@@ -39,7 +39,7 @@ use self::interest::{Interest, Member, Topic};
 use self::keeper::{Keeper, Post};
 use self::outbox::Outbox;
 use self::subjects::Subjects;
-use crate::bus::local::Local;
+use crate::bus::local::{Local, Tick};
 use crate::limits;
 
 /// Where the server is and who we are to it.
@@ -346,6 +346,11 @@ impl Node {
         });
     }
 
+    fn tick(&self, tick: Tick) {
+        self.local.tick(tick);
+        self.outbox.tick(tick);
+    }
+
     async fn ask(&self, to: ExecutorId, body: Bytes) -> Option<Bytes> {
         // A question that waits in a buffer for the server would be answered long after its asker has gone.
         self.line.clone().wait_for(|line| line.up).await.ok()?;
@@ -390,14 +395,24 @@ impl Bus for Nats {
     }
 
     fn changed(&self, workspace: WorkspaceId) {
-        self.node.local.changed(workspace);
-        self.node.outbox.changed(workspace);
+        self.node.tick(Tick::Workspace(workspace));
     }
 
     fn changes(&self, workspace: WorkspaceId) -> Box<dyn WakeUps> {
         Box::new(Alarm {
             inner: self.node.local.changes(workspace),
-            _member: self.node.interest.join(Topic::Changes(workspace)),
+            _member: self.node.interest.join(Topic::Ticks(Tick::Workspace(workspace))),
+        })
+    }
+
+    fn nudge(&self, about: ExecutorId) {
+        self.node.tick(Tick::Executor(about));
+    }
+
+    fn nudges(&self, about: ExecutorId) -> Box<dyn WakeUps> {
+        Box::new(Alarm {
+            inner: self.node.local.nudges(about),
+            _member: self.node.interest.join(Topic::Ticks(Tick::Executor(about))),
         })
     }
 

@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use perennial_engine::ports::{Delta, SessionKey};
-use perennial_schema::WorkspaceId;
 use tokio::sync::{Notify, watch};
 
 use super::subjects::Subjects;
 use super::{Counter, Line, wire};
+use crate::bus::local::Tick;
 use crate::limits;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ enum Item {
 #[derive(Debug, Default)]
 struct Waiting {
     wake: bool,
-    changed: HashSet<WorkspaceId>,
+    ticks: HashSet<Tick>,
     missed: HashMap<SessionKey, u64>,
     queue: VecDeque<Item>,
     bytes: usize,
@@ -57,10 +57,10 @@ impl Outbox {
         self.news.notify_one();
     }
 
-    pub(super) fn changed(&self, workspace: WorkspaceId) {
+    pub(super) fn tick(&self, tick: Tick) {
         let mut waiting = self.waiting();
-        if waiting.changed.len() < limits::OUTBOX_MESSAGES {
-            waiting.changed.insert(workspace);
+        if waiting.ticks.len() < limits::OUTBOX_MESSAGES {
+            waiting.ticks.insert(tick);
         } else {
             self.dropped.add();
         }
@@ -145,12 +145,12 @@ impl Outbox {
         let waiting = std::mem::take(&mut *self.waiting());
         let Waiting {
             wake,
-            changed,
+            ticks,
             missed,
             queue,
             ..
         } = waiting;
-        let any = wake || !(changed.is_empty() && missed.is_empty() && queue.is_empty());
+        let any = wake || !(ticks.is_empty() && missed.is_empty() && queue.is_empty());
         for (key, seq) in missed {
             self.publish(client, subjects.session(key), wire::hint(seq)).await;
         }
@@ -158,8 +158,8 @@ impl Outbox {
         if wake {
             self.publish(client, subjects.wakes(), wire::tick()).await;
         }
-        for workspace in changed {
-            self.publish(client, subjects.changes(workspace), wire::tick()).await;
+        for tick in ticks {
+            self.publish(client, subjects.ticks(tick), wire::tick()).await;
         }
         for item in queue {
             match item {
@@ -181,7 +181,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use perennial_schema::{EventId, SessionId};
+    use perennial_schema::{EventId, SessionId, WorkspaceId};
     use uuid::Uuid;
 
     use super::*;

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use perennial_engine::ports::SessionKey;
-use perennial_schema::{ExecutorId, WorkspaceId};
+use perennial_schema::ExecutorId;
 
 use super::OpenError;
+use crate::bus::local::Tick;
 use crate::limits;
 
 /// The subjects of one install.
@@ -35,9 +36,12 @@ impl Subjects {
         format!("{}.{}.{}", self.prefix, key.workspace, key.session)
     }
 
-    /// A workspace's list of sessions changed.
-    pub(super) fn changes(&self, workspace: WorkspaceId) -> String {
-        format!("{}.{workspace}.changed", self.prefix)
+    /// A workspace's list of sessions changed, or what is known of an executor.
+    pub(super) fn ticks(&self, tick: Tick) -> String {
+        match tick {
+            Tick::Workspace(workspace) => format!("{}.{workspace}.changed", self.prefix),
+            Tick::Executor(executor) => format!("{}.system.{executor}.changed", self.prefix),
+        }
     }
 
     /// A session may be ready.
