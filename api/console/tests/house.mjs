@@ -143,7 +143,7 @@ export async function everybody(browser, house, views) {
     for (const [view, { path, ready, looks }] of Object.entries(views)) {
       await page.goto(house.url + path);
       await ready(page);
-      await page.waitForTimeout(100);
+      await page.waitForTimeout(60);
       if (shots) await page.screenshot({ path: `${shots}/${view}-${look}.png` });
       if (looks.includes(look)) found.push(...(await barriers(page, rules)).map((one) => `${view}, ${look}: ${one}`));
       const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
