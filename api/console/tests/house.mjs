@@ -66,11 +66,12 @@ export async function serve() {
     const { secret } = await house.api("POST", "/executors/codes", {});
     const process_ = spawn(binary, ["connect", "--dir", work, "--server", house.url, "--code", secret, "--name", name, ...terms], { env: { PATH: process.env.PATH, HOME: home }, stdio: "ignore" });
     const gone = new Promise((done) => process_.once("exit", done));
-    machines.push({ stop: () => { process_.kill("SIGTERM"); return gone; } });
+    const stop = () => { process_.kill("SIGTERM"); return gone; };
+    machines.push({ stop });
     for (;;) {
       const { data } = await house.api("GET", "/executors");
       const found = data.find((one) => one.name === name && one.status === "online");
-      if (found) return { id: found.id, work };
+      if (found) return { id: found.id, work, stop };
       await new Promise((done) => setTimeout(done, 25));
     }
   };

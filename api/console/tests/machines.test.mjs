@@ -174,6 +174,23 @@ test("what a program prints stays on its screen", async () => {
   assert.deepEqual(browser.wrong, []);
 });
 
+test("a machine that is away is waited for", async () => {
+  const away = await house.machine("away");
+  const place = await house.api("POST", "/environments", { name: "away", config: { type: "local", executor_id: away.id } });
+  const there = await house.session(await house.agent("traveller"), place.id, "Away", '/tool bash {"command":"true"}\n/then\n/say done');
+  await house.rest(there);
+  await away.stop();
+  const page = await browser.open();
+  await enter(page, house, `/sessions/${there}?view=changes`);
+  await page.getByRole("heading", { name: "Its machine is not reached" }).waitFor();
+  await page.getByRole("button", { name: "Look again" }).last().waitFor();
+  await page.goto(`${house.url}/executors/${away.id}`);
+  await terminal(page, "away").getByRole("status").getByText("Attaching again", { exact: true }).waitFor();
+  await terminal(page, "away").getByText(/not connected/).waitFor();
+  await page.getByText("Offline", { exact: true }).waitFor();
+  assert.deepEqual(browser.wrong, []);
+});
+
 test("from a session one is on the machine it works on", async () => {
   const page = await browser.open();
   await enter(page, house, `/sessions/${session}`);
@@ -197,7 +214,12 @@ test("from a session one is on the machine it works on", async () => {
   await house.rest(plain);
   await page.getByRole("button", { name: "Attach laptop" }).click();
   await attached(page);
-  await page.getByRole("complementary").getByRole("button", { name: "Detach laptop" }).click();
+  // Of several one chooses.
+  const other = await house.machine("other");
+  await house.api("POST", `/sessions/${plain}/executors`, { executor_id: other.id });
+  await page.getByLabel("Machine", { exact: true }).selectOption("other");
+  await attached(page, "other");
+  for (const machine of ["other", "laptop"]) await page.getByRole("complementary").getByRole("button", { name: `Detach ${machine}` }).click();
   await page.getByRole("heading", { name: "No machine to type on" }).waitFor();
   assert.deepEqual((await house.api("GET", `/sessions/${plain}`)).agent.executors ?? [], []);
 });
@@ -251,7 +273,7 @@ test("a file of a machine is read, and one is stored", async () => {
 
 test("machines can be used by everybody", async () => {
   const found = await everybody(browser, house, {
-    executors: { path: "/executors", ready: (page) => page.getByRole("link", { name: "Terminal on laptop" }).waitFor(), looks: ["light"] },
+    machines: { path: "/executors", ready: (page) => page.getByRole("link", { name: "Terminal on laptop" }).waitFor(), looks: ["light"] },
     terminal: { path: `/executors/${laptop.id}`, ready: async (page) => { await attached(page); await says(page, "clear; ls -la --color=always; git --no-pager -c color.ui=always log --oneline; git --no-pager -c color.ui=always diff | head -20", "first"); }, looks: ["light", "dark", "phone"] },
     files: { path: `/executors/${laptop.id}?panel=files`, ready: async (page) => { await page.getByLabel("Open a file").fill("kept.txt"); await page.keyboard.press("Enter"); await page.getByText("line 3").first().waitFor(); }, looks: ["light"] },
     "session-terminal": { path: `/sessions/${session}?terminal=last`, ready: (page) => attached(page), looks: ["light"] },

@@ -84,7 +84,7 @@ export default function Changes({ session, onClose }: { session: Session; onClos
           <p>{calm.words || (error instanceof Error ? error.message : "")}</p>
           <p className="mt-4"><Button icon="retry" busy={isFetching} onClick={() => void refetch()}>Look again</Button></p>
         </Empty>
-      ) : error && !data ? <Problem error={error} retry={() => void refetch()} /> : !data ? <Lines n={8} /> : data.files.length === 0 ? (
+      ) : error && !data ? <Problem error={error} retry={() => void refetch()} /> : !data ? <><Lines n={8} /><p className="px-5 text-xs text-faint">Its machine is asked; one that is away is waited for a little.</p></> : data.files.length === 0 ? (
         <Empty icon="check" title="Nothing has changed"><p>{since ? "The repository is as its newest commit has it." : "The repository is as this session found it."}</p></Empty>
       ) : (
         <div className="flex min-h-0 flex-1">
