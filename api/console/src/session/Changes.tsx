@@ -66,16 +66,16 @@ export default function Changes({ session, onClose }: { session: Session; onClos
   const calm = error instanceof Refused ? CALM[error.code ?? ""] : undefined;
   return (
     <section aria-label="Changes" className="@container flex min-h-0 flex-1 flex-col">
-      <div className="flex min-h-[39px] shrink-0 flex-wrap items-center gap-x-3 border-b border-line bg-surface py-1 pr-1 pl-3 sm:pl-5">
-        <select aria-label="Changes since" className="field h-7! min-h-7! w-auto! py-0! text-xs!" value={since} onChange={(event) => setSince(event.target.value)}>
+      <div className="flex min-h-[39px] shrink-0 flex-wrap items-center gap-x-1 border-b border-line bg-surface py-1 pr-1 pl-3 @md:gap-x-3 sm:pl-5">
+        <select aria-label="Changes since" className="field h-7! min-h-7! w-auto! max-w-36 py-0! pr-1! text-xs!" value={since} onChange={(event) => setSince(event.target.value)}>
           {SINCE.map((one) => <option key={one.key} value={one.key}>{one.label}</option>)}
         </select>
-        <span role="status" className="tnum flex min-w-0 gap-2 text-xs text-soft">
+        <span role="status" className="tnum ml-1.5 flex min-w-0 gap-2 text-xs text-soft">
           {data && sums && <>{plural(data.files.length, "file")} <span className="text-good">+{sums.added}</span> <span className="text-bad">−{sums.removed}</span></>}
         </span>
         <span className="flex-1" />
         <IconButton icon="retry" label="Look again" size={14} className={`size-7! ${isFetching ? "pulse" : ""}`} disabled={isFetching} onClick={() => void refetch()} />
-        <Button small look="quiet" icon="download" disabled={!data || data.files.length === 0} onClick={save}><span className="@max-md:sr-only">Save as patch</span></Button>
+        <Button small look="quiet" icon="download" className="@max-md:px-1.5!" disabled={!data || data.files.length === 0} onClick={save}><span className="@max-md:sr-only">Save as patch</span></Button>
         <span className="hidden @3xl:inline"><Copy text={() => `perennial session diff ${session.id}`} label="Copy CLI command" /></span>
         <IconButton icon="close" label="Close the changes" keys="v" size={14} className="size-7!" onClick={onClose} />
       </div>
