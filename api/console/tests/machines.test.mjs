@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { browse, enter, everybody, serve } from "./house.mjs";
+import { browse, enter, everybody, said, serve } from "./house.mjs";
 
 let house, browser, laptop, session;
 before(async () => {
@@ -246,6 +246,9 @@ test("what a session has changed is read side by side, and taken along as a patc
   const fresh = await house.session(await house.agent("fresh"), await house.environment("fresh"), "Fresh");
   await page.goto(`${house.url}/sessions/${fresh}?view=changes`);
   await page.getByRole("heading", { name: "Nothing has run yet" }).waitFor();
+  await house.api("POST", `/sessions/${fresh}/events`, { events: [said('/tool bash {"command":"true"}')] });
+  await house.rest(fresh);
+  await page.getByText("The session’s folder is not in a git repository").waitFor();
   assert.deepEqual(browser.wrong, []);
 });
 

@@ -28,10 +28,10 @@ const SHOWN = 400;
 /** Files that begin open. */
 const OPEN = 12;
 
-/** What is no failure, in words of its own. */
+/** What is no failure, in words of its own; where there are none the server's say it. */
 const CALM: Record<string, { title: string; words: string }> = {
   no_workspace: { title: "Nothing has run yet", words: "A session has a folder from its first call of a tool on." },
-  no_diff: { title: "No repository here", words: "" },
+  no_diff: { title: "Nothing to compare with", words: "" },
   executor_offline: { title: "Its machine is not reached", words: "" },
 };
 
@@ -64,6 +64,7 @@ export default function Changes({ session, onClose }: { session: Session; onClos
 
   const sums = data?.files.reduce((sum, file) => ({ added: sum.added + (file.additions ?? 0), removed: sum.removed + (file.deletions ?? 0) }), { added: 0, removed: 0 });
   const calm = error instanceof Refused ? CALM[error.code ?? ""] : undefined;
+  const told = error instanceof Error ? error.message.replace(/^\. /, "The session’s folder ") : "";
   return (
     <section aria-label="Changes" className="@container flex min-h-0 flex-1 flex-col">
       <div className="flex min-h-[39px] shrink-0 flex-wrap items-center gap-x-1 border-b border-line bg-surface py-1 pr-1 pl-3 @md:gap-x-3 sm:pl-5">
@@ -81,7 +82,7 @@ export default function Changes({ session, onClose }: { session: Session; onClos
       </div>
       {calm ? (
         <Empty icon="diff" title={calm.title}>
-          <p>{calm.words || (error instanceof Error ? error.message : "")}</p>
+          <p>{calm.words || told}</p>
           <p className="mt-4"><Button icon="retry" busy={isFetching} onClick={() => void refetch()}>Look again</Button></p>
         </Empty>
       ) : error && !data ? <Problem error={error} retry={() => void refetch()} /> : !data ? <><Lines n={8} /><p className="px-5 text-xs text-faint">Its machine is asked; one that is away is waited for a little.</p></> : data.files.length === 0 ? (
