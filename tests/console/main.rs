@@ -13,7 +13,7 @@ mod browser {
     use tokio::process::Command;
 
     /// For all cases together.
-    const PATIENCE: Duration = Duration::from_secs(300);
+    const PATIENCE: Duration = Duration::from_secs(400);
 
     fn console() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/console")

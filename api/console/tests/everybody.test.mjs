@@ -35,7 +35,7 @@ for (const [name, options] of Object.entries(LOOKS)) {
     for (const [view, path] of Object.entries(views)) {
       await page.goto(house.url + path);
       await page.locator("h1, h2").first().waitFor();
-      await page.waitForTimeout(150);
+      await page.waitForTimeout(60);
       if (view === "usage") await page.locator("canvas").first().waitFor();
       if (shots) await page.screenshot({ path: `${shots}/${view}-${name}.png` });
       // At 360 pixels what matters is that all of it is there; the parts are the same.

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { browse, enter, everybody, serve } from "./house.mjs";
+import { browse, enter, everybody, said, serve } from "./house.mjs";
 
 let house, browser, laptop, session;
 before(async () => {
@@ -174,6 +174,23 @@ test("what a program prints stays on its screen", async () => {
   assert.deepEqual(browser.wrong, []);
 });
 
+test("a machine that is away is waited for", async () => {
+  const away = await house.machine("away");
+  const place = await house.api("POST", "/environments", { name: "away", config: { type: "local", executor_id: away.id } });
+  const there = await house.session(await house.agent("traveller"), place.id, "Away", '/tool bash {"command":"true"}\n/then\n/say done');
+  await house.rest(there);
+  await away.stop();
+  const page = await browser.open();
+  await enter(page, house, `/sessions/${there}?view=changes`);
+  await page.getByRole("heading", { name: "Its machine is not reached" }).waitFor();
+  await page.getByRole("button", { name: "Look again" }).last().waitFor();
+  await page.goto(`${house.url}/executors/${away.id}`);
+  await terminal(page, "away").getByRole("status").getByText("Attaching again", { exact: true }).waitFor();
+  await terminal(page, "away").getByText(/not connected/).waitFor();
+  await page.getByText("Offline", { exact: true }).waitFor();
+  assert.deepEqual(browser.wrong, []);
+});
+
 test("from a session one is on the machine it works on", async () => {
   const page = await browser.open();
   await enter(page, house, `/sessions/${session}`);
@@ -197,7 +214,12 @@ test("from a session one is on the machine it works on", async () => {
   await house.rest(plain);
   await page.getByRole("button", { name: "Attach laptop" }).click();
   await attached(page);
-  await page.getByRole("complementary").getByRole("button", { name: "Detach laptop" }).click();
+  // Of several one chooses.
+  const other = await house.machine("other");
+  await house.api("POST", `/sessions/${plain}/executors`, { executor_id: other.id });
+  await page.getByLabel("Machine", { exact: true }).selectOption("other");
+  await attached(page, "other");
+  for (const machine of ["other", "laptop"]) await page.getByRole("complementary").getByRole("button", { name: `Detach ${machine}` }).click();
   await page.getByRole("heading", { name: "No machine to type on" }).waitFor();
   assert.deepEqual((await house.api("GET", `/sessions/${plain}`)).agent.executors ?? [], []);
 });
@@ -224,6 +246,9 @@ test("what a session has changed is read side by side, and taken along as a patc
   const fresh = await house.session(await house.agent("fresh"), await house.environment("fresh"), "Fresh");
   await page.goto(`${house.url}/sessions/${fresh}?view=changes`);
   await page.getByRole("heading", { name: "Nothing has run yet" }).waitFor();
+  await house.api("POST", `/sessions/${fresh}/events`, { events: [said('/tool bash {"command":"true"}')] });
+  await house.rest(fresh);
+  await page.getByText("The session’s folder is not in a git repository").waitFor();
   assert.deepEqual(browser.wrong, []);
 });
 
@@ -251,7 +276,7 @@ test("a file of a machine is read, and one is stored", async () => {
 
 test("machines can be used by everybody", async () => {
   const found = await everybody(browser, house, {
-    executors: { path: "/executors", ready: (page) => page.getByRole("link", { name: "Terminal on laptop" }).waitFor(), looks: ["light"] },
+    machines: { path: "/executors", ready: (page) => page.getByRole("link", { name: "Terminal on laptop" }).waitFor(), looks: ["light"] },
     terminal: { path: `/executors/${laptop.id}`, ready: async (page) => { await attached(page); await says(page, "clear; ls -la --color=always; git --no-pager -c color.ui=always log --oneline; git --no-pager -c color.ui=always diff | head -20", "first"); }, looks: ["light", "dark", "phone"] },
     files: { path: `/executors/${laptop.id}?panel=files`, ready: async (page) => { await page.getByLabel("Open a file").fill("kept.txt"); await page.keyboard.press("Enter"); await page.getByText("line 3").first().waitFor(); }, looks: ["light"] },
     "session-terminal": { path: `/sessions/${session}?terminal=last`, ready: (page) => attached(page), looks: ["light"] },

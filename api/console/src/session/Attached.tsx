@@ -32,7 +32,7 @@ export function Attached({ session, place }: { session: Session; place: Environm
         </Chip>
       ))}
       {free.length > 0 && (
-        <Menu trigger={<Button small look="quiet" className="-my-1" disabled={moves}>Attach</Button>} actions={free.map((one) => ({ label: one.name, icon: "executors" as const, run: () => void attempt(attachMachine(session.id, one.id)) }))} />
+        <Menu trigger={<Button small look="quiet" className={`-my-1 ${attached.length === 0 ? "-ml-2.5" : ""}`} disabled={moves}>Attach</Button>} actions={free.map((one) => ({ label: one.name, icon: "executors" as const, run: () => void attempt(attachMachine(session.id, one.id)) }))} />
       )}
     </span>
   );

@@ -28,10 +28,10 @@ const SHOWN = 400;
 /** Files that begin open. */
 const OPEN = 12;
 
-/** What is no failure, in words of its own. */
+/** What is no failure, in words of its own; where there are none the server's say it. */
 const CALM: Record<string, { title: string; words: string }> = {
   no_workspace: { title: "Nothing has run yet", words: "A session has a folder from its first call of a tool on." },
-  no_diff: { title: "No repository here", words: "" },
+  no_diff: { title: "Nothing to compare with", words: "" },
   executor_offline: { title: "Its machine is not reached", words: "" },
 };
 
@@ -64,27 +64,28 @@ export default function Changes({ session, onClose }: { session: Session; onClos
 
   const sums = data?.files.reduce((sum, file) => ({ added: sum.added + (file.additions ?? 0), removed: sum.removed + (file.deletions ?? 0) }), { added: 0, removed: 0 });
   const calm = error instanceof Refused ? CALM[error.code ?? ""] : undefined;
+  const told = error instanceof Error ? error.message.replace(/^\. /, "The session’s folder ") : "";
   return (
     <section aria-label="Changes" className="@container flex min-h-0 flex-1 flex-col">
-      <div className="flex min-h-[39px] shrink-0 flex-wrap items-center gap-x-3 border-b border-line bg-surface py-1 pr-1 pl-3 sm:pl-5">
-        <select aria-label="Changes since" className="field h-7! min-h-7! w-auto! py-0! text-xs!" value={since} onChange={(event) => setSince(event.target.value)}>
+      <div className="flex min-h-[39px] shrink-0 flex-wrap items-center gap-x-1 border-b border-line bg-surface py-1 pr-1 pl-3 @md:gap-x-3 sm:pl-5">
+        <select aria-label="Changes since" className="field h-7! min-h-7! w-auto! max-w-36 py-0! pr-1! text-xs!" value={since} onChange={(event) => setSince(event.target.value)}>
           {SINCE.map((one) => <option key={one.key} value={one.key}>{one.label}</option>)}
         </select>
-        <span role="status" className="tnum flex min-w-0 gap-2 text-xs text-soft">
+        <span role="status" className="tnum ml-1.5 flex min-w-0 gap-2 text-xs text-soft">
           {data && sums && <>{plural(data.files.length, "file")} <span className="text-good">+{sums.added}</span> <span className="text-bad">−{sums.removed}</span></>}
         </span>
         <span className="flex-1" />
         <IconButton icon="retry" label="Look again" size={14} className={`size-7! ${isFetching ? "pulse" : ""}`} disabled={isFetching} onClick={() => void refetch()} />
-        <Button small look="quiet" icon="download" disabled={!data || data.files.length === 0} onClick={save}><span className="@max-md:sr-only">Save as patch</span></Button>
+        <Button small look="quiet" icon="download" className="@max-md:px-1.5!" disabled={!data || data.files.length === 0} onClick={save}><span className="@max-md:sr-only">Save as patch</span></Button>
         <span className="hidden @3xl:inline"><Copy text={() => `perennial session diff ${session.id}`} label="Copy CLI command" /></span>
         <IconButton icon="close" label="Close the changes" keys="v" size={14} className="size-7!" onClick={onClose} />
       </div>
       {calm ? (
         <Empty icon="diff" title={calm.title}>
-          <p>{calm.words || (error instanceof Error ? error.message : "")}</p>
+          <p>{calm.words || told}</p>
           <p className="mt-4"><Button icon="retry" busy={isFetching} onClick={() => void refetch()}>Look again</Button></p>
         </Empty>
-      ) : error && !data ? <Problem error={error} retry={() => void refetch()} /> : !data ? <Lines n={8} /> : data.files.length === 0 ? (
+      ) : error && !data ? <Problem error={error} retry={() => void refetch()} /> : !data ? <><Lines n={8} /><p className="px-5 text-xs text-faint">Its machine is asked; one that is away is waited for a little.</p></> : data.files.length === 0 ? (
         <Empty icon="check" title="Nothing has changed"><p>{since ? "The repository is as its newest commit has it." : "The repository is as this session found it."}</p></Empty>
       ) : (
         <div className="flex min-h-0 flex-1">

@@ -141,7 +141,7 @@ const Entry = memo(function Entry({ item, session, current, onSelect, onRaw, onF
       {item.kind === "tool" ? <ToolCard tool={item} session={session} /> : item.kind === "notice" ? <NoticeLine notice={item} /> : item.kind === "end" ? <End end={item} /> : <Message said={item} />}
       {stored && onSelect && (
         <div className="absolute top-1 -right-1 flex items-center rounded-md border border-line bg-raised px-1 opacity-0 shadow-pop group-focus-within:opacity-100 group-hover:opacity-100 has-[[data-popup-open]]:opacity-100 sm:-top-3.5 sm:right-2">
-          <button type="button" onClick={() => onSelect(item)} className="tnum px-1.5 text-xs text-faint hover:text-text" title={full(item.at)} aria-label={`Select event ${item.seq}`}>#{item.seq} · {clock(item.at)}</button>
+          <button type="button" onClick={() => onSelect(item)} className="tnum px-1.5 text-xs text-faint hover:text-text" title={full(item.at)}><span className="sr-only">Select event </span>#{item.seq} · {clock(item.at)}</button>
           {reached ? <Menu
             trigger={more}
             actions={[

@@ -92,7 +92,13 @@ export class Link {
     // The ticket is good once and for seconds: an address is no place for anything better.
     const query = new URLSearchParams({ ticket, columns: String(this.size.columns), rows: String(this.size.rows) });
     const asked = this.size;
-    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/executors/${executor}/terminals/${terminal}?${query}`);
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/executors/${executor}/terminals/${terminal}?${query}`);
+    } catch {
+      this.options.onState({ kind: "refused", words: "This browser opens no WebSocket here" });
+      return;
+    }
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     let attached = false;
