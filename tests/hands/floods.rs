@@ -185,7 +185,7 @@ async fn serves(stand: &Stand, device: &Device) -> Result<()> {
     Ok(())
 }
 
-fn result(content: Value) -> Value {
+fn result(content: &Value) -> Value {
     json!({"result": {
         "session": format!("sesn_{}", Uuid::now_v7().simple()),
         "call_id": format!("sevt_{}", Uuid::now_v7().simple()),
@@ -213,7 +213,7 @@ async fn a_hostile_executor_gets_no_more_memory_than_its_line_may_have() -> Resu
     let mut costs = Vec::new();
     // Results for calls that nobody made, as large as frames may be.
     let (text, block) = (long(), |text: &str| json!([{"type": "text", "text": text}]));
-    let results: Vec<Value> = (0..12).map(|_| result(block(&text))).collect();
+    let results: Vec<Value> = (0..12).map(|_| result(&block(&text))).collect();
     enemy.says(results.into_iter(), false).await?;
     costs.push(("results for nobody", memory.grew()?));
     serves(&stand, &device).await?;
@@ -230,7 +230,7 @@ async fn a_hostile_executor_gets_no_more_memory_than_its_line_may_have() -> Resu
     let mut card = enemy.hello();
     card["hello"]["card"]["tools"] = Value::Array(vec![json!(""); MAX_FRAME_BYTES / 4]);
     let block = json!([{"type": "text", "text": "", "more": dense()}]);
-    for (what, frame) in [("a dense card", card), ("a dense result", result(block))] {
+    for (what, frame) in [("a dense card", card), ("a dense result", result(&block))] {
         enemy.says(std::iter::once(frame), true).await.context(what)?;
         costs.push((what, memory.grew()?));
         serves(&stand, &device).await?;
