@@ -3,6 +3,7 @@
 //! * [`Office`] takes mail in, and gives a queue's mail out; what is durable is behind the engine's `Mailboxes` port.
 //! * [`Postman`] hands mail for sessions and agents over: one append of `mail.received` into the receiver's log, under the
 //!   message's id, so that a crash between the append and its note is healed by the repetition, which finds the event.
+//! * A task is a message whose receiver's turn is awaited; the postman looks after its end (`tasks`).
 //! * [`MailTools`] lets models write and read mail.
 //! * [`Agents`] is who can be written to; whoever keeps agents answers it.
 //!
@@ -16,6 +17,7 @@ mod notice;
 mod office;
 mod postman;
 mod room;
+mod tasks;
 mod tools;
 
 pub use agents::{Agents, Peer, Reception};

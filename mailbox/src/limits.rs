@@ -38,5 +38,15 @@ pub(crate) const SUBJECT_CHARS: usize = 256;
 pub(crate) const READ_DEFAULT: u32 = 10;
 /// The most it is shown.
 pub(crate) const READ_MOST: u32 = 50;
+/// How often open tasks are looked at.
+pub(crate) const TASK_LOOK: Duration = Duration::from_millis(500);
+/// How long a task may take unless its model says so, in seconds.
+pub(crate) const TASK_SECONDS: u64 = 3_600;
+/// The longest that a model may say.
+pub(crate) const TASK_SECONDS_MOST: u64 = 7 * 24 * 3_600;
+/// Messages among which a session finds the task it works on.
+pub(crate) const TASK_MAIL: u32 = 50;
+/// Model requests of a task that are counted.
+pub(crate) const TASK_REQUESTS: u32 = 1_000;
 /// How often a model's message is sent while the store cannot say what became of it.
 pub(crate) const SEND_TRIES: u32 = 5;

@@ -55,6 +55,7 @@ fn notice(dead: &Message) -> Option<Letter> {
         hops: letter.hops,
         deliver_at: None,
         expires_at: None,
+        task: None,
     })
 }
 

@@ -8,7 +8,7 @@ use perennial_engine::ports::{
     StoreError,
 };
 use perennial_schema::event::Raw;
-use perennial_schema::mail::{Address, Sender};
+use perennial_schema::mail::{Address, Sender, Task};
 use perennial_schema::{MessageId, Timestamp, WorkspaceId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -39,6 +39,8 @@ pub struct Outgoing {
     pub deliver_at: Option<Timestamp>,
     /// A dead letter from then on.
     pub expires_at: Option<Timestamp>,
+    /// What its receiver's turn says in the end is awaited.
+    pub task: Option<Task>,
 }
 
 /// A message that was not taken in.
@@ -277,5 +279,6 @@ fn letter(outgoing: Outgoing, thread: String, hops: u32) -> Letter {
         hops,
         deliver_at: outgoing.deliver_at,
         expires_at: outgoing.expires_at,
+        task: outgoing.task,
     }
 }

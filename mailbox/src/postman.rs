@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::Reception;
 use crate::office::Office;
+use crate::tasks::Keeper;
 use crate::{event, limits, notice};
 
 /// A postman.
@@ -38,7 +39,7 @@ impl Postman {
         while !stop.is_cancelled() {
             let wait = match self.round().await {
                 Ok(None) => continue,
-                Ok(Some(wait)) => wait,
+                Ok(Some(wait)) => wait.min(self.tasks().await),
                 Err(error) => {
                     tracing::warn!(%error, "mail waits: the store does not answer");
                     limits::SWEEP
@@ -77,6 +78,23 @@ impl Postman {
                 Ok(None)
             }
             Some(millis) => Ok(Some(sweep.min(Duration::from_millis(millis)))),
+        }
+    }
+
+    /// Looks after tasks; how long that is enough for.
+    async fn tasks(&self) -> Duration {
+        let keeper = Keeper {
+            office: &self.office,
+            log: &self.log,
+            clock: &self.clock,
+        };
+        match keeper.look().await {
+            Ok(true) => limits::TASK_LOOK,
+            Ok(false) => limits::SWEEP,
+            Err(error) => {
+                tracing::warn!(%error, "tasks wait: the store does not answer");
+                limits::SWEEP
+            }
         }
     }
 

@@ -17,4 +17,6 @@ mod readonly;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]
+mod tasks;
+#[cfg(test)]
 mod turns;

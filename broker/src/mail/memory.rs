@@ -31,6 +31,7 @@ struct Entry {
     message: Message,
     due_at: Timestamp,
     untold: bool,
+    task_open: bool,
 }
 
 impl Entry {
@@ -141,6 +142,7 @@ impl Mailboxes for Memory {
             due_at: message.letter.deliver_at.unwrap_or(now),
             message: message.clone(),
             untold: false,
+            task_open: message.letter.task.is_some(),
         };
         kept.messages.insert(message.position, entry);
         Ok(Sent {
@@ -366,8 +368,9 @@ impl Mailboxes for Memory {
                 entry.bury(TOO_OFTEN, now);
             }
         }
-        kept.messages
-            .retain(|_, entry| entry.is_open() || entry.untold || later(entry.message.changed_at, keep_millis) >= now);
+        kept.messages.retain(|_, entry| {
+            entry.is_open() || entry.untold || entry.task_open || later(entry.message.changed_at, keep_millis) >= now
+        });
         Ok(())
     }
 
@@ -375,6 +378,21 @@ impl Mailboxes for Memory {
         let kept = self.kept();
         let untold = kept.messages.values().filter(|entry| entry.untold);
         Ok(untold.take(limit as usize).map(|entry| entry.message.clone()).collect())
+    }
+
+    async fn open_tasks(&self, after: u64, limit: u32) -> Result<Vec<Message>, StoreError> {
+        let kept = self.kept();
+        let open = kept.messages.range(after + 1..).map(|(_, entry)| entry);
+        let open = open.filter(|entry| entry.task_open).take(limit as usize);
+        Ok(open.map(|entry| entry.message.clone()).collect())
+    }
+
+    async fn close_task(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError> {
+        self.change(workspace, id, |entry, _| {
+            entry.task_open = false;
+            Some(())
+        });
+        Ok(())
     }
 
     async fn told(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError> {

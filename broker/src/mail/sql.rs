@@ -146,4 +146,12 @@ impl<D: Desk> Mailboxes for Sql<D> {
     async fn told(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError> {
         self.did(words::told(workspace, id)).await.map(|_| ())
     }
+
+    async fn open_tasks(&self, after: u64, limit: u32) -> Result<Vec<Message>, StoreError> {
+        self.found(words::open_tasks(after, limit)).await
+    }
+
+    async fn close_task(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError> {
+        self.did(words::close_task(workspace, id)).await.map(|_| ())
+    }
 }

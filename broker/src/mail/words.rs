@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::sql::{Columns, Statement, inconsistent, statement};
 
 const COLUMNS: &str = "position, workspace_id, id, sender, recipient, subject, content, thread, in_reply_to, metadata, hops, \
-                       deliver_at, expires_at, state, reason, session_id, round, deliveries, created_at, changed_at";
+                       deliver_at, expires_at, task, state, reason, session_id, round, deliveries, created_at, changed_at";
 const OPEN: &str = "state IN ('queued', 'leased')";
 const ENDED: &str = "state IN ('delivered', 'acknowledged', 'dead', 'cancelled')";
 /// Somebody is there to be told of a dead letter: whoever sent it has a mailbox, and it is no such notice itself.
@@ -37,16 +37,18 @@ fn mine(asked: Statement, workspace: WorkspaceId, id: MessageId) -> Statement {
 pub(super) fn send(workspace: WorkspaceId, letter: &Letter, room: u32) -> Result<Statement, StoreError> {
     let metadata = serde_json::to_string(&letter.metadata).map_err(|error| inconsistent("metadata", error))?;
     let recipient = letter.to.to_string();
+    let task = letter.task.as_ref().map(serde_json::to_string).transpose();
+    let task = task.map_err(|error| inconsistent("task", error))?;
     let asked = statement(
         "INSERT INTO messages (state, created_at, changed_at, due_at, workspace_id, id, sender, recipient, direct, subject, \
-         content, thread, in_reply_to, metadata, hops, deliver_at, expires_at) SELECT 'queued', :now, :now",
+         content, thread, in_reply_to, metadata, hops, deliver_at, expires_at, task, task_open) SELECT 'queued', :now, :now",
     );
     let asked = match letter.deliver_at {
         Some(at) => asked.sql(", ?").time(at),
         None => asked.sql(", :now"),
     };
     Ok(asked
-        .sql(", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM (SELECT 1 FROM messages WHERE ")
+        .sql(", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM (SELECT 1 FROM messages WHERE ")
         .id(workspace.uuid())
         .id(letter.id.uuid())
         .text(&letter.from.to_string())
@@ -60,6 +62,8 @@ pub(super) fn send(workspace: WorkspaceId, letter: &Letter, room: u32) -> Result
         .number(i64::from(letter.hops))
         .maybe_time(letter.deliver_at)
         .maybe_time(letter.expires_at)
+        .maybe_text(task.as_deref())
+        .flag(task.is_some())
         .sql("workspace_id = ? AND recipient = ? AND ")
         .id(workspace.uuid())
         .text(&recipient)
@@ -253,7 +257,7 @@ pub(super) fn bury_ended() -> Vec<Statement> {
 
 pub(super) fn forget(keep_millis: u64) -> Statement {
     statement(format!(
-        "DELETE FROM messages WHERE {ENDED} AND untold = false AND changed_at < :now - {} RETURNING id",
+        "DELETE FROM messages WHERE {ENDED} AND untold = false AND task_open = false AND changed_at < :now - {} RETURNING id",
         micros(keep_millis)
     ))
 }
@@ -266,6 +270,17 @@ pub(super) fn untold(limit: u32) -> Statement {
 
 pub(super) fn told(workspace: WorkspaceId, id: MessageId) -> Statement {
     mine(statement("UPDATE messages SET untold = false WHERE "), workspace, id).sql(" RETURNING id")
+}
+
+pub(super) fn open_tasks(after: u64, limit: u32) -> Statement {
+    chosen()
+        .sql("task_open = true AND position > ? ORDER BY position LIMIT ?")
+        .amount(after)
+        .number(i64::from(limit))
+}
+
+pub(super) fn close_task(workspace: WorkspaceId, id: MessageId) -> Statement {
+    mine(statement("UPDATE messages SET task_open = false WHERE "), workspace, id).sql(" RETURNING id")
 }
 
 fn micros(millis: u64) -> u64 {
@@ -288,6 +303,11 @@ pub(super) fn message_of(row: &impl Columns) -> Result<Message, StoreError> {
             hops: small(row, "hops")?,
             deliver_at: row.maybe_time("deliver_at")?,
             expires_at: row.maybe_time("expires_at")?,
+            task: row
+                .maybe_text("task")?
+                .map(|task| serde_json::from_str(&task))
+                .transpose()
+                .map_err(|error| inconsistent("task", error))?,
         },
         position: row.amount("position")?,
         state: parsed::<MailState>(row, "state")?,

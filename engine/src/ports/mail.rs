@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use perennial_schema::event::Raw;
-use perennial_schema::mail::{Address, MailState, Sender};
+use perennial_schema::mail::{Address, MailState, Sender, Task};
 use perennial_schema::{AgentId, MessageId, SessionId, Timestamp, WorkspaceId};
 
 use super::{SessionKey, SessionMetadata, StoreError};
@@ -40,6 +40,8 @@ pub struct Letter {
     pub deliver_at: Option<Timestamp>,
     /// A dead letter from then on.
     pub expires_at: Option<Timestamp>,
+    /// What its receiver's turn says in the end is awaited.
+    pub task: Option<Task>,
 }
 
 /// A message as it is kept.
@@ -259,4 +261,10 @@ pub trait Mailboxes: Send + Sync {
 
     /// The sender was told.
     async fn told(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError>;
+
+    /// Tasks that were not closed, of all workspaces, in the order in which they were sent, strictly after a position.
+    async fn open_tasks(&self, after: u64, limit: u32) -> Result<Vec<Message>, StoreError>;
+
+    /// A task has ended, and whoever delegated it was told. Its message stays.
+    async fn close_task(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError>;
 }

@@ -1,5 +1,7 @@
 //! Mail as tools of a session: who is there, write to them, read what came. An answer is not waited for: it wakes the session.
 
+mod cancel_task;
+mod delegate_task;
 mod list_agents;
 mod read_mail;
 mod send_message;
@@ -46,6 +48,8 @@ impl HouseTools for MailTools {
             Some(MailTool::ListAgents) => list_agents::run(&self.0, order).await,
             Some(MailTool::SendMessage) => send_message::run(&self.0, order).await,
             Some(MailTool::ReadMail) => read_mail::run(&self.0, order).await,
+            Some(MailTool::DelegateTask) => delegate_task::run(&self.0, order).await,
+            Some(MailTool::CancelTask) => cancel_task::run(&self.0, order).await,
             None => Err(format!("{:?} is no tool of the house", order.tool)),
         };
         match done {

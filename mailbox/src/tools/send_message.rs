@@ -22,10 +22,7 @@ struct Input {
 pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String> {
     let input: Input = super::input(&order.input)?;
     let to: Address = input.to.parse().map_err(|error| format!("to: {error}"))?;
-    if input.content.is_empty() || input.content.len() > limits::TOOL_CONTENT_BYTES {
-        let most = limits::TOOL_CONTENT_BYTES;
-        return Err(format!("content: must have 1 to {most} bytes; put the rest in a file"));
-    }
+    content("content", &input.content)?;
     let in_reply_to = input.in_reply_to.map(|id| id.parse::<MessageId>()).transpose();
     let outgoing = Outgoing {
         id: MessageId::from_uuid(order.call_id.uuid()),
@@ -40,6 +37,7 @@ pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String
         metadata: SessionMetadata::new(),
         deliver_at: None,
         expires_at: None,
+        task: None,
     };
     let sent = sent(office, order, &outgoing)
         .await
@@ -51,8 +49,17 @@ pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String
     ))
 }
 
+/// What a model writes to another.
+pub(super) fn content(field: &str, text: &str) -> Result<(), String> {
+    let most = limits::TOOL_CONTENT_BYTES;
+    if text.is_empty() || text.len() > most {
+        return Err(format!("{field}: must have 1 to {most} bytes; put the rest in a file"));
+    }
+    Ok(())
+}
+
 /// A store that cannot say what it did is asked again under the same id: told of a failure the model would write another message.
-async fn sent(office: &Office, order: &Order, outgoing: &Outgoing) -> Result<Sent, PostError> {
+pub(super) async fn sent(office: &Office, order: &Order, outgoing: &Outgoing) -> Result<Sent, PostError> {
     let mut tries = 1;
     loop {
         match office.send(order.key.workspace, outgoing.clone()).await {

@@ -127,6 +127,14 @@ impl Mailboxes for Forgetful {
     async fn told(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError> {
         self.post.told(workspace, id).await
     }
+
+    async fn open_tasks(&self, after: u64, limit: u32) -> Result<Vec<Message>, StoreError> {
+        self.post.open_tasks(after, limit).await
+    }
+
+    async fn close_task(&self, workspace: WorkspaceId, id: MessageId) -> Result<(), StoreError> {
+        self.post.close_task(workspace, id).await
+    }
 }
 
 /// Nobody takes mail.

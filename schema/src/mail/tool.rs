@@ -13,11 +13,21 @@ pub enum MailTool {
     SendMessage,
     /// Read again what came.
     ReadMail,
+    /// Have another do something, and hear what came of it.
+    DelegateTask,
+    /// Stop that.
+    CancelTask,
 }
 
 impl MailTool {
     /// All of them, in the order in which they are offered to a model.
-    pub const ALL: [Self; 3] = [Self::ListAgents, Self::SendMessage, Self::ReadMail];
+    pub const ALL: [Self; 5] = [
+        Self::ListAgents,
+        Self::SendMessage,
+        Self::ReadMail,
+        Self::DelegateTask,
+        Self::CancelTask,
+    ];
 
     /// The tool's name.
     #[must_use]
@@ -26,6 +36,8 @@ impl MailTool {
             Self::ListAgents => "list_agents",
             Self::SendMessage => "send_message",
             Self::ReadMail => "read_mail",
+            Self::DelegateTask => "delegate_task",
+            Self::CancelTask => "cancel_task",
         }
     }
 
@@ -35,12 +47,12 @@ impl MailTool {
         Self::ALL.into_iter().find(|tool| tool.name() == name)
     }
 
-    /// Its effect class. A message's id is its call's: sent twice it is one message.
+    /// Its effect class. A message's id is its call's, a task is a message: sent twice it is one.
     #[must_use]
     pub const fn effect(self) -> Effect {
         match self {
             Self::ListAgents | Self::ReadMail => Effect::Read,
-            Self::SendMessage => Effect::Idempotent,
+            Self::SendMessage | Self::DelegateTask | Self::CancelTask => Effect::Idempotent,
         }
     }
 
@@ -54,6 +66,12 @@ impl MailTool {
                  comes as a message of its own later and wakes this session: do not wait or poll for it."
             }
             Self::ReadMail => "Shows the messages that came to this session, newest first.",
+            Self::DelegateTask => {
+                "Has another agent or session do a task. What its turn says in the end, and how many turns and tokens it took, \
+                 comes as a message of its own later and wakes this session: do not wait or poll for it. A task that takes too \
+                 long, or more turns than it may, is stopped, and a message says so."
+            }
+            Self::CancelTask => "Stops a task that this session delegated. A message says how it ended.",
         }
     }
 
@@ -67,6 +85,15 @@ impl MailTool {
                 "content": {"type": "string", "description": "What it says"},
                 "subject": {"type": "string", "description": "One line"},
                 "in_reply_to": {"type": "string", "description": "Id of the message it answers"},
+            }}),
+            Self::DelegateTask => json!({"type": "object", "required": ["to", "prompt"], "properties": {
+                "to": {"type": "string", "description": "agent/NAME or session/ID"},
+                "prompt": {"type": "string", "description": "What is to be done, with all that is needed for it"},
+                "max_turns": {"type": "integer", "description": "Model requests it may take; any number when left out"},
+                "timeout": {"type": "integer", "description": "Seconds it may take; an hour when left out"},
+            }}),
+            Self::CancelTask => json!({"type": "object", "required": ["task_id"], "properties": {
+                "task_id": {"type": "string", "description": "Id of the task, as delegate_task said it"},
             }}),
             Self::ReadMail => json!({"type": "object", "properties": {
                 "limit": {"type": "integer", "description": "At most so many; 10 when left out"},

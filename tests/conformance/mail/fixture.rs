@@ -110,5 +110,6 @@ pub(crate) fn letter(from: &Sender, to: &Address) -> Letter {
         hops: 3,
         deliver_at: None,
         expires_at: None,
+        task: None,
     }
 }

@@ -4,6 +4,7 @@ mod fixture;
 mod handed;
 mod queues;
 mod sending;
+mod tasks;
 
 /// Makes a test of each case on each store.
 macro_rules! on_every_post {

@@ -49,6 +49,7 @@ pub(crate) async fn send_mail(
         metadata: stored(input.metadata),
         deliver_at: input.deliver_at,
         expires_at: input.expires_at,
+        task: None,
     };
     let sent = app.ports.mail.send(principal.workspace, outgoing).await?;
     if once.earlier.is_none() {
