@@ -33,8 +33,8 @@ impl Exchange {
         let link = match (self.sandboxes_of(environment), environment.executor()) {
             (Some(sandboxes), _) => self.place_in_sandbox(sandboxes, key).await?,
             (None, Some(executor)) => {
-                let line = match self.awake(executor, Patience::ToCall).await {
-                    Some((link, _)) => Some(link?).filter(|link| link.serves(key.workspace)),
+                let line = match self.awake((executor, key.workspace), Patience::ToCall).await {
+                    Some((link, _)) => Some(link?),
                     None => self.line_of(executor, key.workspace).await,
                 };
                 line.ok_or_else(|| self.unreached(executor))?

@@ -450,6 +450,19 @@ impl Router for Exchange {
         self.place_call(key, environment).await
     }
 
+    async fn place_to_look(
+        &self,
+        key: SessionKey,
+        environment: &EnvironmentConfig,
+        _at: Option<ExecutorId>,
+    ) -> Result<Placement, String> {
+        self.know_hosts().await;
+        if self.sandboxes_of(environment).is_some() && !self.has_sandbox(key.session).await {
+            return Err("it has no sandbox now, and a fresh one has no files".into());
+        }
+        self.place_call(key, environment).await
+    }
+
     async fn place_at_once(&self, key: SessionKey, environment: &EnvironmentConfig) -> Option<Placement> {
         match self.sandboxes_of(environment) {
             Some((claims, _)) => self.in_sandbox_at_once(claims, key).await.map(|link| link.placement()),

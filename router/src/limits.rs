@@ -42,6 +42,8 @@ pub const HOST_BEAT: Duration = Duration::from_secs(5);
 pub const SANDBOXES_SWEEP: Duration = Duration::from_secs(60);
 /// How old what is known of them may be.
 pub const HOSTS_FRESH: Duration = Duration::from_secs(2);
+/// How old it may be that there are none: the first one is used as soon as it is there.
+pub const NO_HOSTS_FRESH: Duration = Duration::from_millis(100);
 /// How long a call waits before it looks who could make its sandbox.
 pub const HOSTS_LOOK: Duration = Duration::from_secs(1);
 /// How long it waits for one of them to come back.

@@ -122,7 +122,7 @@ impl Router for Remote {
                 journal_id: ANY_JOURNAL,
             }),
             None if !self.leaves_here(environment) => Err("nothing has run in it yet".into()),
-            _ => self.place(key, environment).await,
+            _ => self.guests.place_to_look(key, environment, at).await,
         }
     }
 

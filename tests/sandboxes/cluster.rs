@@ -75,6 +75,23 @@ async fn a_sandbox_outlives_every_process_of_its_cluster() -> Result<()> {
     let (events, _) = cluster.client.until_idle(&other, after, PATIENCE).await?;
     assert_eq!(results(&events), ["begun\nended\n"], "{}", cluster.said());
 
+    // A server that has no engine looks into it like any other caller, and does not make one to look.
+    let diff = async |session: &str| cluster.client.get(&format!("/v1/sessions/{session}/diff?path=r")).await;
+    // The image has no git, which is what it is told.
+    let told = diff(&session).await?;
+    assert!(
+        told.status == 409 && told.body.to_string().contains("no_diff"),
+        "{told:?}"
+    );
+    let idle = cluster.session(&json!({})).await?;
+    crate::rig::turn(&cluster.client, &idle, "hello").await?;
+    let told = diff(&idle).await?;
+    assert!(
+        told.status == 409 && told.body.to_string().contains("no sandbox now"),
+        "{told:?}"
+    );
+    assert_eq!(cluster.made_for(&idle)?, [""; 0]);
+
     // What doctor says of all this, wherever it is asked.
     let mut doctor = tokio::process::Command::new(binary()?);
     doctor.args(["doctor", "--database-url", &cluster.database, "--data-dir"]);

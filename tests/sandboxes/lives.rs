@@ -85,6 +85,29 @@ async fn a_call_outlives_the_server() -> Result<()> {
     Ok(())
 }
 
+/// F17: hints make it fast, and nothing else. Here every one is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_hint_it_only_takes_longer() -> Result<()> {
+    let Some(engine) = perennial_tests::docker::Engine::shared().await? else {
+        return Ok(());
+    };
+    let stand = Stand::with(engine, &engine.host, &["--bus", "silent"]).await?;
+    let made = stand.session(&json!({"idle_timeout": 1})).await?;
+    let began = Instant::now();
+    assert_eq!(stand.bash(&made.session, "echo here > kept; cat kept").await?, "here\n");
+    let first = began.elapsed();
+    stand.until(&made.session, "exited").await?;
+    let began = Instant::now();
+    assert!(stand.bash(&made.session, "cat kept").await?.ends_with("here\n"));
+    let again = began.elapsed();
+    println!("without hints the first call took {first:?}, the first after a pause {again:?}");
+    assert!(first < Duration::from_secs(10) && again < Duration::from_secs(10));
+    let path = format!("/v1/sessions/{}", made.session);
+    let request = stand.client().request("DELETE", &path);
+    stand.client().send(request).await?.ok()?;
+    stand.until_nothing(&made.session).await
+}
+
 /// F22: a sandbox that somebody removes is a doubt for the call in it, and the next call gets another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_sandbox_is_a_doubt_and_the_next_call_gets_another() -> Result<()> {

@@ -40,6 +40,11 @@ impl Stand {
 
     /// With the engine's socket elsewhere.
     pub(crate) async fn on(engine: &'static Engine, host: &str) -> Result<Self> {
+        Self::with(engine, host, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub(crate) async fn with(engine: &'static Engine, host: &str, more: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let up = Up::on(&dir.path().join("data"))
             .arg("--listen")
@@ -50,6 +55,7 @@ impl Stand {
             .arg(IMAGE)
             .env("PERENNIAL_TEST_EGRESS", "allowed.test=127.0.0.1,other.test=127.0.0.1")
             .env("PERENNIAL_SANDBOX_EXECUTOR", &engine.executor.display().to_string());
+        let up = more.iter().fold(up, |up, arg| up.arg(arg));
         let server = up.start().await?;
         Ok(Self {
             eye: Eye {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_schema::environment::{Container, Cpus};
-use perennial_schema::{ExecutorCode, ExecutorId, OwnerId, SessionId, Timestamp};
+use perennial_schema::{ExecutorCode, ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 use super::{SessionKey, StoreError};
@@ -110,11 +110,16 @@ pub trait Sandboxes: Send + Sync {
     /// The live sandbox of a session: this one, provisioning and in use, unless it has one. Nobody makes it yet.
     async fn want(&self, new: NewSandbox) -> Result<Sandbox, StoreError>;
 
-    /// Says that a process uses a sandbox for [`SANDBOX_USE`] from now on. None when it is forgotten. What it answers was so after
-    /// this was said: one that was not paused then is not until it is unused.
-    async fn hold(&self, executor: ExecutorId, by: OwnerId) -> Result<Option<Sandbox>, StoreError>;
+    /// Says that a process uses a sandbox of a workspace for [`SANDBOX_USE`] from now on. None when there is none. What it answers
+    /// was so after this was said: one that was not paused then is not until it is unused.
+    async fn hold(
+        &self,
+        workspace: WorkspaceId,
+        executor: ExecutorId,
+        by: OwnerId,
+    ) -> Result<Option<Sandbox>, StoreError>;
 
-    /// The same of many; until when, of those that are known.
+    /// The same of many that are used already; until when, of those that are known.
     async fn hold_all(&self, executors: &[ExecutorId], by: OwnerId)
     -> Result<Vec<(ExecutorId, Timestamp)>, StoreError>;
 

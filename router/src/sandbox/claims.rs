@@ -191,45 +191,49 @@ impl Claims {
             .filter(|link| link.serves(key.workspace))
     }
 
-    /// The executor of a sandbox, awake, and not paused as long as the use lives. None when it is no sandbox's.
+    /// The executor of a sandbox, awake, and not paused as long as the use lives. None when it is no sandbox's of the workspace.
     pub(super) async fn reach(
         &self,
         exchange: &Exchange,
-        executor: ExecutorId,
+        (executor, workspace): (ExecutorId, WorkspaceId),
         patience: Patience,
     ) -> Option<(Result<Arc<Link>, String>, InUse)> {
         let link = exchange.live(executor);
-        if link.as_ref().is_some_and(|link| !link.is_sandbox()) {
+        if link
+            .as_ref()
+            .is_some_and(|link| !link.is_sandbox() || !link.serves(workspace))
+        {
             return None;
         }
         let in_use = self.uses.enter(executor);
         if let Some(link) = link.filter(|_| self.uses.is_steady(executor)) {
             return Some((Ok(link), in_use));
         }
-        let workspace = match self.held(executor).await {
-            Ok(Some(sandbox)) => sandbox.key.workspace,
+        match self.held(executor, workspace).await {
+            Ok(Some(_)) => {}
             Ok(None) => {
                 drop(in_use);
                 self.uses.forget(executor);
                 return None;
             }
             Err(error) => return Some((Err(error.to_string()), in_use)),
-        };
+        }
         let awake = self.awake(exchange, (executor, workspace), patience).await;
         Some((awake.map_err(String::from), in_use))
     }
 
     /// How a sandbox is, after the store was told that it is used.
-    async fn held(&self, executor: ExecutorId) -> Result<Option<Sandbox>, StoreError> {
+    async fn held(&self, executor: ExecutorId, workspace: WorkspaceId) -> Result<Option<Sandbox>, StoreError> {
         if self.uses.is_said(executor) {
             let sandbox = self.store.sandbox(executor).await?;
+            let sandbox = sandbox.filter(|sandbox| sandbox.key.workspace == workspace);
             if let Some(sandbox) = &sandbox {
                 self.uses.seen(sandbox);
             }
             return Ok(sandbox);
         }
         let at = Instant::now();
-        let sandbox = self.store.hold(executor, self.me).await?;
+        let sandbox = self.store.hold(workspace, executor, self.me).await?;
         if let Some(sandbox) = &sandbox {
             self.uses.said(at, sandbox);
         }
@@ -248,7 +252,7 @@ impl Claims {
         let waiting = async {
             loop {
                 attached.borrow_and_update();
-                let sandbox = self.held(executor).await?.ok_or(Over::Gone)?;
+                let sandbox = self.held(executor, workspace).await?.ok_or(Over::Gone)?;
                 match &sandbox.state {
                     SandboxState::Gone => return Err(Over::Gone),
                     SandboxState::Failed { reason } => return Err(Over::Told(format!("its sandbox {reason}"))),

@@ -47,7 +47,14 @@ impl Hosts {
 
     /// Asks, unless that was a moment ago. When nobody can be asked, what was known holds.
     pub(crate) async fn refresh(&self) {
-        let fresh = |known: &Known| known.asked_at.is_some_and(|at| at.elapsed() < limits::HOSTS_FRESH);
+        let fresh = |known: &Known| {
+            let most = if known.hosts.is_empty() {
+                limits::NO_HOSTS_FRESH
+            } else {
+                limits::HOSTS_FRESH
+            };
+            known.asked_at.is_some_and(|at| at.elapsed() < most)
+        };
         if !fresh(&self.known()) {
             self.ask().await;
         }

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use perennial_engine::ports::{Executor, Order, SessionKey, StoreError};
 use perennial_schema::environment::{Container, EnvironmentConfig};
-use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, SessionId};
+use perennial_schema::{ExecutorCode, ExecutorId, ExecutorToken, SessionId, WorkspaceId};
 
 pub(crate) use self::claims::Patience;
 pub(crate) use self::uses::InUse;
@@ -92,16 +92,17 @@ impl Exchange {
         order: &Order,
         patience: Patience,
     ) -> Option<(Result<Arc<Link>, String>, InUse)> {
-        self.awake(order.placement.executor_id, patience).await
+        let who = (order.placement.executor_id, order.key.workspace);
+        self.awake(who, patience).await
     }
 
-    /// The executor of a sandbox, awake and in use; none when it is no sandbox's.
+    /// The executor of a sandbox, awake and in use; none when it is no sandbox's of the workspace.
     pub(crate) async fn awake(
         &self,
-        executor: ExecutorId,
+        who: (ExecutorId, WorkspaceId),
         patience: Patience,
     ) -> Option<(Result<Arc<Link>, String>, InUse)> {
-        self.sandboxes.get()?.reach(self, executor, patience).await
+        self.sandboxes.get()?.reach(self, who, patience).await
     }
 
     /// Whether a session has its files in a sandbox.

@@ -75,7 +75,7 @@ impl Tunnels {
         executor: ExecutorId,
         purpose: Purpose,
     ) -> Result<(Option<u64>, Stream), NoStream> {
-        let (link, in_use) = match self.exchange.awake(executor, Patience::ToCall).await {
+        let (link, in_use) = match self.exchange.awake((executor, workspace), Patience::ToCall).await {
             Some((link, in_use)) => (link.map_err(NoStream::Unreached)?, Some(in_use)),
             None => {
                 let line = self.exchange.line_of(executor, workspace).await;
@@ -83,10 +83,6 @@ impl Tunnels {
                 (line.ok_or_else(unreached)?, None)
             }
         };
-        // A sandbox is found by its id alone.
-        if !link.serves(workspace) {
-            return Err(NoStream::Unreached(self.exchange.unreached(executor)));
-        }
         let mut lane = link.lane().await?;
         let asking = async {
             frames::write(&mut lane, &Opening::of(purpose)).await?;
@@ -112,8 +108,14 @@ impl Tunnels {
 
 /// Hands a stream on that another process opened to a machine whose tunnel is held here.
 pub(crate) async fn hand_on(exchange: &Exchange, link: &Link, mut theirs: Lane) {
-    let sandbox = exchange.awake(link.hello.executor_id, Patience::ToCall).await;
-    let _in_use = sandbox.map(|(_, in_use)| in_use);
+    let _in_use = match link.guest {
+        Some(guest) => {
+            exchange
+                .awake((link.hello.executor_id, guest.workspace), Patience::ToCall)
+                .await
+        }
+        None => None,
+    };
     let mut ours = match link.lane().await {
         Ok(ours) => ours,
         Err(NoLane::Gone) => return,

@@ -16,6 +16,7 @@ super::on_every_registry!(
     one_that_nobody_waits_for_is_not_taken,
     an_instance_sees_its_own,
     one_that_is_used_is_not_paused,
+    a_use_and_a_pause_do_not_miss_each_other,
     of_two_users_the_last_one_counts,
     many_uses_are_said_at_once,
     what_is_to_be_done_is_known,
@@ -197,7 +198,11 @@ async fn one_that_nobody_waits_for_is_not_taken(desk: Desk) {
         left.executor
     );
     assert_eq!(desk.sandboxes.adopt(instance, 100).await.unwrap(), []);
-    desk.sandboxes.hold(left.executor, by).await.unwrap().unwrap();
+    desk.sandboxes
+        .hold(desk.workspace, left.executor, by)
+        .await
+        .unwrap()
+        .unwrap();
     let taken = desk.sandboxes.adopt(instance, 100).await.unwrap();
     assert_eq!(taken.len(), 1);
     assert_eq!((taken[0].executor, taken[0].revision), (left.executor, 1));
@@ -236,8 +241,15 @@ async fn one_that_is_used_is_not_paused(desk: Desk) {
             .unwrap()
     };
     assert_eq!(pause(ready.revision).await, None);
+    // Nobody uses what is another tenant's.
+    assert_eq!(desk.sandboxes.hold(tenant(), ready.executor, by).await.unwrap(), None);
     // Its last user says that it has not used it for a minute, and it has not.
-    let held = desk.sandboxes.hold(ready.executor, by).await.unwrap().unwrap();
+    let held = desk
+        .sandboxes
+        .hold(desk.workspace, ready.executor, by)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((held.unused_for, held.revision), (None, ready.revision));
     desk.clock.advance(10_000);
     desk.sandboxes
@@ -257,9 +269,47 @@ async fn one_that_is_used_is_not_paused(desk: Desk) {
     );
     assert_eq!(pause(ready.revision + 1).await, None, "it is");
     // Whoever uses it now is told that it is paused.
-    let held = desk.sandboxes.hold(ready.executor, by).await.unwrap().unwrap();
+    let held = desk
+        .sandboxes
+        .hold(desk.workspace, ready.executor, by)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((held.state, held.unused_for), (SandboxState::Paused, None));
-    assert_eq!(desk.sandboxes.hold(id(), by).await.unwrap(), None);
+    assert_eq!(desk.sandboxes.hold(desk.workspace, id(), by).await.unwrap(), None);
+}
+
+async fn a_use_and_a_pause_do_not_miss_each_other(desk: Desk) {
+    let (by, instance) = (process(), id());
+    let (mut used, mut paused) = (0, 0);
+    for round in 0..40 {
+        let ready = made(&desk, by, instance, SandboxState::Ready).await;
+        let until = ready.used_until;
+        desk.sandboxes
+            .release(ready.executor, by, until, Duration::from_secs(60))
+            .await
+            .unwrap();
+        let hold = desk.sandboxes.hold(desk.workspace, ready.executor, by);
+        let pause = desk
+            .elsewhere_sandboxes
+            .pause(ready.executor, ready.revision, Duration::from_secs(60));
+        // Neither is always the first to be asked.
+        let (held, pause) = if round % 2 == 0 {
+            futures_util::join!(hold, pause)
+        } else {
+            let (pause, held) = futures_util::join!(pause, hold);
+            (held, pause)
+        };
+        match (held.unwrap().unwrap().state, pause.unwrap()) {
+            (SandboxState::Ready, None) => used += 1,
+            (SandboxState::Paused, Some(_)) => paused += 1,
+            other => panic!("it is used and paused, or neither: {other:?}"),
+        }
+    }
+    assert!(
+        used > 0 && paused > 0,
+        "{used} and {paused}: one of them always came first"
+    );
 }
 
 async fn of_two_users_the_last_one_counts(desk: Desk) {
@@ -270,10 +320,20 @@ async fn of_two_users_the_last_one_counts(desk: Desk) {
         let seen = desk.sandboxes.sandbox(executor).await.unwrap().unwrap();
         seen.unused_for
     };
-    let second = desk.elsewhere_sandboxes.hold(executor, two).await.unwrap().unwrap();
+    let second = desk
+        .elsewhere_sandboxes
+        .hold(desk.workspace, executor, two)
+        .await
+        .unwrap()
+        .unwrap();
     desk.clock.advance(1000);
     // Neither of the two knows about the other.
-    let first = desk.sandboxes.hold(executor, one).await.unwrap().unwrap();
+    let first = desk
+        .sandboxes
+        .hold(desk.workspace, executor, one)
+        .await
+        .unwrap()
+        .unwrap();
     for (who, until) in [(one, first.used_until), (two, second.used_until)] {
         desk.sandboxes
             .release(executor, who, until, Duration::ZERO)
@@ -284,9 +344,19 @@ async fn of_two_users_the_last_one_counts(desk: Desk) {
     // When both are silent it is unused; then there is one again.
     desk.clock.advance(after(SANDBOX_USE) + 1);
     assert_eq!(unused().await, Some(Duration::from_millis(1)));
-    let alone = desk.sandboxes.hold(executor, two).await.unwrap().unwrap();
+    let alone = desk
+        .sandboxes
+        .hold(desk.workspace, executor, two)
+        .await
+        .unwrap()
+        .unwrap();
     desk.clock.advance(1);
-    let again = desk.sandboxes.hold(executor, two).await.unwrap().unwrap();
+    let again = desk
+        .sandboxes
+        .hold(desk.workspace, executor, two)
+        .await
+        .unwrap()
+        .unwrap();
     // What it said before that holds no more.
     desk.sandboxes
         .release(executor, two, alone.used_until, Duration::ZERO)

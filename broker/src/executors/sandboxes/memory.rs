@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{NewSandbox, SANDBOX_USE, Sandbox, SandboxState, Sandboxes, SessionKey, StoreError};
-use perennial_schema::{ExecutorId, OwnerId, SessionId, Timestamp};
+use perennial_schema::{ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
 
 use crate::executors::Memory;
 use crate::limits::ABANDONED_MILLIS;
@@ -117,8 +117,17 @@ impl Sandboxes for Memory {
         Ok(made)
     }
 
-    async fn hold(&self, executor: ExecutorId, by: OwnerId) -> Result<Option<Sandbox>, StoreError> {
-        Ok(self.all().get_mut(&executor).map(|row| self.held(row, by)))
+    async fn hold(
+        &self,
+        workspace: WorkspaceId,
+        executor: ExecutorId,
+        by: OwnerId,
+    ) -> Result<Option<Sandbox>, StoreError> {
+        let mut all = self.all();
+        let found = all
+            .get_mut(&executor)
+            .filter(|(sandbox, _)| sandbox.key.workspace == workspace);
+        Ok(found.map(|row| self.held(row, by)))
     }
 
     async fn hold_all(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{NewSandbox, Sandbox, SandboxState, Sandboxes, SessionKey, StoreError};
-use perennial_schema::{ExecutorId, OwnerId, SessionId, Timestamp};
+use perennial_schema::{ExecutorId, OwnerId, SessionId, Timestamp, WorkspaceId};
 
 use super::words;
 use crate::executors::Sqlite;
@@ -26,8 +26,13 @@ impl Sandboxes for Sqlite {
         self.live(new.key).await?.ok_or_else(vanished)
     }
 
-    async fn hold(&self, executor: ExecutorId, by: OwnerId) -> Result<Option<Sandbox>, StoreError> {
-        first(&self.note(words::hold(executor, by)).await?)
+    async fn hold(
+        &self,
+        workspace: WorkspaceId,
+        executor: ExecutorId,
+        by: OwnerId,
+    ) -> Result<Option<Sandbox>, StoreError> {
+        first(&self.note(words::hold(workspace, executor, by)).await?)
     }
 
     async fn hold_all(

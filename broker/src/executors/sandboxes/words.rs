@@ -47,8 +47,9 @@ fn held(by: OwnerId) -> Statement {
     .id(by.uuid())
 }
 
-pub(super) fn hold(executor: ExecutorId, by: OwnerId) -> Statement {
-    returning(held(by).sql("= ?").id(executor.uuid()))
+pub(super) fn hold(workspace: WorkspaceId, executor: ExecutorId, by: OwnerId) -> Statement {
+    let asked = held(by).sql("= ? AND workspace_id = ?");
+    returning(asked.id(executor.uuid()).id(workspace.uuid()))
 }
 
 /// None for nobody.
