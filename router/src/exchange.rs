@@ -303,9 +303,14 @@ impl Exchange {
         self.live(executor).filter(|link| link.serves(workspace))
     }
 
+    /// Why the process that holds its tunnel is not reached, if that is so.
+    pub(crate) fn trunk_trouble(&self, executor: ExecutorId) -> Option<String> {
+        self.trunks.get()?.why(executor)
+    }
+
     /// Why a machine that dialled in is not reached.
     pub(crate) fn unreached(&self, executor: ExecutorId) -> String {
-        match self.trunks.get().and_then(|trunks| trunks.why(executor)) {
+        match self.trunk_trouble(executor) {
             Some(why) => format!("executor {executor} is not reached from here: {why}"),
             None => format!("executor {executor} is not connected: run `perennial connect` on its machine"),
         }

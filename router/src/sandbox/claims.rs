@@ -260,6 +260,13 @@ impl Claims {
                         if let Some(link) = exchange.line_now(executor, workspace).await {
                             return Ok(link);
                         }
+                        // It runs, and this process does not get there: nothing that is waited for mends that.
+                        if began.elapsed() >= limits::HOSTS_WAIT
+                            && patience == Patience::ToCall
+                            && let Some(why) = exchange.trunk_trouble(executor)
+                        {
+                            return Err(Over::Told(format!("its sandbox is not reached from here: {why}")));
+                        }
                     }
                     // What is being stopped may be on the line still.
                     SandboxState::Paused => {}
