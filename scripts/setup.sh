@@ -80,6 +80,11 @@ check_docker() {
     ok "$(PATH=$search dockerd --version)"
 }
 
+check_ip() {
+    PATH="$PATH:/usr/sbin" command -v ip >/dev/null || apt_install "no ip" iproute2
+    ok "$(PATH="$PATH:/usr/sbin" ip -V)"
+}
+
 check_nats() {
     # Debian's own place for it is not in every user's PATH.
     local server
@@ -172,6 +177,7 @@ if [ "$with_tests" ]; then
     check_bwrap
     check_nats
     check_docker
+    check_ip
     check_postgres
     check_python
     make_venv 2.11

@@ -16,6 +16,7 @@ mod diff;
 mod git;
 mod journal;
 pub mod limits;
+mod network;
 mod outputs;
 mod pack;
 mod policy;

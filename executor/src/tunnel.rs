@@ -2,7 +2,9 @@
 //! the only difference; calls, journal and epochs are those of any other link.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Executor;
 use crate::limits::{DIAL_PAUSE, DIAL_PAUSE_LONG, DIAL_PAUSE_MAX, DIAL_TIME, LINK_FRAMES};
+use crate::network::Network;
 
 /// Where home is, and what opens it.
 #[derive(Clone, Debug)]
@@ -140,30 +143,38 @@ enum Line {
 /// Dials home and serves what comes, until `stop` or until dialling again is no use. Calls go on while the line is down.
 pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToken, tell: impl Fn(Told)) -> Ended {
     let mut told_unreached = false;
+    let network = Network::watch();
     loop {
-        // A line that stood starts the pauses anew.
+        // A line that stood starts the pauses anew, and so does another network: what was tried on the old one is given up.
         for pause in pauses() {
-            let dialled = stop.run_until_cancelled(Box::pin(dial(home))).await;
+            let dialled = tokio::select! {
+                () = stop.cancelled() => return Ended::Stopped,
+                () = network.changed() => break,
+                dialled = Box::pin(dial(home)) => dialled,
+            };
             let socket = match dialled {
-                None => return Ended::Stopped,
-                Some(Ok(socket)) => socket,
-                Some(Err(Error::Http(answer))) if refuses(answer.status()) => return refused(&answer),
-                Some(Err(error)) => {
+                Ok(socket) => socket,
+                Err(Error::Http(answer)) if refuses(answer.status()) => return refused(&answer),
+                Err(error) => {
                     if !told_unreached {
                         tell(Told::Unreached(error.to_string()));
                     }
                     told_unreached = true;
-                    if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                        return Ended::Stopped;
+                    tokio::select! {
+                        () = stop.cancelled() => return Ended::Stopped,
+                        () = network.changed() => break,
+                        () = sleep(pause) => continue,
                     }
-                    continue;
                 }
             };
             told_unreached = false;
             tell(Told::Connected);
             let line = match socket {
-                Socket::Net(socket) => Box::pin(serve(executor, home, *socket, stop)).await,
-                Socket::Unix(socket) => Box::pin(serve(executor, home, *socket, stop)).await,
+                Socket::Net(socket) => {
+                    let moved = moved(&network, local(socket.get_ref()));
+                    Box::pin(serve(executor, home, *socket, moved, stop)).await
+                }
+                Socket::Unix(socket) => Box::pin(serve(executor, home, *socket, pending(), stop)).await,
             };
             match line {
                 _ if stop.is_cancelled() => return Ended::Stopped,
@@ -248,6 +259,24 @@ async fn dial(home: &Home) -> Result<Socket, Error> {
     }
 }
 
+/// From which address of this machine a connection was made.
+fn local(stream: &MaybeTlsStream<TcpStream>) -> Option<SocketAddr> {
+    match stream {
+        MaybeTlsStream::Plain(stream) => stream.local_addr().ok(),
+        #[cfg(feature = "tls")]
+        MaybeTlsStream::Rustls(stream) => stream.get_ref().0.local_addr().ok(),
+        _ => None,
+    }
+}
+
+/// When that address is gone.
+async fn moved(network: &Network, from: Option<SocketAddr>) {
+    match from {
+        Some(address) => network.without(address).await,
+        None => pending().await,
+    }
+}
+
 /// Binary messages as bytes; what else a WebSocket carries is its own business.
 fn messages<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     socket: WebSocketStream<S>,
@@ -267,6 +296,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     executor: &Arc<Executor>,
     home: &Home,
     socket: WebSocketStream<S>,
+    moved: impl Future<Output = ()>,
     stop: &CancellationToken,
 ) -> Line {
     let (answers, outgoing) = mpsc::channel::<FromExecutor>(LINK_FRAMES);
@@ -303,7 +333,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         while let Some(lane) = lanes.recv().await {
             executor.stream(lane);
         }
-        std::future::pending::<Infallible>().await
+        pending::<Infallible>().await
     };
     tokio::pin!(serving, carrying, sorting);
     let line = tokio::select! {
@@ -314,6 +344,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             Ok(None) | Err(_) => Line::Lost(why(ended)),
         },
         never = streaming => match never {},
+        () = moved => Line::Lost("the network it was made on is gone".into()),
         () = &mut serving => {
             // What was said before we stopped is still heard.
             let _ = timeout(crate::limits::LAST_FRAMES, &mut carrying).await;
