@@ -130,17 +130,19 @@ where
         };
         tokio::pin!(reading);
         tokio::select! {
-            ended = &mut reading => ended,
-            // What came before the end is still heard.
-            ended = streams.run(openings, opened.as_ref()) => match timeout(limits::GOODBYE, reading).await {
-                Ok(Err(error)) => ended.and(Err(error)),
-                Ok(Ok(())) | Err(_) => ended,
-            },
+            // In the order of their way, so that a frame is through in one turn of this task: what is said leaves, what came is read.
+            biased;
             ended = writing => match ended {
                 // The last frame is on its way only by now.
                 Ok(()) => timeout(limits::GOODBYE, streams.close()).await.unwrap_or(Ok(())),
                 Err(error) => Err(error),
             },
+            // What came before the end is still heard.
+            ended = streams.run(openings, opened.as_ref()) => match timeout(limits::GOODBYE, reading).await {
+                Ok(Err(error)) => ended.and(Err(error)),
+                Ok(Ok(())) | Err(_) => ended,
+            },
+            ended = &mut reading => ended,
         }
     };
     tokio::select! {
