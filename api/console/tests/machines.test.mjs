@@ -23,8 +23,11 @@ after(async () => { await browser?.close(); await house?.stop(); });
 const terminal = (page, name = "laptop") => page.getByRole("region", { name: `Terminal main on ${name}` });
 const attached = (page, name) => terminal(page, name).getByRole("status").getByText("Attached", { exact: true }).waitFor();
 const screen = (page) => page.locator(".xterm-rows");
+const typing = (page) => page.waitForFunction(() => /^Terminal /.test(document.activeElement?.getAttribute("aria-label") ?? ""));
 /** Types a command, quoted so that its echo does not look like its answer, and waits for that. */
 async function says(page, command, answer) {
+  // Keys go where the focus is, which the terminal takes a moment after it is there.
+  await typing(page);
   await page.keyboard.insertText(command);
   await page.keyboard.press("Enter");
   await screen(page).getByText(answer).first().waitFor();
@@ -62,6 +65,8 @@ test("a terminal is typed into, found again, copied from, and left by the keyboa
   await page.keyboard.press("t");
   await page.evaluate(() => navigator.clipboard.writeText("echo pas\"\"ted"));
   await terminal(page).getByRole("button", { name: "Paste" }).click();
+  await screen(page).getByText('echo pas""ted').first().waitFor();
+  await typing(page);
   await page.keyboard.press("Enter");
   await screen(page).getByText("pasted").first().waitFor();
   await page.locator(".xterm-rows > div").filter({ hasText: /^pasted/ }).first().dblclick({ position: { x: 12, y: 8 }, force: true });
