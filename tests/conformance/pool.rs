@@ -119,6 +119,7 @@ on_every_pool![
     a_worker_says_what_it_is_and_that_it_is_here,
     a_worker_that_is_not_heard_of_is_gone_until_it_is,
     a_worker_that_leaves_is_gone,
+    who_never_left_is_forgotten_when_another_joins,
     what_is_wanted_is_heard_at_the_next_attendance,
     sessions_that_are_held_are_counted_by_holder,
     the_backlog_is_what_waits_and_what_is_held,
@@ -167,6 +168,18 @@ async fn a_worker_that_leaves_is_gone(desk: Desk) {
     desk.pool.leave(left).await.unwrap();
     desk.pool.leave(left).await.unwrap();
     assert_eq!(desk.owners().await, [stays]);
+}
+
+async fn who_never_left_is_forgotten_when_another_joins(desk: Desk) {
+    let (killed, next) = (owner(), owner());
+    desk.attend(killed).await;
+    desk.elsewhere.steer(killed, Standing::Cordoned).await.unwrap();
+    desk.pass(3_600_001);
+    desk.attend(next).await;
+    desk.pass(1);
+    // As if it had never been here.
+    assert_eq!(desk.attend(killed).await, Standing::Active);
+    assert_eq!(desk.owners().await, [next, killed]);
 }
 
 async fn what_is_wanted_is_heard_at_the_next_attendance(desk: Desk) {

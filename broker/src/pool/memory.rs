@@ -49,6 +49,10 @@ impl Pool for Memory {
     async fn attend(&self, owner: OwnerId, card: &WorkerCard) -> Result<Standing, StoreError> {
         let now = self.clock.now();
         let mut known = self.known();
+        if !known.contains_key(&owner) {
+            // Whoever was killed never left.
+            known.retain(|_, worker| heard(worker, now, FORGOTTEN_MILLIS));
+        }
         let worker = known.entry(owner).or_insert_with(|| PoolWorker {
             owner,
             card: card.clone(),
@@ -62,10 +66,7 @@ impl Pool for Memory {
     }
 
     async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let mut known = self.known();
-        known.remove(&owner);
-        known.retain(|_, worker| heard(worker, now, FORGOTTEN_MILLIS));
+        self.known().remove(&owner);
         Ok(())
     }
 

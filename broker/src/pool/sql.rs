@@ -35,12 +35,16 @@ struct Sql<D> {
 impl<D: Desk> Pool for Sql<D> {
     async fn attend(&self, owner: OwnerId, card: &WorkerCard) -> Result<Standing, StoreError> {
         let rows = self.desk.noted(words::attend(owner, card)?).await?;
-        words::standing_of(rows.first().ok_or_else(vanished)?)
+        let row = rows.first().ok_or_else(vanished)?;
+        if words::has_joined(row)? {
+            // Whoever was killed never left.
+            self.desk.noted(words::forget()).await?;
+        }
+        words::standing_of(row)
     }
 
     async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
-        self.desk.noted(words::leave(owner)).await?;
-        self.desk.noted(words::forget()).await.map(|_| ())
+        self.desk.noted(words::leave(owner)).await.map(|_| ())
     }
 
     async fn workers(&self) -> Result<Vec<PoolWorker>, StoreError> {

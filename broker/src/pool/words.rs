@@ -13,7 +13,7 @@ pub(super) fn attend(owner: OwnerId, card: &WorkerCard) -> Result<Statement, Sto
     let harnesses = serde_json::to_string(&card.harnesses).map_err(|error| inconsistent("harnesses", error))?;
     Ok(statement(
         "INSERT INTO workers (joined_at, seen_at, owner, name, version, slots, harnesses) VALUES (:now, :now, ?, ?, ?, ?, ?)
-         ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at RETURNING standing",
+         ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at RETURNING standing, joined_at, seen_at",
     )
     .id(owner.uuid())
     .text(&card.name)
@@ -73,6 +73,11 @@ pub(super) fn standing_of(row: &impl Columns) -> Result<Standing, StoreError> {
         "draining" => Ok(Standing::Draining),
         other => Err(inconsistent("standing", format!("{other:?} is none of a worker"))),
     }
+}
+
+/// Whether it was not known before.
+pub(super) fn has_joined(row: &impl Columns) -> Result<bool, StoreError> {
+    Ok(row.time("joined_at")? == row.time("seen_at")?)
 }
 
 pub(super) fn worker_of(row: &impl Columns) -> Result<PoolWorker, StoreError> {
