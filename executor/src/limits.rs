@@ -176,5 +176,7 @@ pub(crate) const DIAL_TIME: Duration = Duration::from_secs(10);
 pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// Longest such pause.
 pub(crate) const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// So long dialling goes on though the network changes: where links come and go all the time nobody would ever arrive.
+pub(crate) const DIAL_GRACE: Duration = Duration::from_secs(1);
 /// Pause while dialling is no use but may be some day: the server has to be upgraded first.
 pub(crate) const DIAL_PAUSE_LONG: Duration = Duration::from_secs(30);

@@ -29,7 +29,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::Executor;
-use crate::limits::{DIAL_PAUSE, DIAL_PAUSE_LONG, DIAL_PAUSE_MAX, DIAL_TIME, LINK_FRAMES};
+use crate::limits::{DIAL_GRACE, DIAL_PAUSE, DIAL_PAUSE_LONG, DIAL_PAUSE_MAX, DIAL_TIME, LINK_FRAMES};
 use crate::network::Network;
 
 /// Where home is, and what opens it.
@@ -149,7 +149,7 @@ pub async fn keep(executor: &Arc<Executor>, home: &Home, stop: &CancellationToke
         for pause in pauses() {
             let dialled = tokio::select! {
                 () = stop.cancelled() => return Ended::Stopped,
-                () = network.changed() => break,
+                () = async { sleep(DIAL_GRACE).await; network.changed().await } => break,
                 dialled = Box::pin(dial(home)) => dialled,
             };
             let socket = match dialled {
