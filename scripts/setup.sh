@@ -137,9 +137,9 @@ check_python() {
     ok "$("$python" --version)"
 }
 
-# make_venv SDK_VERSION: a stamp holds the requirements it was made from, so a change rebuilds it.
+# make_venv SDK_VERSION [REQUIREMENTS]: a stamp holds the requirements it was made from, so a change rebuilds it.
 make_venv() {
-    local venv=target/test-env/venv-$1 requirements=tests/sdk/requirements-$1.txt
+    local venv=target/test-env/venv-$1 requirements=${2:-tests/sdk/requirements-$1.txt}
     if ! cmp -s "$requirements" "$venv/.stamp" || ! "$venv/bin/python" -c '' 2>/dev/null; then
         quiet "$python" -m venv --clear "$venv" || fail "$venv ($python -m venv failed)"
         quiet "$venv/bin/python" -m pip install --disable-pip-version-check -r "$requirements" ||
@@ -164,6 +164,18 @@ check_harness() {
     ok "$name $(tail -n1 "$log")"
 }
 
+check_editor() {
+    local dir=tests/editors missing
+    for missing in node npm; do
+        have $missing || { echo "NOT RUN: editor tests ($missing not found)"; return; }
+    done
+    if ! cmp -s $dir/package-lock.json $dir/node_modules/.stamp; then
+        quiet npm ci --prefix $dir --no-audit --no-fund || fail "editor tests (npm ci failed)"
+        cp $dir/package-lock.json $dir/node_modules/.stamp
+    fi
+    ok "editor client $(grep -m1 -A1 agentclientprotocol/sdk\" $dir/node_modules/.package-lock.json | grep -o '[0-9][0-9.]*' | tail -n1)"
+}
+
 check_chromium() {
     have "${CHROMIUM:-chromium}" || apt_install "no Chromium for the console's tests" chromium
     ok "$("${CHROMIUM:-chromium}" --version 2>/dev/null)"
@@ -182,7 +194,10 @@ if [ "$with_tests" ]; then
     check_python
     make_venv 2.11
     make_venv 1.17
+    make_venv mcp tests/mcp/requirements.txt
     ! have node || check_chromium
     check_harness claude claude-code claude
     check_harness codex codex codex
+    check_editor
+    check_harness mcp "MCP clients, node" node
 fi

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use perennial_egress::Guard;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, Ids, Leases, Log, Metering, Pool, Router as ToolRouter, Seals, SessionKey,
-    SessionRow, Sessions,
+    Blobs, Bus, Clock, Executors, Ids, Leases, Log, McpApprovals, Metering, Pool, Router as ToolRouter, Seals,
+    SessionKey, SessionRow, Sessions, Webhooks, WorkQueues,
 };
 use perennial_gateway::Gateway;
 use perennial_mailbox::Office;
 use perennial_router::Tunnels;
+use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::{SessionId, WorkspaceId};
 use tokio_util::task::TaskTracker;
 
@@ -17,10 +19,13 @@ use crate::accounts::Accounts;
 use crate::auth::{KeyCache, Principal};
 use crate::bucket::Bucket;
 use crate::console::Links;
+use crate::endpoints::work::Wanting;
 use crate::error::ApiError;
 use crate::feed::Hub;
 use crate::host::Hosts;
 use crate::limits::{self, Limits};
+use crate::preview::{Previews, Visits};
+use crate::scope::Scope;
 
 /// Everything the API reaches the outside through.
 #[derive(Clone)]
@@ -53,6 +58,12 @@ pub struct Ports {
     pub mail: Arc<Office>,
     /// Workers, and how much there is to do for them.
     pub pool: Arc<dyn Pool>,
+    /// What workers of self-hosted environments are to serve.
+    pub work: Arc<dyn WorkQueues>,
+    /// Tools of MCP servers that were let in.
+    pub mcp: Arc<dyn McpApprovals>,
+    /// Who is told of what happens.
+    pub webhooks: Arc<dyn Webhooks>,
 }
 
 /// How the API behaves.
@@ -68,6 +79,10 @@ pub struct Config {
     pub gateway: Option<Arc<Gateway>>,
     /// Where machines dial in; none refuses them.
     pub tunnels: Option<Arc<Tunnels>>,
+    /// What vets addresses that webhooks are sent to; none vets them only when they are.
+    pub egress: Option<Guard>,
+    /// Where ports of those machines are shown in a browser.
+    pub previews: Previews,
     /// What `/metrics` prints; none means it prints nothing. See [`crate::prometheus`].
     pub metrics: Option<PrometheusHandle>,
 }
@@ -87,12 +102,16 @@ pub(crate) struct Inner {
     pub config: Config,
     pub hub: Hub,
     pub keys: KeyCache,
+    /// Which sessions want a worker of their environment.
+    pub wanting: Wanting,
     /// Bounds what may be asked without a key.
     pub registrations: Bucket,
     /// The same for logins of the console.
     pub logins: Bucket,
     /// What logs in to the console once.
     pub links: Links,
+    /// Who was let in to a preview lately.
+    pub visits: Visits,
     /// Every task of this crate.
     pub tracker: TaskTracker,
 }
@@ -114,9 +133,11 @@ impl Api {
             config,
             hub,
             keys: KeyCache::default(),
+            wanting: Wanting::default(),
             registrations: Bucket::new(limits::REGISTRATIONS, limits::REGISTRATION_EVERY),
             logins: Bucket::new(limits::LOGINS, limits::LOGIN_EVERY),
             links: Links::default(),
+            visits: Visits::default(),
             tracker,
         };
         Self { app: Arc::new(app) }
@@ -133,6 +154,11 @@ impl Api {
     /// When the operating system gives no randomness.
     pub fn console_link(&self, workspace: WorkspaceId) -> Result<String, rand::rand_core::OsError> {
         Ok(format!("/login#{}", self.app.links.mint(workspace)?))
+    }
+
+    /// `/metrics`, `/healthz` and `/readyz`, for whoever reaches a listener of their own.
+    pub fn operations(&self) -> axum::Router {
+        crate::router::operations(Arc::clone(&self.app))
     }
 
     /// What is behind the door of a sandbox.
@@ -157,7 +183,20 @@ impl Inner {
             session,
         };
         let row = self.ports.sessions.get(key).await?.ok_or_else(gone)?;
-        if row.deleted_at.is_some() { Err(gone()) } else { Ok(row) }
+        let served = match principal.scope {
+            Scope::Workspace => true,
+            Scope::Environment(environment) => {
+                row.environment_id == environment && row.environment == EnvironmentConfig::SelfHosted
+            }
+            Scope::Work(work) => row.key.session == work.session,
+        };
+        if row.deleted_at.is_some() || !served {
+            return Err(gone());
+        }
+        match principal.scope {
+            Scope::Work(work) if !work.live => Err(ApiError::forbidden("the work item of this token has stopped")),
+            _ => Ok(row),
+        }
     }
 
     /// The row again, after a change.

@@ -5,25 +5,27 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::HeaderMap;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use perennial_engine::ports::StoreError;
 use perennial_schema::{KeyId, WorkspaceId};
 
-use crate::accounts::{Accounts, ApiKey, Secret};
+use crate::accounts::{Accounts, ApiKey, Secret, SecretHash};
 use crate::api::App;
 use crate::error::ApiError;
-use crate::limits::{CACHED_KEYS, KEY_CACHE};
+use crate::limits::{CACHED_KEYS, CREDENTIAL_CHECK, KEY_CACHE};
+use crate::scope::{Scope, WorkScope};
 
 /// A verified caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Principal {
     pub key: KeyId,
     pub workspace: WorkspaceId,
+    pub scope: Scope,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
@@ -41,13 +43,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 
 const REMEDY: &str = "send a key of this server as `x-api-key: pk_…` or `Authorization: Bearer pk_…`";
 
-/// Lets a request through with a good key.
+/// Lets a request through with a good key, or with a worker's on a route that is a worker's.
 pub(crate) async fn require_key(
     State(app): State<App>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let principal = principal(&app, request.headers()).await?;
+    let principal = match worker(&app, request.headers()).await? {
+        Some(worker) => worker,
+        None => principal(&app, request.headers()).await?,
+    };
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    if !principal.scope.admits(request.method(), route.unwrap_or_default()) {
+        return Err(ApiError::forbidden(
+            "this is a key of an environment's workers: it polls for work, serves the sessions it is given and posts their tool \
+             results; everything else takes a key of the workspace",
+        ));
+    }
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
@@ -70,7 +82,67 @@ pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principa
     Ok(Principal {
         key: key.id,
         workspace: key.workspace,
+        scope: Scope::Workspace,
     })
+}
+
+/// The worker whose credential a request shows; none when it shows another one. Asked anew each time, so that an ended key
+/// opens nothing.
+async fn worker(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, ApiError> {
+    let Some(text) = shown(headers) else { return Ok(None) };
+    let refuse = || ApiError::unauthenticated("this key of an environment's workers is not known here, or was ended");
+    if let Ok(secret) = Secret::parse_environment(text) {
+        let key = app.ports.accounts.environment_key(secret.id).await?;
+        let key = key.filter(|key| key.hash.matches(&secret)).ok_or_else(refuse)?;
+        return Ok(Some(Principal {
+            key: key.id,
+            workspace: key.workspace,
+            scope: Scope::Environment(key.environment),
+        }));
+    }
+    let Ok((id, token)) = Secret::parse_work(text) else {
+        return Ok(None);
+    };
+    let stale = || ApiError::unauthenticated("this work item was given to another worker since");
+    let (_, work) = app.ports.work.piece(id).await?.ok_or_else(stale)?;
+    let (hash, key) = work.token.zip(work.key).ok_or_else(stale)?;
+    if !SecretHash(hash).matches(&token) {
+        return Err(stale());
+    }
+    let accounts = &app.ports.accounts;
+    if accounts.environment_key(key).await?.is_none() && app.keys.find(&**accounts, key).await?.is_none() {
+        return Err(refuse());
+    }
+    Ok(Some(Principal {
+        key,
+        workspace: work.queue.workspace,
+        scope: Scope::Work(WorkScope {
+            environment: work.queue.environment,
+            work: id,
+            session: work.session,
+            live: !work.is_over(),
+        }),
+    }))
+}
+
+/// Ends when a worker's credential opens its session no longer: its key was ended, or its piece of work is somebody else's or over.
+/// Never for others.
+pub(crate) async fn ended(app: App, principal: Principal, headers: HeaderMap) {
+    if !principal.scope.is_worker() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(CREDENTIAL_CHECK).await;
+        // A store that cannot answer says nothing about it.
+        let ended = match worker(&app, &headers).await {
+            Ok(Some(now)) => matches!(now.scope, Scope::Work(work) if !work.live),
+            Ok(None) => true,
+            Err(error) => error.status == StatusCode::UNAUTHORIZED,
+        };
+        if ended {
+            return;
+        }
+    }
 }
 
 /// What `Authorization: Bearer` presents; empty for other schemes.
@@ -86,12 +158,16 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
+/// The credential of a request, whatever it is.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let plain = headers.get("x-api-key");
+    plain
+        .map(|value| value.to_str().unwrap_or_default().trim())
+        .or_else(|| bearer(headers))
+}
+
 fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
-    let bearer = bearer(headers);
-    let plain = headers
-        .get("x-api-key")
-        .map(|value| value.to_str().unwrap_or_default().trim());
-    let text = plain.or(bearer).ok_or_else(|| ApiError::unauthenticated(REMEDY))?;
+    let text = shown(headers).ok_or_else(|| ApiError::unauthenticated(REMEDY))?;
     text.parse()
         .map_err(|error| ApiError::unauthenticated(format!("{error}; {REMEDY}")))
 }

@@ -10,6 +10,7 @@
 //! | unknown, deleted or not yours | 404 | `not_found_error` | |
 //! | body too slow | 408 | `invalid_request_error` | |
 //! | conflicts with the resource's state | 409 | `invalid_request_error` | `x-should-retry: false` |
+//! | a heartbeat that is not the next one | 412 | `invalid_request_error`, code `heartbeat_precondition_failed` | |
 //! | body too large | 413 | `invalid_request_error` | |
 //! | idempotency key with another body | 422 | `invalid_request_error` | `x-should-retry: false` |
 //! | asked too often without a key | 429 | `rate_limit_error` | `retry-after` |
@@ -30,6 +31,8 @@ pub(crate) struct ApiError {
     pub message: String,
     /// `error.details.error_code`, where clients can act on it.
     pub code: Option<&'static str>,
+    /// More of `error.details`.
+    pub details: Option<serde_json::Map<String, serde_json::Value>>,
     /// `x-should-retry`.
     pub retry: Option<bool>,
     /// `retry-after`, seconds.
@@ -43,6 +46,7 @@ impl ApiError {
             kind,
             message: message.into(),
             code: None,
+            details: None,
             retry: None,
             retry_after: None,
         }
@@ -110,6 +114,11 @@ impl ApiError {
         error
     }
 
+    /// The state of the resource is not the one that the request names.
+    pub(crate) fn precondition_failed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, ErrorType::InvalidRequestError, message)
+    }
+
     pub(crate) fn key_reused() -> Self {
         let mut error = Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -150,7 +159,9 @@ impl ApiError {
     pub(crate) fn body(&self, request_id: Option<&str>) -> serde_json::Value {
         let mut error = serde_json::json!({"type": self.kind.as_str(), "message": self.message});
         if let Some(code) = self.code {
-            error["details"] = serde_json::json!({"error_code": code});
+            let mut details = self.details.clone().unwrap_or_default();
+            details.insert("error_code".to_owned(), code.into());
+            error["details"] = details.into();
         }
         serde_json::json!({
             "type": "error",

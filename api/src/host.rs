@@ -35,14 +35,14 @@ impl Hosts {
 }
 
 /// The host without its port and brackets.
-fn name(host: &str) -> &str {
+pub(crate) fn name(host: &str) -> &str {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split(']').next().unwrap_or_default();
     }
     host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
-fn is_loopback(name: &str) -> bool {
+pub(crate) fn is_loopback(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

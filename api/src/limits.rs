@@ -10,6 +10,8 @@ pub const RING_BYTES: usize = 1024 * 1024;
 pub const CATCH_UP_EVENTS: u32 = 64;
 /// Sessions one read of a workspace's changes asks for.
 pub const FEED_PAGE: u32 = 32;
+/// Answers to calls that are told of one session, newest first.
+pub const ANSWERS_OF_A_SESSION: u32 = 50;
 /// First look again after a change was announced: it may not be visible yet (I12). Doubles up to the poll.
 pub const FEED_LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A client of the workspace feed without a cursor is not told of sessions deleted so long before it came.
@@ -80,6 +82,10 @@ pub const FILE_PIECE_BYTES: usize = 64 * 1024;
 pub const FILE_TOTAL: Duration = Duration::from_secs(6 * 3600);
 /// Bytes of a port of a machine handed to a connection at once.
 pub const FORWARD_PIECE_BYTES: usize = 64 * 1024;
+/// How long a service behind a preview may take to begin its answer, the request's body included.
+pub const PREVIEW_WAIT: Duration = Duration::from_secs(15 * 60);
+/// Cookies of previews kept in memory.
+pub const CACHED_VISITS: usize = 256;
 /// How often a client's WebSocket is pinged.
 pub const SOCKET_BEAT: Duration = Duration::from_secs(15);
 /// As many without a word, and the client is gone.
@@ -90,6 +96,8 @@ pub const SOCKET_WAITING: usize = 4;
 pub const CACHED_KEYS: usize = 64;
 /// How long a verified key is trusted without asking the database again.
 pub const KEY_CACHE: Duration = Duration::from_secs(5);
+/// How often the credential of a worker's stream is asked for again.
+pub const CREDENTIAL_CHECK: Duration = Duration::from_secs(4);
 /// How long one statement on Postgres may take before its connection is given up; longer than the server's own bound (4 s).
 pub const STATEMENT_WAIT: Duration = Duration::from_secs(5);
 /// How long a key of our own idempotency table is honoured.
@@ -116,6 +124,8 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Between two looks at the log when no hint comes, before jitter.
     pub poll: Duration,
+    /// How long a worker of a self-hosted environment is believed alive after a heartbeat, in seconds, when it does not say.
+    pub work_lease: u32,
 }
 
 impl Default for Limits {
@@ -129,6 +139,7 @@ impl Default for Limits {
             grace: Duration::from_secs(5),
             heartbeat: Duration::from_secs(9),
             poll: Duration::from_secs(1),
+            work_lease: 30,
         }
     }
 }
@@ -143,3 +154,49 @@ pub(crate) const MAIL_HIDDEN_DEFAULT_SECONDS: u64 = 30;
 pub(crate) const MAIL_HIDDEN_MOST_SECONDS: u64 = 12 * 3600;
 /// How long a receive may wait.
 pub(crate) const MAIL_WAIT_MOST: Duration = Duration::from_secs(30);
+/// The longest lease that a worker of a self-hosted environment can ask for, in seconds.
+pub(crate) const WORK_LEASE_MOST_SECONDS: u32 = 3600;
+/// How long a poll for work may wait, in milliseconds.
+pub(crate) const WORK_BLOCK_MOST: u64 = 999;
+/// Between two looks at a queue while a poll waits and the workspace is busy.
+pub(crate) const WORK_LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// When a piece of work that nobody acknowledges is given to somebody else, unless a poll says otherwise, in milliseconds.
+pub(crate) const WORK_RECLAIM_MILLIS: u64 = 5000;
+/// After a piece of work that left its session as it was, the next waits so long, in milliseconds.
+pub(crate) const WORK_REST_MILLIS: u64 = 5000;
+/// Pieces of work of one queue at a time; further sessions wait until some have stopped.
+pub(crate) const WORK_OPEN: u32 = 1000;
+/// Sessions of an environment that one look considers.
+pub(crate) const WORK_SESSIONS: u32 = 1000;
+/// Sessions whose wants are remembered.
+pub(crate) const WANTS_KEPT: usize = 8192;
+/// Longest name of a worker.
+pub(crate) const WORKER_NAME_BYTES: usize = 200;
+/// How often a change of a piece of work is tried again when somebody else was faster.
+pub(crate) const WORK_TRIES: u32 = 8;
+/// Forms with files that come in at a time.
+pub const UPLOADS_AT_ONCE: usize = 8;
+/// Most files of one.
+pub const UPLOAD_FILES: usize = 500;
+/// Largest of them, in bytes.
+pub const UPLOAD_FILE_BYTES: u64 = 50_000_000;
+/// Receivers of webhooks in a workspace.
+pub(crate) const WEBHOOKS: u32 = 50;
+/// Longest address of one.
+pub(crate) const WEBHOOK_URL_BYTES: usize = 2048;
+/// How often a change of one is tried again when somebody else was faster.
+pub(crate) const WEBHOOK_TRIES: u32 = 8;
+/// How long an MCP client waits for a session when it does not say.
+pub(crate) const MCP_WAIT: Duration = Duration::from_secs(120);
+/// The longest it may.
+pub(crate) const MCP_WAIT_MOST: Duration = Duration::from_secs(600);
+/// How often it is looked whether a session rests when no hint comes.
+pub(crate) const MCP_LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Events that are read at once for it.
+pub(crate) const MCP_PAGE: u32 = 200;
+/// Longest answer of a route that is shown to an MCP client.
+pub(crate) const MCP_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Machines whose tools are offered to it.
+pub(crate) const MCP_EXECUTORS: u32 = 50;
+/// How often a call in a session that changes hands is tried.
+pub(crate) const MCP_TRIES: usize = 3;

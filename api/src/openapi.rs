@@ -172,6 +172,122 @@ object! {
         last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
         created_at: chrono::DateTime<chrono::Utc>,
     }
+    /// A piece of work for a worker of a self-hosted environment: to serve one session until it rests.
+    Work {
+        id: String,
+        r#type: String,
+        environment_id: String,
+        /// `queued`, `starting`, `active`, `stopping` or `stopped`.
+        state: String,
+        /// `{"type": "session", "id": …}`.
+        data: Value,
+        /// Shown to whoever it is handed to, by the poll that does: URL-safe base64 of `{"sessions_token": …}`.
+        secret: Option<String>,
+        metadata: std::collections::HashMap<String, String>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        acknowledged_at: Option<chrono::DateTime<chrono::Utc>>,
+        started_at: Option<chrono::DateTime<chrono::Utc>>,
+        latest_heartbeat_at: Option<chrono::DateTime<chrono::Utc>>,
+        stop_requested_at: Option<chrono::DateTime<chrono::Utc>>,
+        stopped_at: Option<chrono::DateTime<chrono::Utc>>,
+    }
+    WorkPage { data: Vec<Work>, next_page: Option<String>, }
+    WorkUpdate {
+        /// Merged; a null value deletes its key.
+        metadata: Option<std::collections::HashMap<String, Option<String>>>,
+    }
+    WorkStop {
+        /// At once, without waiting for the worker.
+        force: Option<bool>,
+    }
+    /// What a heartbeat is answered with.
+    WorkHeartbeat {
+        r#type: String,
+        /// To be named by the next one.
+        last_heartbeat: String,
+        /// False: the worker is to stop.
+        lease_extended: bool,
+        state: String,
+        ttl_seconds: u32,
+    }
+    WorkStats {
+        r#type: String,
+        depth: u64,
+        pending: u64,
+        oldest_queued_at: Option<chrono::DateTime<chrono::Utc>>,
+        workers_polling: u64,
+    }
+    WebhookCreate {
+        /// `https` or `http`; what is told there is signed (Standard Webhooks).
+        url: String,
+        /// Only these types; absent or empty means all.
+        events: Option<Vec<String>>,
+        /// For people.
+        description: Option<String>,
+    }
+    WebhookUpdate {
+        url: Option<String>,
+        events: Option<Vec<String>>,
+        description: Option<String>,
+        /// Off, or on again.
+        enabled: Option<bool>,
+    }
+    /// Who is told of what happens.
+    Webhook {
+        id: String,
+        r#type: String,
+        url: String,
+        description: String,
+        events: Vec<String>,
+        /// `enabled` or `disabled`.
+        status: String,
+        disabled_reason: Option<String>,
+        /// Failed attempts in a row.
+        failures: u64,
+        failing_since: Option<chrono::DateTime<chrono::Utc>>,
+        /// `whsec_…`: shown once, by the answer that made it.
+        secret: Option<String>,
+        created_at: chrono::DateTime<chrono::Utc>,
+        updated_at: chrono::DateTime<chrono::Utc>,
+    }
+    WebhookPage { data: Vec<Webhook>, next_page: Option<String>, }
+    /// One event for one receiver.
+    Delivery {
+        id: String,
+        r#type: String,
+        webhook_id: String,
+        /// `webhook-id`: the same in every attempt.
+        event_id: String,
+        event_type: String,
+        /// `pending`, `delivered` or `failed`.
+        status: String,
+        attempts: u32,
+        next_attempt_at: Option<chrono::DateTime<chrono::Utc>>,
+        /// What the receiver answered last.
+        response_status: Option<u16>,
+        /// What came of the last attempt.
+        outcome: Option<String>,
+        /// What is sent.
+        body: Value,
+        created_at: chrono::DateTime<chrono::Utc>,
+        ended_at: Option<chrono::DateTime<chrono::Utc>>,
+    }
+    DeliveryPage { data: Vec<Delivery>, next_page: Option<String>, }
+    EnvironmentKeyCreate {
+        /// For people.
+        name: Option<String>,
+    }
+    /// A key of an environment's workers: it opens their queue and the sessions of that environment, and nothing else.
+    EnvironmentKey {
+        id: String,
+        r#type: String,
+        environment_id: String,
+        name: String,
+        /// Shown once, by the answer that made it.
+        secret: Option<String>,
+        created_at: chrono::DateTime<chrono::Utc>,
+    }
+    EnvironmentKeyPage { data: Vec<EnvironmentKey>, next_page: Option<String>, }
     ExecutorPage { data: Vec<Executor>, next_page: Option<String>, }
     ExecutorRename { name: String, }
     /// An executor of the workspace that is to be a session's hands, beside its environment.
@@ -212,8 +328,64 @@ object! {
         ticket: String,
         expires_at: chrono::DateTime<chrono::Utc>,
     }
+    ExecutorPreviewCreate {
+        /// What listens there on the machine's loopback address is shown.
+        port: u16,
+    }
+    /// Where a browser sees a port of a machine.
+    ExecutorPreview {
+        r#type: String,
+        executor_id: String,
+        port: u16,
+        /// The site; its cookie is good for twelve hours.
+        origin: String,
+        /// Opens the site, once.
+        url: String,
+        expires_at: chrono::DateTime<chrono::Utc>,
+    }
     /// A file of a machine, stored.
     ExecutorFile { r#type: String, executor_id: String, path: String, bytes: u64, }
+    /// A folder of a machine, as it was when it was looked at.
+    ExecutorFolder {
+        r#type: String,
+        executor_id: String,
+        path: String,
+        entries: Vec<ExecutorEntry>,
+        /// There is more than is listed.
+        truncated: bool,
+    }
+    ExecutorEntry {
+        name: String,
+        /// `file`, `folder`, `link` (not followed) or `other`.
+        r#type: String,
+        /// Of a file.
+        bytes: Option<u64>,
+        modified_at: Option<chrono::DateTime<chrono::Utc>>,
+    }
+    /// Files of a form, stored.
+    ExecutorUpload { r#type: String, executor_id: String, files: Vec<ExecutorUploaded>, }
+    ExecutorUploaded { path: String, bytes: u64, }
+    /// Files of a machine that were looked for.
+    ExecutorSearch {
+        r#type: String,
+        executor_id: String,
+        path: String,
+        files: Vec<ExecutorFound>,
+        /// There is more than is listed, or not everything was looked through.
+        truncated: bool,
+    }
+    ExecutorFound { path: String, bytes: u64, lines: Option<Vec<ExecutorLine>>, }
+    ExecutorLine { number: u64, text: String, }
+    ExecutorRepositories {
+        r#type: String,
+        executor_id: String,
+        path: String,
+        repositories: Vec<ExecutorRepository>,
+        /// Not everything was looked through.
+        truncated: bool,
+    }
+    /// A repository of git, and what is checked out in it.
+    ExecutorRepository { path: String, branch: Option<String>, commit: Option<String>, }
     /// Where a session's hands are.
     Environment {
         id: String,
@@ -260,7 +432,8 @@ object! {
         created_at: chrono::DateTime<chrono::Utc>,
         updated_at: chrono::DateTime<chrono::Utc>,
         archived_at: Option<chrono::DateTime<chrono::Utc>>,
-        /// Ours, with `include=extensions`: `stop_reason`, `turn`, `head`, `quarantined`, `attempts`.
+        /// Ours, with `include=extensions`: `stop_reason`, `turn`, `head`, `quarantined`, `attempts`, `last_event` (`{"type", "name"?,
+        /// "text"?, "is_error"?}`).
         perennial: Option<Value>,
     }
     SessionCreate {
@@ -460,6 +633,8 @@ object! {
         answer: String,
         /// The event, as the session's log has it.
         tool_use: Value,
+        /// With `answered=true`: `{"result": "allow" | "deny", "message"?, "at", "by"}`; `by` is the id of the key it was sent with.
+        answered: Option<Value>,
     }
     /// A message.
     Mail {
@@ -561,6 +736,27 @@ object! {
         /// `active`, `cordoned` or `draining`
         state: String,
     }
+    McpTool {
+        /// Always `mcp_tool`.
+        r#type: String,
+        id: String,
+        /// Its server.
+        url: String,
+        name: String,
+        /// `approved`, or `changed`: then it is not offered to models until somebody approves it.
+        state: String,
+        approved: McpToolCard,
+        approved_at: chrono::DateTime<chrono::Utc>,
+        /// What its server says of it now, where that is something else.
+        changed: Option<McpToolCard>,
+    }
+    /// What a server says of a tool.
+    McpToolCard { hash: String, description: String, input_schema: Value, annotations: Option<Value>, }
+    McpToolPage { data: Vec<McpTool>, next_page: Option<String>, }
+    McpToolApprove {
+        /// The hash of what was looked at.
+        approved_hash: String,
+    }
     Scaling {
         r#type: String,
         pool: String,
@@ -592,15 +788,39 @@ macro_rules! params {
 }
 
 params! {
+    DeliveryParams {
+        /// Only `pending`, `delivered` or `failed` ones.
+        status: String,
+    }
+    WorkPollParams {
+        /// How long to wait for work, 1 to 999 milliseconds; not at all when absent.
+        block_ms: u32,
+        /// Give out again what nobody acknowledged for so many milliseconds; 5000 when absent.
+        reclaim_older_than_ms: u64,
+    }
+    WorkHeartbeatParams {
+        /// `NO_HEARTBEAT`, then `last_heartbeat` of the previous answer; not compared when absent.
+        expected_last_heartbeat: String,
+        /// How long the lease is to last, 1 to 3600.
+        desired_ttl_seconds: u32,
+    }
     PageParams {
         /// Items of a page.
         limit: u32,
         /// `next_page` of the previous answer.
         page: String,
     }
+    McpToolParams {
+        /// Only those that changed and wait for somebody.
+        changed: bool,
+    }
     OrderParams {
         /// `asc` or `desc`.
         order: String,
+    }
+    ApprovalParams {
+        /// Instead of what waits: which calls were allowed or denied, the newest of each session first.
+        answered: bool,
     }
     ArchivedParams {
         /// Archived ones too.

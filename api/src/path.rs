@@ -41,6 +41,42 @@ impl<S: Send + Sync> FromRequestParts<S> for MessageAt {
     }
 }
 
+/// What belongs to an environment: `…/{environment_id}/work/{work_id}…`, `…/{environment_id}/keys/{key_id}`, as given.
+pub(crate) struct OfEnvironment {
+    pub(crate) environment: String,
+    pub(crate) id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfEnvironment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let [environment, id] = two(parts, state).await?;
+        Ok(Self { environment, id })
+    }
+}
+
+async fn two<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<[String; 2], ApiError> {
+    let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+    path.map(|Path((first, second))| [first, second])
+        .map_err(|_| ApiError::no_route("the ids in the path are not text"))
+}
+
+/// A delivery: `…/{webhook_id}/deliveries/{delivery_id}…`, as given.
+pub(crate) struct DeliveryAt {
+    pub(crate) webhook: String,
+    pub(crate) id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeliveryAt {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let [webhook, id] = two(parts, state).await?;
+        Ok(Self { webhook, id })
+    }
+}
+
 /// An id as given.
 pub(crate) struct Id(pub(crate) String);
 

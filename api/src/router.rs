@@ -9,11 +9,11 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::endpoints::{
-    agents, approvals, budgets, environments, events, executors, feed, files, gateway_keys, health, mailboxes, metrics,
-    openapi, sessions, usage, workers,
+    agents, approvals, budgets, environments, events, executors, feed, files, gateway_keys, health, mailboxes,
+    mcp_tools, metrics, openapi, sessions, usage, webhooks, work, workers,
 };
 use crate::llm::Llm;
-use crate::{auth, console, host, respond, telemetry};
+use crate::{auth, console, host, mcp, preview, respond, telemetry};
 
 /// Routes that need a key.
 pub(crate) fn keyed() -> OpenApiRouter<App> {
@@ -32,6 +32,18 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
             environments::delete_environment
         ))
         .routes(routes!(environments::archive_environment))
+        .routes(routes!(
+            environments::create_environment_key,
+            environments::list_environment_keys
+        ))
+        .routes(routes!(environments::end_environment_key))
+        .routes(routes!(work::list_work))
+        .routes(routes!(work::poll_work))
+        .routes(routes!(work::work_stats))
+        .routes(routes!(work::retrieve_work, work::update_work))
+        .routes(routes!(work::acknowledge_work))
+        .routes(routes!(work::heartbeat_work))
+        .routes(routes!(work::stop_work))
         .routes(routes!(files::create_file, files::list_files))
         .routes(routes!(files::retrieve_file, files::delete_file))
         .routes(routes!(files::read_file))
@@ -86,9 +98,24 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(mailboxes::acknowledge_mail))
         .routes(routes!(mailboxes::reject_mail))
         .routes(routes!(mailboxes::extend_mail))
+        .routes(routes!(mcp_tools::list_mcp_tools))
+        .routes(routes!(mcp_tools::approve_mcp_tool))
         .routes(routes!(executors::read_executor_file, executors::write_executor_file))
+        .routes(routes!(executors::search_executor))
+        .routes(routes!(executors::list_executor_repositories))
+        .routes(routes!(executors::diff_executor))
+        .routes(routes!(executors::upload_to_executor))
         .routes(routes!(executors::forward_executor_port))
         .routes(routes!(executors::create_executor_ticket))
+        .routes(routes!(webhooks::create_webhook, webhooks::list_webhooks))
+        .routes(routes!(
+            webhooks::retrieve_webhook,
+            webhooks::update_webhook,
+            webhooks::delete_webhook
+        ))
+        .routes(routes!(webhooks::list_deliveries))
+        .routes(routes!(webhooks::replay_delivery))
+        .routes(routes!(executors::create_executor_preview))
         .routes(routes!(usage::usage))
         .routes(routes!(usage::usage_requests))
         .routes(routes!(metrics::metrics))
@@ -116,6 +143,8 @@ pub(crate) fn router(app: App) -> Router {
     let llm = llm(&app);
     let console = console::routes(&app, keyed.clone());
     keyed
+        .clone()
+        .merge(mcp::routes(&app, keyed))
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
         .merge(open)
         .merge(console)
@@ -124,8 +153,9 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(respond::no_method)
         .layer(from_fn_with_state(Arc::clone(&app), host::check))
         .layer(from_fn_with_state(Arc::clone(&app), respond::finish))
-        .with_state(app)
+        .with_state(Arc::clone(&app))
         .merge(llm)
+        .layer(from_fn_with_state(app, preview::divert))
 }
 
 /// What is behind the door of a sandbox: the tunnel of the executor in it, and nothing else of the API.
@@ -135,6 +165,20 @@ pub(crate) fn door(app: App) -> Router {
         .split_for_parts();
     tunnel
         .route_layer(from_fn(telemetry::measure))
+        .fallback(respond::no_route)
+        .method_not_allowed_fallback(respond::no_method)
+        .layer(from_fn_with_state(Arc::clone(&app), respond::finish))
+        .with_state(app)
+}
+
+/// What whoever runs the servers asks, without a key.
+pub(crate) fn operations(app: App) -> Router {
+    let (routes, _) = OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
+        .split_for_parts();
+    routes
         .fallback(respond::no_route)
         .method_not_allowed_fallback(respond::no_method)
         .layer(from_fn_with_state(Arc::clone(&app), respond::finish))

@@ -3,10 +3,20 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::Response;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use axum::routing::get;
+pub use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+
+use crate::endpoints::health;
+
+/// The content type of what Prometheus reads.
+pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -26,6 +36,19 @@ pub fn prometheus() -> Option<PrometheusHandle> {
         .clone()
 }
 
+/// The `/metrics` and `/healthz` of a process without an API, for whoever reaches its listener: numbers, and no names but those of
+/// models' providers.
+pub fn operations(metrics: PrometheusHandle) -> Router {
+    let render = async move || {
+        metrics.run_upkeep();
+        ([(CONTENT_TYPE, PROMETHEUS)], metrics.render())
+    };
+    Router::new()
+        .route("/metrics", get(render))
+        .route("/healthz", get(health::healthz))
+        .fallback(async || StatusCode::NOT_FOUND)
+}
+
 /// Counts and times a request under its route (never its path, which has ids in it).
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     let route = request
@@ -41,9 +64,9 @@ pub(crate) async fn measure(request: Request, next: Next) -> Response {
         400..500 => "4xx",
         _ => "5xx",
     };
-    metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method, "class" => class)
+    metrics::counter!("perennial_http_requests_total", "route" => route.clone(), "method" => method, "class" => class)
         .increment(1);
-    metrics::histogram!("http_request_seconds", "route" => route, "method" => method).record(begun.elapsed());
+    metrics::histogram!("perennial_http_request_seconds", "route" => route, "method" => method).record(begun.elapsed());
     response
 }
 

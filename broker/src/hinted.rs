@@ -2,6 +2,7 @@
 //! hears it finds the events; a hint that is lost costs latency only.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
@@ -57,7 +58,9 @@ impl<L: Log> Log for Hinted<L> {
         let wakes = wakes(&append.authority, append.projection.ready);
         let says = !append.events.is_empty();
         let news = is_news(&append.projection);
+        let begun = Instant::now();
         let appended = self.store.append(append).await?;
+        metrics::histogram!("perennial_log_append_seconds").record(begun.elapsed());
         if says {
             self.bus.hint(key, appended.last_seq);
         }

@@ -6,7 +6,10 @@
 //! * [`meter`] counts what model requests cost against budgets, beside the sessions that rest for one.
 //! * [`executors`] is the registry of machines that dial in.
 //! * [`mail`] remembers messages on their way.
+//! * [`mcp`] knows the tools of MCP servers that were let in.
 //! * [`pool`] knows the workers, and how much there is to do for them.
+//! * [`webhooks`] remembers who is told of what, and what they are still to be told.
+//! * [`work`] queues what workers of self-hosted environments are to serve.
 //! * [`seals`] keeps secrets at rest.
 //! * [`Hinted`] joins a store and a bus: commit first, hint afterwards.
 //!
@@ -21,9 +24,12 @@ mod hinted;
 pub mod limits;
 pub mod log;
 pub mod mail;
+pub mod mcp;
 pub mod meter;
 pub mod pool;
 pub mod seals;
 mod sql;
+pub mod webhooks;
+pub mod work;
 
 pub use hinted::Hinted;

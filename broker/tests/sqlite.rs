@@ -415,7 +415,7 @@ async fn a_read_only_directory_is_told() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_recovers() {
-    let Some(dir) = small_disk("a_full_disk_refuses_writes_and_recovers", "size=4m") else {
+    let Some(dir) = small_disk("a_full_disk_refuses_writes_and_recovers", "size=6m") else {
         return;
     };
     let dir = dir.as_path();
@@ -428,7 +428,9 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     let mut acknowledged = 0;
     for round in 0..3 {
         let refused = loop {
-            let append = client(key, vec![rig.message(&"x".repeat(20_000))], Ready::Now);
+            // What cannot be packed, so that it is the disk that ends.
+            let noise: String = (0..625).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
+            let append = client(key, vec![rig.message(&noise)], Ready::Now);
             match rig.append(append).await {
                 Ok(done) => acknowledged = done.last_seq,
                 Err(error) => break error,
@@ -462,6 +464,8 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     }
     assert_eq!(rig.log(key).await.len() as u64, acknowledged);
     sqlite.shutdown().await;
+    // Opening writes a little.
+    std::fs::remove_file(&reserve).unwrap();
     let again = Arc::new(open(dir, &rig.clock).await);
     assert_eq!(
         again.get(key).await.unwrap().unwrap().head,

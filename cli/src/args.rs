@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
 use crate::exit;
+use crate::servers::acp::AcpArgs;
 use crate::servers::connect::ConnectArgs;
 use crate::servers::executor::ExecutorArgs;
 use crate::servers::rehearsal::RehearsalArgs;
@@ -14,8 +15,8 @@ use crate::servers::serve::ServeArgs;
 use crate::servers::up::UpArgs;
 use crate::servers::worker::WorkerArgs;
 use crate::verbs::{
-    agent, approvals, approve, attach, budget, call, completions, cp, deny, doctor, env, forward, key, mail, migrate,
-    prove, run, send, session, shell, usage, workers,
+    agent, approvals, approve, attach, budget, call, completions, cp, deny, doctor, env, forward, key, mail, mcp,
+    migrate, preview, prove, run, send, session, shell, usage, webhook, workers,
 };
 
 /// Durable agent sessions: a session survives the process that runs it.
@@ -56,6 +57,14 @@ pub struct FrontArgs {
     /// [env: PERENNIAL_ADVERTISE]
     #[arg(long, value_name = "URL")]
     pub advertise: Option<String>,
+    /// The domain below which ports of machines are shown in browsers; all names below it lead here [default: localhost]
+    /// [env: PERENNIAL_PREVIEW_URL]
+    #[arg(long, value_name = "URL")]
+    pub preview_url: Option<String>,
+    /// Serve /metrics for Prometheus, /healthz and /readyz here, to whoever asks [default: only where the API is, for keys]
+    /// [env: PERENNIAL_METRICS_LISTEN]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<String>,
 }
 
 /// How sessions are worked on.
@@ -119,6 +128,8 @@ impl FrontArgs {
     fn set(&self, flags: &mut Flags) {
         flags.listen.clone_from(&self.listen);
         flags.advertise.clone_from(&self.advertise);
+        flags.preview_url.clone_from(&self.preview_url);
+        flags.metrics_listen.clone_from(&self.metrics_listen);
     }
 }
 
@@ -158,9 +169,11 @@ pub enum Verb {
     Worker(WorkerArgs),
     Executor(ExecutorArgs),
     Connect(ConnectArgs),
+    Acp(AcpArgs),
     Call(call::CallArgs),
     Cp(cp::CpArgs),
     Forward(forward::ForwardArgs),
+    Preview(preview::PreviewArgs),
     Shell(shell::ShellArgs),
     Run(run::RunArgs),
     Attach(attach::AttachArgs),
@@ -186,9 +199,13 @@ pub enum Verb {
     /// Virtual keys of the model gateway
     #[command(subcommand)]
     Key(key::KeyVerb),
+    /// Who is told of what happens
+    #[command(subcommand)]
+    Webhook(webhook::WebhookVerb),
     /// Mail between sessions, agents, queues and programs
     #[command(subcommand)]
     Mail(mail::MailVerb),
+    Mcp(mcp::McpArgs),
     Workers(workers::WorkersArgs),
     Migrate(migrate::MigrateArgs),
     Doctor(doctor::DoctorArgs),
@@ -219,6 +236,7 @@ impl Cli {
         match &self.verb {
             Verb::Up(up) => up.sandbox.set(&mut flags),
             Verb::Serve(serve) => serve.sandbox.set(&mut flags),
+            Verb::Worker(worker) => flags.metrics_listen.clone_from(&worker.metrics_listen),
             _ => {}
         }
         if let Some(front) = front {

@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, USER_AGENT};
 use reqwest::redirect;
 
 use crate::guard::{Allowed, Guard, Refused};
-use crate::limits::{CONNECT_TIME, FETCH_TIME, PAGE_BYTES, REDIRECTS};
+use crate::limits::{CONNECT_TIME, FETCH_TIME, PAGE_BYTES, POST_TIME, REDIRECTS};
 use crate::target::{Target, parse};
 
 /// Why there is no page.
@@ -25,6 +25,9 @@ pub enum FetchError {
     /// It did not come in time.
     #[error("it took longer than {} s", FETCH_TIME.as_secs())]
     Slow,
+    /// What was posted was not answered in time.
+    #[error("no answer within {} s", POST_TIME.as_secs())]
+    Silent,
     /// The connection, or what was said on it.
     #[error("{0}")]
     Failed(String),
@@ -51,8 +54,8 @@ pub struct Page {
 /// Asks for pages.
 #[derive(Clone, Debug)]
 pub struct Client {
-    guard: Guard,
-    http: reqwest::Client,
+    pub(crate) guard: Guard,
+    pub(crate) http: reqwest::Client,
 }
 
 /// Every connection of the client is to an address that the guard gave out.
@@ -95,6 +98,17 @@ impl Client {
     pub async fn fetch(&self, url: &str, allowed: &Allowed) -> Result<Page, FetchError> {
         let fetched = tokio::time::timeout(FETCH_TIME, self.follow(url, allowed)).await;
         fetched.map_err(|_| FetchError::Slow)?
+    }
+
+    /// For a protocol that is spoken over HTTP: the address in one spelling, and who may ask it. Each connection is to an address that
+    /// was vetted, and no redirect is followed.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn speak(&self, url: &str, allowed: &Allowed) -> Result<(String, reqwest::Client), Refused> {
+        let url = parse(url)?;
+        self.guard.look(&Target::of(&url)?, allowed)?;
+        Ok((url.into(), self.http.clone()))
     }
 
     async fn follow(&self, url: &str, allowed: &Allowed) -> Result<Page, FetchError> {
@@ -145,7 +159,7 @@ impl Client {
 }
 
 /// The whole chain: the reason is at its end, and ours are among them.
-fn failed(error: reqwest::Error) -> FetchError {
+pub(crate) fn failed(error: reqwest::Error) -> FetchError {
     let error = error.without_url();
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut told = String::new();

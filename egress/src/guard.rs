@@ -1,7 +1,7 @@
 //! Who may go where. A name is resolved once; unless all its addresses are public it is refused, so that no answer of a resolver
 //! that changes its mind is ever connected to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -86,12 +86,15 @@ pub struct Guard {
     lookup: Arc<dyn Lookup>,
     /// Names that lead somewhere else, on any port: for tests, which have loopback alone.
     exceptions: Arc<BTreeMap<String, IpAddr>>,
+    /// Hosts that may be anywhere, on any port: whoever runs the server says so.
+    trusted: Arc<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guard")
             .field("exceptions", &self.exceptions)
+            .field("trusted", &self.trusted)
             .finish_non_exhaustive()
     }
 }
@@ -103,6 +106,7 @@ impl Guard {
         Self {
             lookup,
             exceptions: Arc::default(),
+            trusted: Arc::default(),
         }
     }
 
@@ -115,6 +119,18 @@ impl Guard {
         }
     }
 
+    /// With hosts, names or addresses, that whoever runs the server trusts wherever they are.
+    #[must_use]
+    pub fn trusting(self, hosts: impl IntoIterator<Item = String>) -> Self {
+        let hosts = hosts
+            .into_iter()
+            .map(|host| host.trim_end_matches('.').to_ascii_lowercase());
+        Self {
+            trusted: Arc::new(hosts.collect()),
+            ..self
+        }
+    }
+
     /// What can be said of a target without resolving it.
     ///
     /// # Errors
@@ -123,7 +139,7 @@ impl Guard {
         if !allowed.allows(&target.host) {
             return Err(Refused::NotAllowed(target.host.clone()));
         }
-        if self.exceptions.contains_key(&target.host) {
+        if self.exceptions.contains_key(&target.host) || self.trusted.contains(&target.host) {
             return Ok(());
         }
         if target.address.is_some_and(|address| !is_public(address)) {
@@ -150,7 +166,7 @@ impl Guard {
             return Err(Refused::Unresolved(host.to_owned()));
         }
         // One is enough: whoever mixes them is up to something.
-        if !found.iter().copied().all(is_public) {
+        if !self.trusted.contains(host) && !found.iter().copied().all(is_public) {
             return Err(Refused::NotPublic(host.to_owned()));
         }
         Ok(found)

@@ -26,3 +26,7 @@ pub(crate) const HEADERS: usize = 100;
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A connection through the proxy on which nothing moves for so long ends.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(300);
+/// How long what is posted may take in all.
+pub(crate) const POST_TIME: Duration = Duration::from_secs(15);
+/// Bytes of the answer to it that are read.
+pub(crate) const REPLY_BYTES: usize = 4 * 1024;

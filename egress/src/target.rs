@@ -51,6 +51,15 @@ fn has_userinfo(text: &str) -> bool {
         .is_some_and(|authority| authority.contains('@'))
 }
 
+impl std::str::FromStr for Target {
+    type Err = Refused;
+
+    /// Of an address of the web.
+    fn from_str(url: &str) -> Result<Self, Refused> {
+        Self::of(&parse(url)?)
+    }
+}
+
 impl Target {
     /// Where a URL leads.
     ///

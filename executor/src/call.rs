@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use perennial_schema::frame::{Call, FromExecutor, Refusal};
@@ -100,9 +100,13 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub(crate) fn new() -> Self {
+        Self::within(SEARCH_TIME)
+    }
+
+    pub(crate) fn within(time: Duration) -> Self {
         Self {
             cancelled: Arc::default(),
-            deadline: Instant::now() + SEARCH_TIME,
+            deadline: Instant::now() + time,
         }
     }
 

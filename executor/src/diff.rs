@@ -1,6 +1,7 @@
 //! What has changed in a repository of a workspace folder: from where the session began (a clone remembers it, else the newest
 //! commit) to the files as they are, untracked ones included. Nothing in the repository is touched: index and new objects are
-//! copies elsewhere.
+//! copies elsewhere. Nothing that the repository configures is run, and nothing outside of the folder is looked at, wherever it says
+//! its files or its objects are; a worktree may have its repository elsewhere if that knows it.
 //!
 //! What git prints goes to the call's output as it is: a line with the two commits and two lengths, then so many bytes of which
 //! files changed and how (`--raw --numstat -z`), then so many bytes of patch.
@@ -22,9 +23,29 @@ shift
 path=$1 base=$2 head=$3 what=$4 context=$5
 git() { command "${git[@]}" "$@"; }
 commit() { git rev-parse --verify --quiet --end-of-options "$1^{commit}" || { echo "there is no commit $1 in $path" >&2; exit 3; }; }
+root=$(pwd -P)
+inside() { case $1/ in "${root%/}"/*) ;; *) echo "the repository of $path reaches out of the folder that is worked in" >&2; exit 3 ;; esac; }
 cd -- "$path"
+inside "$(pwd -P)"
+export GIT_ALLOW_PROTOCOL= GIT_NO_LAZY_FETCH=1
 git rev-parse --show-toplevel >/dev/null
 cd -- "$(git rev-parse --show-toplevel)"
+top=$(pwd -P)
+inside "$top"
+own=$(cd -- "$(git rev-parse --absolute-git-dir)" && pwd -P)
+common=$(cd -- "$(git rev-parse --path-format=absolute --git-common-dir)" && pwd -P)
+if test -f "$own/gitdir" && test ! -L "$top/.git" && test "$(cat -- "$own/gitdir")" = "$top/.git"; then
+    # A worktree that was made by the repository itself: its own place is below there.
+    case $own in "$common"/worktrees/*) ;; *) inside "$own"; inside "$common" ;; esac
+else inside "$own"; inside "$common"; fi
+# Programs that files pass through are a repository's to name, and not ours to run. An empty one is none.
+count=0
+set_config() { export "GIT_CONFIG_KEY_$count=$1" "GIT_CONFIG_VALUE_$count=$2"; count=$((count + 1)); }
+while IFS= read -r -d '' key; do
+    set_config "$key" ''
+    set_config "${key%.*}.required" false
+done < <(git config --null --name-only --get-regexp '^filter[.].*[.](clean|smudge|process)$' || true)
+export GIT_CONFIG_COUNT=$count
 tmp=$(mktemp -d)
 trap 'rm -rf -- "$tmp"' EXIT
 to=-
@@ -44,7 +65,7 @@ staged) between=(--cached "$from") ;;
     if test "$what" = tracked; then git add --update -- :/; else git add --all -- :/; fi
     between=(--cached "$from") ;;
 esac
-how=(--no-color --no-ext-diff --no-textconv --full-index --find-renames --src-prefix=a/ --dst-prefix=b/ --unified="$context")
+how=(--no-color --no-ext-diff --no-textconv --full-index --find-renames --submodule=short --ignore-submodules=dirty --src-prefix=a/ --dst-prefix=b/ --unified="$context")
 git diff "${how[@]}" --raw --numstat -z "${between[@]}" -- >"$tmp/files"
 git diff "${how[@]}" --binary --patch "${between[@]}" -- >"$tmp/patch"
 printf '%s %s %s %s\n' "$from" "$to" "$(($(wc -c <"$tmp/files")))" "$(($(wc -c <"$tmp/patch")))"

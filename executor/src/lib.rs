@@ -8,6 +8,7 @@
 //! [`Executor::serve`] answers one link. Links come and go, calls stay: a link that ends cancels nothing.
 
 mod blot;
+mod buffers;
 mod call;
 mod capture;
 mod clone;
@@ -52,6 +53,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::buffers::{Buffers, Later};
 use crate::journal::Journal;
 pub use crate::limits::Limits;
 use crate::outputs::Outputs;
@@ -93,6 +95,8 @@ pub struct Config {
     pub memory: Option<PathBuf>,
     /// What its owner allows.
     pub policy: Policy,
+    /// An editor that has files open.
+    pub buffers: Option<Arc<dyn Buffers>>,
     /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
     pub executor_id: Option<ExecutorId>,
     /// Bounds.
@@ -116,6 +120,7 @@ impl Config {
             proxy: None,
             memory: Some("/dev/shm".into()),
             policy: Policy::default(),
+            buffers: None,
             executor_id: None,
             limits: Limits::default(),
         }

@@ -138,6 +138,14 @@ pub(crate) const DEPTH: usize = 128;
 pub(crate) const IGNORE_BYTES: u64 = 256 * 1024;
 /// Time of one search.
 pub(crate) const SEARCH_TIME: Duration = Duration::from_secs(60);
+/// The same for somebody who waits for the stream to open.
+pub(crate) const LOOK_TIME: Duration = Duration::from_secs(30);
+/// Memory of one pattern, compiled.
+pub(crate) const PATTERN_BYTES: usize = 4 * 1024 * 1024;
+/// How deep repositories are looked for.
+pub(crate) const REPOSITORY_DEPTH: usize = 8;
+/// How much is read of a repository's references.
+pub(crate) const REFS_BYTES: u64 = 1024 * 1024;
 
 /// How long the journal's lock may be held by somebody who is about to let go.
 pub(crate) const LOCK_TIME: Duration = Duration::from_millis(500);

@@ -55,6 +55,11 @@ pub(crate) enum End {
 }
 
 impl Books {
+    /// What models cost.
+    pub(crate) const fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
     pub(crate) fn new(
         metering: Option<Arc<dyn Metering>>,
         clock: Arc<dyn Clock>,
@@ -115,7 +120,7 @@ impl Books {
                 )
             }
             ReserveError::Exhausted { budget, need } => {
-                metrics::counter!("gateway_budget_refusals_total").increment(1);
+                metrics::counter!("perennial_gateway_budget_refusals_total").increment(1);
                 Refusal::used_up(&budget, need, self.clock.now())
             }
             ReserveError::Store(error) => Refusal::store(&error),
@@ -312,7 +317,8 @@ fn count(trace: &Trace) {
         500..=599 => "5xx",
         _ => "other",
     };
-    metrics::counter!("gateway_requests_total", "provider" => trace.provider.clone(), "class" => class).increment(1);
+    metrics::counter!("perennial_gateway_requests_total", "provider" => trace.provider.clone(), "class" => class)
+        .increment(1);
     let kinds = [
         ("input", trace.usage.input_tokens),
         ("output", trace.usage.output_tokens),
@@ -320,11 +326,11 @@ fn count(trace: &Trace) {
         ("cache_write", trace.usage.cache_creation_input_tokens),
     ];
     for (kind, tokens) in kinds {
-        metrics::counter!("gateway_tokens_total", "provider" => trace.provider.clone(), "kind" => kind)
+        metrics::counter!("perennial_gateway_tokens_total", "provider" => trace.provider.clone(), "kind" => kind)
             .increment(tokens);
     }
     if let Some(ttft) = trace.ttft_ms {
-        metrics::histogram!("gateway_first_piece_seconds", "provider" => trace.provider.clone())
+        metrics::histogram!("perennial_gateway_first_piece_seconds", "provider" => trace.provider.clone())
             .record(ttft as f64 / 1000.0);
     }
 }

@@ -127,6 +127,12 @@ impl Gateway {
         &self.providers
     }
 
+    /// What they cost.
+    #[must_use]
+    pub fn prices(&self) -> &Prices {
+        self.books.prices()
+    }
+
     /// Who holds a virtual key.
     ///
     /// # Errors

@@ -56,6 +56,11 @@ impl Prices {
         Self(table)
     }
 
+    /// All of it, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Price)> {
+        self.0.iter().map(|(name, price)| (name.as_str(), price))
+    }
+
     /// The price of a provider's model: the exact name before the longest pattern, with its provider before without.
     #[must_use]
     pub fn find(&self, provider: &str, model: &str) -> Option<Price> {

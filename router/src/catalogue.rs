@@ -1,6 +1,6 @@
 //! The tools an agent has in an environment: a pure function of both and of how far the hands can reach.
 //!
-//! MCP toolsets are left out: this release does not connect to MCP servers of agents. An agent without a toolset has no
+//! MCP toolsets are left out: their tools are what their servers say now (`mcp`). An agent without a toolset has no
 //! tools; nothing is given to it that its definition does not name.
 
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub(crate) fn build(agent: &AgentSnapshot, environment: &EnvironmentConfig, hand
                 description,
                 input_schema,
             } => vec![custom(name, description, input_schema)],
-            // Mail is the house's; its tools are offered by whoever has an office.
+            // A server is asked for its tools, and mail is offered by whoever has an office.
             Toolset::Mcp { .. } | Toolset::Mail { .. } => Vec::new(),
         };
         tools.extend(

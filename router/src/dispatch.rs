@@ -46,6 +46,9 @@ impl Exchange {
 
     /// Sends a call and waits for its end.
     pub(crate) async fn dispatch(&self, order: Order, hearer: Option<Hearer>) -> Result<Outcome, CallError> {
+        if let Some(tool) = order.mcp.clone() {
+            return self.call_mcp(order, tool).await;
+        }
         if order.placement.executor_id == HOUSE {
             return Ok(self.run_here(&order).await);
         }
@@ -93,6 +96,9 @@ impl Exchange {
     /// Asks the executor named at dispatch what became of a call; waits while it runs. A link that breaks meanwhile is
     /// waited for again, a bounded time for each break.
     pub(crate) async fn ask(&self, order: Order) -> Result<Settled, CallError> {
+        if order.mcp.is_some() {
+            return self.settle_mcp(&order).await;
+        }
         if order.placement.executor_id == HOUSE {
             // Run again under its id it does nothing twice.
             return Ok(Settled::NeverStarted);

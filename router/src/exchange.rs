@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_egress::{Client, Guard, SystemLookup};
 use perennial_engine::ports::{
-    CallError, Executors, Hearer, HouseTools, Order, Placement, Router, SessionKey, Settled, ToolSpec,
+    CallError, Executors, Hearer, HouseTools, Mounted, Order, Placement, Router, SessionKey, Settled, ToolSpec,
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::link::{Guest, Link, Wire};
+use crate::mcp::Mounts;
 use crate::policy::Reach;
 use crate::sandbox::Claims;
 use crate::trunk::Trunks;
@@ -105,6 +106,8 @@ pub struct Exchange {
     pub(crate) house: OnceLock<Arc<dyn HouseTools>>,
     /// Fetches pages; made when somebody wants one.
     pub(crate) web: OnceLock<Result<Client, String>>,
+    /// MCP servers of agents; unset where they are not reached.
+    pub(crate) mounts: OnceLock<Arc<Mounts>>,
     readers: TaskTracker,
     /// Where machines are that dialled in elsewhere; unset where nobody can.
     trunks: OnceLock<Trunks>,
@@ -133,6 +136,7 @@ impl Exchange {
             sandboxes: OnceLock::new(),
             house: OnceLock::new(),
             web: OnceLock::new(),
+            mounts: OnceLock::new(),
             readers: TaskTracker::new(),
             trunks: OnceLock::new(),
             registry: OnceLock::new(),
@@ -203,6 +207,10 @@ impl Exchange {
     /// A task that ends with its link, and is waited for.
     pub(crate) fn watch_over(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.readers.spawn(task);
+    }
+
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
     /// Whether links end because everything does.
@@ -451,6 +459,10 @@ impl Router for Exchange {
         self.with_house(agent, tools)
     }
 
+    async fn mounted(&self, key: SessionKey, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Mounted {
+        self.mounted_of(key, agent, environment).await
+    }
+
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
         self.place_call(key, environment).await
     }
@@ -507,6 +519,9 @@ impl Router for Exchange {
     }
 
     async fn cancel(&self, key: SessionKey, epoch: u64, call_id: EventId) {
+        if let Some(mounts) = self.mounts.get() {
+            mounts.cancel(key, call_id);
+        }
         // The order is gone with its caller, so its executor is not known here; to all others the call id is unknown.
         let frame = ToExecutor::Cancel {
             session: key.session,

@@ -9,7 +9,7 @@
 //! * [`sandbox`]: machines that are made for a session and dial in, wherever they are made.
 //! * [`Remote`] and [`relay`]: a process without hands, and how one with hands answers it over the bus.
 //! * `web`: the one tool that runs here.
-//! * [`mcp`]: an MCP endpoint that offers a catalogue to a driven harness and hands its calls back.
+//! * [`mcp`]: the servers of agents, and an endpoint that offers a catalogue to a driven harness and hands its calls back.
 //!
 //! Not here: running tools (executor), deciding when to call (worker), storing anything. The exchange keeps only what is in
 //! flight; every memory that must survive is the executor's journal or the session's log.

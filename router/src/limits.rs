@@ -123,3 +123,32 @@ pub const GOODBYE: Duration = Duration::from_secs(1);
 pub(crate) const PROXY_CONNECTIONS: usize = 64;
 /// Pause after one that could not be taken.
 pub(crate) const PROXY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long an MCP server may take to be reached, and again to say what it offers.
+pub const MCP_CONNECT: Duration = Duration::from_secs(10);
+/// How long a call of one of its tools may take.
+pub const MCP_CALL: Duration = Duration::from_secs(10 * 60);
+/// How long what it offers is taken as it was said.
+pub const MCP_LIST_FRESH: Duration = Duration::from_secs(60);
+/// How long one that was not reached is left alone.
+pub const MCP_LEFT_ALONE: Duration = Duration::from_secs(15);
+/// How long a connection that no session wants stays.
+pub const MCP_IDLE: Duration = Duration::from_secs(5 * 60);
+/// How often it is looked for such.
+pub const MCP_SWEEP: Duration = Duration::from_secs(30);
+/// Connections at once, one for each session and server.
+pub const MCP_LINES: usize = 1024;
+/// Calls under way at once.
+pub const MCP_CALLS: usize = 1024;
+/// Tools of one server.
+pub const MCP_TOOLS: usize = 128;
+/// Pages they come on.
+pub const MCP_PAGES: usize = 16;
+/// Longest description of one tool, its schema included.
+pub const MCP_CARD_BYTES: usize = 64 * 1024;
+/// Blocks of a result.
+pub const MCP_BLOCKS: usize = 64;
+/// Largest picture of a result, in base64.
+pub const MCP_PICTURE_BYTES: usize = 4 * 1024 * 1024;
+/// Longest reason why something failed that is told.
+pub const MCP_REASON_CHARS: usize = 500;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_engine::ports::{
-    Bus, CallError, Hearer, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered,
+    Bus, CallError, Hearer, Mounted, Order, Placement, Router, SessionKey, Settled, ToolSpec, Unanswered,
 };
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
@@ -97,6 +97,10 @@ impl Router for Remote {
         environment: &EnvironmentConfig,
     ) -> Vec<ToolSpec> {
         self.guests.catalogue(key, agent, environment).await
+    }
+
+    async fn mounted(&self, key: SessionKey, agent: &AgentSnapshot, environment: &EnvironmentConfig) -> Mounted {
+        self.guests.mounted(key, agent, environment).await
     }
 
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {

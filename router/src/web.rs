@@ -97,7 +97,7 @@ impl Exchange {
     }
 
     /// Made when it is needed first: certificates take a while to read.
-    fn web(&self) -> Result<&Client, String> {
+    pub(crate) fn web(&self) -> Result<&Client, String> {
         let made = self
             .web
             .get_or_init(|| Client::new(self.guard().clone()).map_err(|error| error.to_string()));

@@ -132,6 +132,7 @@ fn order() -> Order {
             preparation: Preparation::default(),
         },
         secret: None,
+        mcp: None,
     }
 }
 

@@ -187,6 +187,7 @@ impl Worker {
             placement,
             environment,
             secret: None,
+            mcp: None,
         }
     }
 

@@ -166,6 +166,7 @@ impl House {
             placement: self.exchange.place(key, &environment).await.unwrap(),
             environment,
             secret: None,
+            mcp: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Raw;
 use crate::mail::MailDesk;
+use crate::mcp::McpServer;
 use crate::tool::Policy;
 use crate::{AgentId, Attachment, Timestamp};
 
@@ -204,6 +205,18 @@ pub struct AgentSnapshot {
     /// none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub executors: Vec<Attachment>,
+}
+
+impl AgentSnapshot {
+    /// One of its MCP servers.
+    #[must_use]
+    pub fn mcp_server(&self, name: &str) -> Option<McpServer> {
+        let servers = self
+            .mcp_servers
+            .iter()
+            .filter_map(|server| server.parse::<McpServer>().ok());
+        servers.into_iter().find(|server| server.name == name)
+    }
 }
 
 fn is_native(harness: &Harness) -> bool {

@@ -114,8 +114,16 @@ ids! {
     KeyId = "key";
     /// A request, for support and logs.
     RequestId = "req";
+    /// A tool of an MCP server, in a workspace.
+    McpToolId = "mcpt";
     /// A mail message.
     MessageId = "msg";
+    /// A piece of work for the worker of a self-hosted environment.
+    WorkId = "work";
+    /// A receiver of webhooks.
+    WebhookId = "whep";
+    /// What one receiver is told of one event.
+    DeliveryId = "whdl";
     /// An outcome a client defined.
     OutcomeId = "outc";
     /// A budget: how much of something may be used.

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::search::Search;
 use crate::tool::Builtin;
 
 /// What is spoken here. It grows when an older executor could not understand a newer server; a purpose or a field more does not
@@ -49,6 +50,18 @@ pub enum Purpose {
         /// Relative to the folder that is offered, or absolute and beneath it.
         path: String,
     },
+    /// Look at a folder: as many bytes as the answer says follow, a [`Listing`](crate::folder::Listing) as JSON.
+    ListFolder {
+        /// As above.
+        path: String,
+    },
+    /// Look for files: as many bytes as the answer says follow, a [`Found`](crate::search::Found) as JSON.
+    Search(Search),
+    /// Look for repositories of git: the same, [`Repositories`](crate::search::Repositories).
+    ListRepositories {
+        /// As above.
+        path: String,
+    },
     /// Store a file: its bytes follow, and one [`Word`] is said to them.
     WriteFile {
         /// As above. Folders on the way are made.
@@ -76,6 +89,9 @@ impl Purpose {
     pub const fn tool(&self) -> Builtin {
         match self {
             Self::ReadFile { .. } => Builtin::Read,
+            Self::ListFolder { .. } | Self::ListRepositories { .. } => Builtin::Glob,
+            Self::Search(Search { text: None, .. }) => Builtin::Glob,
+            Self::Search(_) => Builtin::Grep,
             Self::WriteFile { .. } => Builtin::Write,
             // A command could connect to whatever listens there.
             Self::Forward { .. } | Self::Terminal { .. } => Builtin::Bash,
@@ -87,6 +103,12 @@ impl Purpose {
     pub fn describe(&self) -> String {
         match self {
             Self::ReadFile { path } => format!("fetch the file {path}"),
+            Self::ListFolder { path } => format!("look at the folder {path}"),
+            Self::Search(Search { path, name, text }) => {
+                let said = [name, text].into_iter().flatten().cloned().collect::<Vec<_>>();
+                format!("look in the folder {path} for {}", said.join(", "))
+            }
+            Self::ListRepositories { path } => format!("look for repositories in the folder {path}"),
             Self::WriteFile { path, bytes } => format!("store {bytes} bytes in the file {path}"),
             Self::Forward { port } => format!("connect to port {port} of this machine"),
             Self::Terminal { name, .. } => format!("type into a shell (terminal {name})"),
@@ -130,6 +152,8 @@ pub enum Unopened {
     NotOffered,
     /// There is no such thing, or nobody listens there.
     NotFound,
+    /// It is a folder, and no file.
+    IsFolder,
     /// It is there and cannot be used like that.
     Unusable,
     /// Too many of these at once.

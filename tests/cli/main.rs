@@ -9,6 +9,8 @@ mod confirmations;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod outward;
+#[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod runs;

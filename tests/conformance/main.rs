@@ -16,11 +16,17 @@ mod log;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 mod meter;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod webhooks;
+#[cfg(test)]
+mod work;
 
 /// Makes a test of each case on each store.
 #[cfg(test)]

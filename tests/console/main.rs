@@ -79,7 +79,7 @@ mod browser {
             .collect();
         cases.sort();
         ensure!(cases.len() > 3, "only {} files of cases", cases.len());
-        let mut args = vec!["--test", "--test-concurrency=2"];
+        let mut args = vec!["--test", "--test-concurrency=3"];
         args.extend(cases.iter().map(String::as_str));
         node("the console's cases", &args).await
     }

@@ -138,20 +138,20 @@ async fn a_worker_counts_what_it_does() -> Result<()> {
         .filter(|event| event["type"] == "span.model_request_end")
         .count();
     for (name, expect) in [
-        ("worker_claims_total", 1.0),
-        ("worker_takeovers_total", 0.0),
-        ("worker_sessions_driving", 0.0),
+        ("perennial_worker_claims_total", 1.0),
+        ("perennial_worker_takeovers_total", 0.0),
+        ("perennial_worker_sessions_driving", 0.0),
         (
-            "worker_model_requests_total{outcome=\"ok\"}",
+            "perennial_worker_model_requests_total{outcome=\"ok\"}",
             f64::from(u32::try_from(requests)?),
         ),
-        ("worker_tool_calls_total{outcome=\"ok\"}", 1.0),
-        ("worker_tool_calls_total{outcome=\"error\"}", 1.0),
+        ("perennial_worker_tool_calls_total{outcome=\"ok\"}", 1.0),
+        ("perennial_worker_tool_calls_total{outcome=\"error\"}", 1.0),
     ] {
         assert_eq!(value(name), Some(expect), "{name}\n{text}");
     }
     assert!(
-        value("worker_appends_total").is_some_and(|appends| appends >= 4.0),
+        value("perennial_worker_appends_total").is_some_and(|appends| appends >= 4.0),
         "{text}"
     );
     let stored = events
@@ -159,7 +159,7 @@ async fn a_worker_counts_what_it_does() -> Result<()> {
         .filter(|event: &&Value| event["type"] != "user.message")
         .count();
     assert_eq!(
-        value("worker_events_total"),
+        value("perennial_worker_events_total"),
         Some(f64::from(u32::try_from(stored)?)),
         "{text}"
     );

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use perennial_proof::rig::process::Program;
+use perennial_schema::folder::MAX_FOLDER_ENTRIES;
 use perennial_tests::client::{Answer, Client};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
@@ -131,7 +132,10 @@ async fn nothing_outside_its_folder_is_reached() -> Result<()> {
         "link",
         "up/outside",
         "fifo",
-        ".",
+        "up",
+        "up/",
+        "../",
+        "/",
         "/dev/zero",
         "/proc/self/environ",
     ] {
@@ -145,6 +149,9 @@ async fn nothing_outside_its_folder_is_reached() -> Result<()> {
         stand.client().get(&path(&device, "nothing")).await?.status == 404,
         "nothing"
     );
+    // A folder is looked at; nothing is stored in its place.
+    let stored = put(stand.client(), &device, ".", b"x".to_vec()).await?;
+    ensure!((400..500).contains(&stored.status), "{}", stored.body);
     // By its whole name, and by none.
     let there = device.work.join("there").display().to_string();
     ensure!(
@@ -153,6 +160,60 @@ async fn nothing_outside_its_folder_is_reached() -> Result<()> {
     );
     let no_path = format!("/v1/executors/{}/files", device.id);
     ensure!(stand.client().get(&no_path).await?.status == 400, "no path");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_says_what_is_in_it() -> Result<()> {
+    let stand = Stand::start().await?;
+    let device = stand.device("laptop", None).await?;
+    std::fs::create_dir_all(device.work.join("src/deep"))?;
+    std::fs::write(device.work.join("src/a \u{e9}.rs"), "fn a() {}")?;
+    symlink("/etc/passwd", device.work.join("src/link"))?;
+    nix::unistd::mkfifo(&device.work.join("src/pipe"), nix::sys::stat::Mode::S_IRWXU)?;
+    let listed = async |at: &str| -> Result<serde_json::Value> { stand.client().get(&path(&device, at)).await?.ok() };
+    let whole = device.work.join("src").display().to_string();
+    for at in ["src", "src/", whole.as_str()] {
+        let folder = listed(at).await?;
+        ensure!(
+            folder["type"] == "executor_folder" && folder["truncated"] == false,
+            "{folder}"
+        );
+        let entries = folder["entries"].as_array().context("entries")?;
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry["name"].as_str(), entry["type"].as_str(), entry["bytes"].as_u64()))
+            .collect();
+        let expected = [
+            (Some("a \u{e9}.rs"), Some("file"), Some(9)),
+            (Some("deep"), Some("folder"), None),
+            (Some("link"), Some("link"), None),
+            (Some("pipe"), Some("other"), None),
+        ];
+        ensure!(told == expected, "{at}: {told:?}");
+        ensure!(entries[0]["modified_at"].is_string(), "{folder}");
+    }
+    let names = |folder: &serde_json::Value| folder["entries"].as_array().map_or(0, Vec::len);
+    let root = listed(".").await?;
+    let entries = root["entries"].as_array().context("entries")?;
+    let folders: Vec<_> = entries.iter().filter(|entry| entry["type"] == "folder").collect();
+    ensure!(folders.len() == 1 && folders[0]["name"] == "src", "{root}");
+    ensure!(names(&listed("src/deep").await?) == 0, "an empty one");
+    // Links lead nowhere, and a file is no folder.
+    for at in ["src/link/", "src/a%20%C3%A9.rs/", "nothing/"] {
+        let answer = stand.client().get(&path(&device, at)).await?;
+        ensure!(answer.status == 404, "{at}: {} {}", answer.status, answer.body);
+    }
+    // More than is told of one.
+    for index in 0..=MAX_FOLDER_ENTRIES {
+        std::fs::write(device.work.join(format!("src/deep/{index}")), "")?;
+    }
+    let folder = listed("src/deep").await?;
+    ensure!(
+        names(&folder) == MAX_FOLDER_ENTRIES && folder["truncated"] == true,
+        "{}",
+        names(&folder)
+    );
     Ok(())
 }
 

@@ -28,9 +28,13 @@ mod identity;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod looks;
+#[cfg(test)]
 mod many;
 #[cfg(test)]
 mod partitions;
+#[cfg(test)]
+mod previews;
 #[cfg(test)]
 mod progress;
 #[cfg(test)]

@@ -124,8 +124,11 @@ fn docker(host: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// An image of the system's own programs. There is no loader and no libc in it.
-fn import(host: &str, image: &str, add: fn(&Path) -> Result<()>) -> Result<()> {
+/// An image of the system's own programs, and what is added to it. There is no loader and no libc in it.
+///
+/// # Errors
+/// When the engine does not take it.
+pub fn import(host: &str, image: &str, add: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let root = tempfile::tempdir()?;
     let bin = root.path().join("bin");
     std::fs::create_dir(&bin)?;
@@ -162,28 +165,36 @@ fn import(host: &str, image: &str, add: fn(&Path) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// git, what it speaks HTTP with, and all that `ldd` names.
+/// git, what it speaks HTTP with, and their libraries.
 fn add_git(root: &Path) -> Result<()> {
-    let copy = |path: &Path| -> Result<()> {
-        let to = root.join(path.strip_prefix("/")?);
-        std::fs::create_dir_all(to.parent().context("a folder")?)?;
-        std::fs::copy(path, &to)?;
-        Ok(())
-    };
     let git = found("git").context("git")?;
     std::fs::copy(&git, root.join("bin/git"))?;
     let told = Command::new(&git).arg("--exec-path").output()?;
-    let core = PathBuf::from(String::from_utf8(told.stdout)?.trim());
-    copy(&core.join("git-remote-http"))?;
-    for program in [git, core.join("git-remote-http")] {
-        let told = Command::new("ldd").arg(&program).output()?;
-        for word in String::from_utf8(told.stdout)?
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'))
-        {
-            copy(Path::new(word))?;
-        }
+    let http = PathBuf::from(String::from_utf8(told.stdout)?.trim()).join("git-remote-http");
+    copy(root, &http)?;
+    for program in [git, http] {
+        add_libraries(root, &program)?;
     }
+    Ok(())
+}
+
+/// All that `ldd` names of a program.
+///
+/// # Errors
+/// When they cannot be copied.
+pub fn add_libraries(root: &Path, program: &Path) -> Result<()> {
+    let told = Command::new("ldd").arg(program).output()?;
+    let told = String::from_utf8(told.stdout)?;
+    for library in told.split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(root, Path::new(library))?;
+    }
+    Ok(())
+}
+
+fn copy(root: &Path, path: &Path) -> Result<()> {
+    let to = root.join(path.strip_prefix("/")?);
+    std::fs::create_dir_all(to.parent().context("a folder")?)?;
+    std::fs::copy(path, &to)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! perennial-bench [--quick] [--rounds N] [--only steps-sqlite,steps-postgres,crash,replay,fanout,asking,rest,gateway,
-//!                  tunnel,harness-claude,harness-codex,sandboxes] [--json FILE]
+//!                  tunnel,harness-claude,harness-codex,sandboxes,screen] [--json FILE]
 //! ```
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
@@ -14,11 +14,14 @@ mod fanout;
 mod gateway;
 mod harnesses;
 mod limits;
+mod mcp;
 mod postgres;
+mod previews;
 mod replay;
 mod report;
 mod sample;
 mod sandboxes;
+mod screen;
 mod service;
 mod stand;
 mod steps;
@@ -38,7 +41,7 @@ use crate::report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scenarios, in the order in which they run.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 13] = [
     "steps-sqlite",
     "steps-postgres",
     "crash",
@@ -51,6 +54,7 @@ const SCENARIOS: [&str; 12] = [
     "harness-claude",
     "harness-codex",
     "sandboxes",
+    "screen",
 ];
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 5;
@@ -148,6 +152,7 @@ async fn play(scenario: &str, report: &mut Report, quick: bool) -> Result<()> {
         "gateway" => gateway::round(report, quick).await,
         "tunnel" => tunnel::round(report, quick).await,
         "sandboxes" => sandboxes::round(report, quick).await,
+        "screen" => screen::round(report, quick).await,
         "harness-codex" => harnesses::codex(report, quick).await,
         "harness-claude" => harnesses::claude(report, quick).await,
         other => bail!("unknown scenario {other}"),

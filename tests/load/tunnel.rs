@@ -24,6 +24,7 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, accept_async_with_config, client_async_with_config, connect_async,
 };
 
+use crate::previews;
 use crate::report::{Goal, Report, percentile};
 
 const SCENARIO: &str = "tunnel";
@@ -46,6 +47,14 @@ pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
     let server = Up::on(&dir.path().join("data")).start().await?;
     let machine = Machine::connect(dir.path(), &server.client, &server.url).await?;
     calls(report, &server.client, &machine.id, if quick { 200 } else { 4_000 }).await?;
+    crate::mcp::calls(
+        report,
+        SCENARIO,
+        &server.client,
+        &machine.id,
+        if quick { 50 } else { 500 },
+    )
+    .await?;
     typed(
         report,
         &server.client,
@@ -54,6 +63,8 @@ pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
         if quick { 50 } else { 1_000 },
     )
     .await?;
+    let bytes = if quick { 16 << 20 } else { 512 << 20 };
+    previews::round(report, &server.client, &server.url, &machine.id, bytes).await?;
     drop(machine);
     server.kill().await
 }

@@ -13,6 +13,8 @@ mod egress;
 #[cfg(test)]
 mod hardening;
 #[cfg(test)]
+mod image;
+#[cfg(test)]
 mod lives;
 #[cfg(test)]
 mod rig;

@@ -37,7 +37,8 @@ def server() -> Iterator[tuple[str, str]]:
 class Mortal:
     """A server that can be killed, and started again on the same data directory and address."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, environment: dict[str, str] | None = None) -> None:
+        self.environment = {**os.environ, **(environment or {})}
         self.data_dir = folder / "data"
         self.log = folder / "log"
         with socket.socket() as free:
@@ -48,9 +49,9 @@ class Mortal:
 
     @classmethod
     @contextlib.contextmanager
-    def living(cls) -> Iterator["Mortal"]:
+    def living(cls, environment: dict[str, str] | None = None) -> Iterator["Mortal"]:
         with tempfile.TemporaryDirectory(prefix="perennial-sdk-") as folder:
-            mortal = cls(pathlib.Path(folder))
+            mortal = cls(pathlib.Path(folder), environment)
             try:
                 yield mortal
             except Exception:
@@ -66,7 +67,7 @@ class Mortal:
         command = [os.environ["PERENNIAL_BIN"], "up", "--data-dir", str(self.data_dir), "--listen", self.address, "--allow-local", *leases]
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=die_with_parent
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, preexec_fn=die_with_parent, env=self.environment
             )
         until("the server starts", self.listens)
 

@@ -74,6 +74,7 @@ fn imports_point_one_way() {
         ("perennial-mailbox", &["schema", "engine"]),
         ("perennial-tunnel", &["schema"]),
         ("perennial-egress", &[]),
+        ("perennial-webhooks", &["schema", "engine", "egress"]),
         ("perennial-router", &["schema", "engine", "tunnel", "egress"]),
         ("perennial-executor", &["schema", "tunnel"]),
         ("perennial-gateway", &["schema", "engine", "rehearsal"]),
@@ -82,7 +83,10 @@ fn imports_point_one_way() {
             "perennial-worker",
             &["schema", "engine", "router", "gateway", "rehearsal"],
         ),
-        ("perennial-api", &["schema", "engine", "mailbox", "router", "gateway"]),
+        (
+            "perennial-api",
+            &["schema", "engine", "mailbox", "router", "gateway", "egress", "webhooks"],
+        ),
         ("perennial-proof", &["schema"]),
     ]
     .into();
@@ -113,7 +117,10 @@ fn each_library_has_its_rooms() {
             ],
         ),
         ("async-nats", &["perennial-broker"]),
-        ("agent-client-protocol", &["perennial-worker", "perennial-tests"]),
+        (
+            "agent-client-protocol",
+            &["perennial", "perennial-worker", "perennial-tests"],
+        ),
         ("rmcp", &["perennial-router"]),
         ("yamux", &["perennial-tunnel"]),
         (
@@ -232,4 +239,52 @@ fn the_kernel_reads_no_clock() {
             assert!(!text.contains(impure), "{} uses {impure}", path.display());
         }
     }
+}
+
+/// The names of metrics in a text: `perennial_…`, without what a histogram adds to its own.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let is_name = |byte: char| byte.is_ascii_lowercase() || byte == '_';
+    let starts = text.match_indices("perennial_").filter(|(at, _)| {
+        let before = text[..*at].chars().next_back();
+        !before.is_some_and(|before| is_name(before) || before == '-' || before == '/')
+    });
+    let names = starts.map(|(at, _)| {
+        let rest = &text[at..];
+        let name = &rest[..rest.find(|byte| !is_name(byte)).unwrap_or(rest.len())];
+        name.strip_suffix("_bucket").unwrap_or(name).to_owned()
+    });
+    names.collect()
+}
+
+/// A dashboard of a metric that was renamed is empty, and an alert on it never rings.
+#[test]
+fn what_is_watched_is_counted() {
+    let mut files = Vec::new();
+    for folder in [
+        "api", "broker", "engine", "executor", "gateway", "mailbox", "router", "worker",
+    ] {
+        sources(&root().join(folder).join("src"), &mut files);
+    }
+    let counted: BTreeSet<String> = files
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).expect("a source file");
+            let literals = text
+                .split('"')
+                .skip(1)
+                .step_by(2)
+                .filter(|text| text.starts_with("perennial_"));
+            literals.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    for file in ["deploy/prometheus/alerts.yml", "deploy/grafana/perennial.json"] {
+        let text = std::fs::read_to_string(root().join(file)).expect("a file of deploy");
+        let watched = metrics(&text);
+        assert!(watched.len() >= 9, "{file} watches only {watched:?}");
+        let unknown: Vec<_> = watched.difference(&counted).collect();
+        assert!(unknown.is_empty(), "{file} watches what nobody counts: {unknown:?}");
+    }
+    let board = std::fs::read_to_string(root().join("deploy/grafana/perennial.json")).expect("a file of deploy");
+    let board: Value = serde_json::from_str(&board).expect("a dashboard is JSON");
+    assert_eq!(board["uid"], "perennial");
 }

@@ -8,24 +8,29 @@ use crate::session::Asked;
 /// Sessions claimed; `takeovers` are those whose last holder died.
 pub(crate) fn count_claims(claimed: &[Claimed]) {
     let takeovers = claimed.iter().filter(|claimed| claimed.row.attempts > 0).count();
-    ::metrics::counter!("worker_claims_total").increment(claimed.len() as u64);
-    ::metrics::counter!("worker_takeovers_total").increment(takeovers as u64);
+    ::metrics::counter!("perennial_worker_claims_total").increment(claimed.len() as u64);
+    ::metrics::counter!("perennial_worker_takeovers_total").increment(takeovers as u64);
 }
 
 /// Sessions driven at this moment.
 pub(crate) fn driving(sessions: usize) {
-    ::metrics::gauge!("worker_sessions_driving").set(f64::from(u32::try_from(sessions).unwrap_or(u32::MAX)));
+    ::metrics::gauge!("perennial_worker_sessions_driving").set(f64::from(u32::try_from(sessions).unwrap_or(u32::MAX)));
+}
+
+/// Sessions it may drive at once.
+pub(crate) fn slots(slots: u32) {
+    ::metrics::gauge!("perennial_worker_slots").set(f64::from(slots));
 }
 
 /// An append of events under a lease.
 pub(crate) fn count_append(events: usize) {
-    ::metrics::counter!("worker_appends_total").increment(1);
-    ::metrics::counter!("worker_events_total").increment(events as u64);
+    ::metrics::counter!("perennial_worker_appends_total").increment(1);
+    ::metrics::counter!("perennial_worker_events_total").increment(events as u64);
 }
 
 /// A write refused because the lease is another's.
 pub(crate) fn count_fenced() {
-    ::metrics::counter!("worker_fenced_total").increment(1);
+    ::metrics::counter!("perennial_worker_fenced_total").increment(1);
 }
 
 /// A model request that ended; none for one that was dropped with its lease.
@@ -36,7 +41,7 @@ pub(crate) fn count_model_request(ended: Option<&Asked>) {
         Some(Asked::Interrupted) => "interrupted",
         None => "dropped",
     };
-    ::metrics::counter!("worker_model_requests_total", "outcome" => outcome).increment(1);
+    ::metrics::counter!("perennial_worker_model_requests_total", "outcome" => outcome).increment(1);
 }
 
 /// A tool call that ended, or one that an earlier attempt had sent and that was settled.
@@ -49,10 +54,10 @@ pub(crate) fn count_call(ended: &Result<Outcome, CallError>) {
         Err(CallError::NotSent(_)) => "not_sent",
         Err(CallError::Unknown(_)) => "in_doubt",
     };
-    ::metrics::counter!("worker_tool_calls_total", "outcome" => outcome).increment(1);
+    ::metrics::counter!("perennial_worker_tool_calls_total", "outcome" => outcome).increment(1);
 }
 
 /// A step of a harness process: `cold` from the log, `warm` in a process of an earlier turn, `results` in mid-turn.
 pub(crate) fn count_harness_step(harness: &'static str, how: &'static str) {
-    ::metrics::counter!("worker_harness_steps_total", "harness" => harness, "how" => how).increment(1);
+    ::metrics::counter!("perennial_worker_harness_steps_total", "harness" => harness, "how" => how).increment(1);
 }

@@ -83,6 +83,7 @@ impl Worker {
             self.settings.ttl,
         ));
         self.register(owner, ttl_millis, &drain).await;
+        metrics::slots(self.settings.slots);
         let stop = CancellationToken::new();
         let keeper = {
             let (lease, every, stop) = (lease.clone(), self.settings.renew, stop.clone());

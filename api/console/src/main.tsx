@@ -32,7 +32,7 @@ onSignedOut(() => {
 const session = /^\/sessions\/(\w+)$/.exec(location.pathname)?.[1];
 if (session) {
   lookAhead(session);
-  void import("./session/SessionView");
+  void import("./session/SessionView").catch(() => {});
 }
 
 const root = document.getElementById("root");

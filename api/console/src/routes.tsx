@@ -41,22 +41,23 @@ const page = { getParentRoute: () => shell };
 const sessions = createRoute({ ...page, path: "/", component: Sessions, validateSearch: words("q", "view", "agent", "harness", "new") as (search: Search) => SessionFilters });
 const session = createRoute({ ...page, path: "/sessions/$session", validateSearch: words("event", "panel", "view", "terminal"), component: lazyRouteComponent(() => import("./session/SessionView"), "SessionView") });
 const compare = createRoute({ ...page, path: "/compare/$left/$right", component: lazyRouteComponent(() => import("./session/Compare"), "Compare") });
-const approvals = createRoute({ ...page, path: "/approvals", component: lazyRouteComponent(() => import("./views/Approvals"), "Approvals") });
+const approvals = createRoute({ ...page, path: "/approvals", validateSearch: words("show"), component: lazyRouteComponent(() => import("./views/Approvals"), "Approvals") });
 const agents = createRoute({ ...page, path: "/agents", validateSearch: words("archived"), component: lazyRouteComponent(() => import("./views/Agents"), "Agents") });
 const agent = createRoute({ ...page, path: "/agents/$agent", validateSearch: words("left", "right"), component: lazyRouteComponent(() => import("./views/AgentView"), "AgentView") });
 const environments = createRoute({ ...page, path: "/environments", component: lazyRouteComponent(() => import("./views/Environments"), "Environments") });
 const executors = createRoute({ ...page, path: "/executors", component: lazyRouteComponent(() => import("./views/Executors"), "Executors") });
-const machine = createRoute({ ...page, path: "/executors/$executor", validateSearch: words("panel", "terminal"), component: lazyRouteComponent(() => import("./views/Machine"), "Machine") });
+const machine = createRoute({ ...page, path: "/executors/$executor", validateSearch: words("panel", "terminal", "path"), component: lazyRouteComponent(() => import("./views/Machine"), "Machine") });
 const mail = createRoute({ ...page, path: "/mail", validateSearch: words("box", "state", "message"), component: lazyRouteComponent(() => import("./views/Mail"), "Mail") });
 const workers = createRoute({ ...page, path: "/workers", component: lazyRouteComponent(() => import("./views/Workers"), "Workers") });
 const usage = createRoute({ ...page, path: "/usage", validateSearch: words("by", "days"), component: lazyRouteComponent(() => import("./views/Usage"), "Usage") });
 const budgets = createRoute({ ...page, path: "/budgets", component: lazyRouteComponent(() => import("./views/Budgets"), "Budgets") });
 const keys = createRoute({ ...page, path: "/keys", component: lazyRouteComponent(() => import("./views/Keys"), "Keys") });
+const settings = createRoute({ ...page, path: "/settings", component: lazyRouteComponent(() => import("./views/Settings"), "Settings") });
 const welcome = createRoute({ ...page, path: "/welcome", component: lazyRouteComponent(() => import("./views/Welcome"), "Welcome") });
 
 const tree = root.addChildren([
   loginRoute,
-  shell.addChildren([sessions, session, compare, approvals, agents, agent, environments, executors, machine, workers, mail, usage, budgets, keys, welcome]),
+  shell.addChildren([sessions, session, compare, approvals, agents, agent, environments, executors, machine, workers, mail, usage, budgets, keys, settings, welcome]),
 ]);
 
 export const makeRouter = (client: QueryClient) =>

@@ -1,6 +1,6 @@
 // What the tests share: the real server in a folder of its own, a real browser, and short words for both.
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,13 +11,14 @@ const binary = process.env.PERENNIAL_BIN;
 if (!binary) throw new Error("PERENNIAL_BIN names no binary");
 
 /** A server; `kill` and `start` again keep its address and its data. */
-export async function serve() {
+export async function serve({ config } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "perennial-console-"));
   const house = { url: "", link: "", key: "", process: undefined };
   const machines = [];
+  if (config) writeFileSync(join(folder, "perennial.toml"), config);
   house.start = async () => {
     const listen = house.url ? new URL(house.url).host : "127.0.0.1:0";
-    const env = { PATH: process.env.PATH, HOME: folder, PERENNIAL_DATA_DIR: join(folder, "data"), PERENNIAL_LOG: "warn" };
+    const env = { PATH: process.env.PATH, HOME: folder, PERENNIAL_DATA_DIR: join(folder, "data"), PERENNIAL_LOG: "warn", ...(config ? { PERENNIAL_CONFIG: join(folder, "perennial.toml") } : {}) };
     house.process = spawn(binary, ["up", "--listen", listen, "--allow-local"], { env, stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     house.process.stderr.on("data", (data) => { said += data; });
@@ -75,6 +76,11 @@ export async function serve() {
       await new Promise((done) => setTimeout(done, 25));
     }
   };
+  /** So many events in one session, a hundred at a time. */
+  house.fill = async (session, events) => {
+    const batch = Array.from({ length: 100 }, () => ({ type: "user.interrupt" }));
+    for (let sent = 0; sent < events; sent += batch.length) await house.api("POST", `/sessions/${session}/events`, { events: batch });
+  };
   house.rest = async (session) => {
     for (;;) {
       const now = await house.api("GET", `/sessions/${session}?include=extensions`);
@@ -104,8 +110,52 @@ export async function browse() {
     });
     return page;
   }
-  return { open, wrong, close: () => browser.close() };
+  async function traced(page, categories, what) {
+    await browser.startTracing(page, { categories });
+    const done = await what();
+    return { done, trace: (await browser.stopTracing()).toString("utf8") };
+  }
+  return { open, wrong, traced, close: () => browser.close() };
 }
+
+/** Bytes of script objects that are really needed. */
+export async function heap(page) {
+  const debug = await page.context().newCDPSession(page);
+  await debug.send("HeapProfiler.collectGarbage");
+  const { usedSize } = await debug.send("Runtime.getHeapUsage");
+  await debug.detach();
+  return usedSize;
+}
+
+/**
+ * The longest task of a page's own thread while it does something, in milliseconds of processor time: what else a machine does at the
+ * moment takes none of it.
+ */
+export async function longest(browser, page, what) {
+  const kept = await browser.traced(page, ["devtools.timeline", "disabled-by-default-devtools.timeline", "toplevel"], what);
+  const { traceEvents } = JSON.parse(kept.trace);
+  const mains = new Set(traceEvents.filter((one) => one.name === "thread_name" && one.args.name === "CrRendererMain").map((one) => `${one.pid} ${one.tid}`));
+  const tasks = traceEvents.filter((one) => /RunTask$/.test(one.name) && one.ph === "X" && mains.has(`${one.pid} ${one.tid}`));
+  if (tasks.length === 0) throw new Error("no task was traced");
+  return { ...kept.done, tasks: tasks.length, longest: Math.max(...tasks.map((one) => one.tdur ?? one.dur)) / 1000 };
+}
+
+/** Scrolls from the end of a list to its beginning within so many frames; what it took the page. */
+export const scrolled = (page, selector, frames, rows) => page.evaluate(async ([selector, frames, rows]) => {
+  const list = document.querySelector(selector);
+  const next = () => new Promise((done) => requestAnimationFrame(done));
+  list.scrollTop = list.scrollHeight;
+  await next();
+  let most = 0;
+  const begun = performance.now();
+  for (let step = 1; step <= frames; step++) {
+    list.scrollTop = (list.scrollHeight * (frames - step)) / frames;
+    await next();
+    most = Math.max(most, list.querySelectorAll(rows).length);
+  }
+  const ms = performance.now() - begun;
+  return { most, height: list.scrollHeight, fps: (frames * 1000) / ms };
+}, [selector, frames, rows]);
 
 export async function enter(page, house, path = "/") {
   await page.goto(`${house.url}/login?to=${encodeURIComponent(path)}`);

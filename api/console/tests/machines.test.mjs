@@ -1,200 +1,15 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer as createSite } from "node:http";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { browse, enter, everybody, said, serve } from "./house.mjs";
+import { enter, everybody, said } from "./house.mjs";
+import { attached, furnish, says, terminal } from "./laptop.mjs";
 
 let house, browser, laptop, session;
-before(async () => {
-  [house, browser] = await Promise.all([serve(), browse()]);
-  laptop = await house.machine("laptop");
-  const git = (...args) => execFileSync("git", ["-c", "user.name=a", "-c", "user.email=a@b", ...args], { cwd: laptop.work });
-  git("init", "-q");
-  writeFileSync(join(laptop.work, "kept.txt"), Array.from({ length: 40 }, (_, n) => `line ${n}\n`).join(""));
-  git("add", "-A");
-  git("commit", "-q", "-m", "first");
-  const place = await house.api("POST", "/environments", { name: "on the laptop", config: { type: "local", executor_id: laptop.id } });
-  session = await house.session(await house.agent("helper"), place.id, "On the laptop", '/tool bash {"command":"sed -i s/line.20/LINE/ kept.txt; echo \'<img src=x onerror=window.pwned=1>\' > new.html"}\n/then\n/say done');
-  await house.rest(session);
-});
+before(async () => { ({ house, browser, laptop, session } = await furnish()); });
 after(async () => { await browser?.close(); await house?.stop(); });
-
-const terminal = (page, name = "laptop") => page.getByRole("region", { name: `Terminal main on ${name}` });
-const attached = (page, name) => terminal(page, name).getByRole("status").getByText("Attached", { exact: true }).waitFor();
-const screen = (page) => page.locator(".xterm-rows");
-const typing = (page) => page.waitForFunction(() => /^Terminal /.test(document.activeElement?.getAttribute("aria-label") ?? ""));
-/** Types a command, quoted so that its echo does not look like its answer, and waits for that. */
-async function says(page, command, answer) {
-  // Keys go where the focus is, which the terminal takes a moment after it is there.
-  await typing(page);
-  await page.keyboard.insertText(command);
-  await page.keyboard.press("Enter");
-  await screen(page).getByText(answer).first().waitFor();
-}
-
-test("a terminal is typed into, found again, copied from, and left by the keyboard", async () => {
-  const page = await browser.open();
-  await enter(page, house, "/executors");
-  await page.getByRole("link", { name: "Terminal on laptop" }).click();
-  await attached(page);
-  await says(page, 'echo "hel""lo" $TERM; me=kept', "hello xterm-256color");
-  await says(page, "printf '\\e[38;2;1;200;3mtrue\\e[0m \\e[31mred\\e[0m\\n'; echo col\"\"ours", "colours");
-
-  let asked = 0;
-  const size = async () => {
-    asked += 1;
-    const answer = new RegExp(`si${asked}ze (\\d+)x(\\d+) end`);
-    await says(page, `echo si${asked}""ze $(stty size | tr ' ' x) end`, answer);
-    return answer.exec(await screen(page).textContent()).slice(1).map(Number);
-  };
-  const wide = await size();
-  await page.setViewportSize({ width: 900, height: 600 });
-  await page.waitForTimeout(200);
-  const narrow = await size();
-  assert.ok(narrow[0] < wide[0] && narrow[1] < wide[1], `${wide} became ${narrow}`);
-
-  // The keyboard is out with two keys, and in again with one.
-  const focused = () => page.evaluate(() => document.activeElement?.textContent);
-  await page.keyboard.press("Tab");
-  assert.match(await page.evaluate(() => document.activeElement?.getAttribute("aria-label")), /Terminal main on laptop.*leaves it/);
-  await page.keyboard.press("Control+]");
-  assert.equal(await focused(), "Copy");
-  await page.keyboard.press("Tab");
-  assert.equal(await focused(), "Paste");
-  await page.keyboard.press("t");
-  await page.evaluate(() => navigator.clipboard.writeText("echo pas\"\"ted"));
-  await terminal(page).getByRole("button", { name: "Paste" }).click();
-  await screen(page).getByText('echo pas""ted').first().waitFor();
-  await typing(page);
-  await page.keyboard.press("Enter");
-  await screen(page).getByText("pasted").first().waitFor();
-  await page.locator(".xterm-rows > div").filter({ hasText: /^pasted/ }).first().dblclick({ position: { x: 12, y: 8 }, force: true });
-  await terminal(page).getByRole("button", { name: "Copy" }).click();
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "pasted");
-
-  // Screen readers get its lines when somebody wants that.
-  await terminal(page).getByRole("button", { name: /^main/ }).click();
-  await page.getByRole("menuitem", { name: "Read it to screen readers" }).click();
-  await terminal(page).getByRole("listitem").filter({ hasText: /^pasted/ }).first().waitFor();
-  await terminal(page).getByRole("button", { name: /^main/ }).click();
-  await page.getByRole("menuitem", { name: "Do not read it" }).click();
-
-  // Whoever comes back finds the same shell and what it showed.
-  await page.reload();
-  await attached(page);
-  await screen(page).getByText("pasted").first().waitFor();
-  await says(page, "echo still $me", "still kept");
-  await page.keyboard.type("exit 3\n");
-  await terminal(page).getByText("The shell ended with 3.").waitFor();
-  await terminal(page).getByRole("button", { name: "New shell" }).click();
-  await attached(page);
-  await says(page, 'echo "again" none$me', "again none");
-  assert.deepEqual(browser.wrong, []);
-});
-
-test("a terminal outlives the server, and a lost line", async () => {
-  const page = await browser.open();
-  await enter(page, house, `/executors/${laptop.id}?terminal=lasting`);
-  const here = page.getByRole("region", { name: "Terminal lasting on laptop" });
-  const at = (words) => here.getByRole("status").getByText(words, { exact: true }).waitFor();
-  await at("Attached");
-  await says(page, 'x=kept; echo be""fore', "before");
-  await house.kill();
-  await at("Attaching again");
-  await house.start();
-  await at("Attached");
-  await screen(page).getByText("before").first().waitFor();
-  await says(page, "echo after $x", "after kept");
-  await page.context().setOffline(true);
-  const line = page.waitForEvent("websocket");
-  await page.context().setOffline(false);
-  await line;
-  await at("Attached");
-  await says(page, "echo online $x", "online kept");
-  assert.equal(await screen(page).getByText("before", { exact: true }).count(), 1, "what was shown is shown once");
-  assert.deepEqual(browser.wrong, []);
-});
-
-test("a program that prints without end is stopped at once", async () => {
-  const page = await browser.open();
-  await enter(page, house, `/executors/${laptop.id}?terminal=flood`);
-  await page.getByRole("status").getByText("Attached", { exact: true }).waitFor();
-  await page.keyboard.insertText("yes $(seq -s. 200)");
-  await page.keyboard.press("Enter");
-  await screen(page).getByText("198.199.200").first().waitFor();
-  await page.waitForTimeout(1500);
-  const begun = Date.now();
-  await page.keyboard.press("Control+c");
-  await says(page, "clear; echo stop\"\"ped", /^stopped/);
-  console.log(`a flood was stopped after ${Date.now() - begun} ms`);
-  const heap = await page.evaluate(() => performance.memory.usedJSHeapSize);
-  assert.ok(heap < 150e6, `${heap} bytes`);
-  assert.deepEqual(browser.wrong, []);
-});
-
-test("a machine says why it gives no terminal", async () => {
-  const reader = await house.machine("reader", "--read-only");
-  const page = await browser.open();
-  await enter(page, house, `/executors/${reader.id}`);
-  await terminal(page, "reader").getByText(/does not offer/).waitFor();
-  await terminal(page, "reader").getByRole("button", { name: "Try again" }).waitFor();
-  await page.goto(`${house.url}/executors/exec_00000000000000000000000000000001`);
-  await page.getByRole("heading", { name: "This machine cannot be shown" }).waitFor();
-});
-
-test("what a program prints stays on its screen", async () => {
-  const page = await browser.open();
-  const called = [];
-  page.on("request", (request) => { if (!request.url().startsWith(house.url) && !/^(data|blob):/.test(request.url())) called.push(request.url()); });
-  await enter(page, house, `/executors/${laptop.id}?terminal=hostile`);
-  await page.getByRole("status").getByText("Attached", { exact: true }).waitFor();
-  const hostile = "\\e]0;<script>window.pwned=1</script>\\a\\e]8;;javascript:window.pwned=1\\e\\\\click\\e]8;;\\e\\\\ \\e]8;;http://evil.invalid/leak\\e\\\\there\\e]8;;\\e\\\\ <img src=http://evil.invalid/x onerror=window.pwned=1>\\e]52;c;ZXZpbA==\\a\\e[6n\\e[c";
-  await says(page, `clear; printf '${hostile}\\n'; echo en""d`, "onerror=window.pwned=1>");
-  await page.evaluate(() => navigator.clipboard.writeText("mine"));
-  for (const link of ["click", "there"]) {
-    // What is drawn is drawn anew all the time: a place stays.
-    const found = await page.waitForFunction((link) => {
-      const span = [...document.querySelectorAll(".xterm-rows span")].find((one) => one.textContent === link);
-      const { x, y, width } = span?.getBoundingClientRect() ?? {};
-      return width > 0 && { x, y };
-    }, link);
-    const box = await found.jsonValue();
-    await page.mouse.move(box.x + 4, box.y + 4);
-    await page.mouse.click(box.x + 8, box.y + 4);
-  }
-  await page.getByText("It leads to http://evil.invalid/leak").waitFor();
-  // What asked was answered, as by every terminal, and nobody took the answer: it is given up.
-  await page.keyboard.press("Control+c");
-  await page.reload();
-  await page.getByRole("status").getByText("Attached", { exact: true }).waitFor();
-  await screen(page).getByText("onerror=window.pwned=1>").first().waitFor();
-  // What the terminal answers while that is shown again is not typed.
-  await says(page, "echo qui\"\"et", /^quiet/);
-  assert.equal(await page.evaluate(() => window.pwned), undefined);
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "mine");
-  assert.equal(await page.locator("main a[href^='javascript'], main iframe, main img, main style, main script").count(), 0);
-  assert.match(await page.title(), /^laptop/);
-  assert.deepEqual(called, []);
-  assert.deepEqual(browser.wrong, []);
-});
-
-test("a machine that is away is waited for", async () => {
-  const away = await house.machine("away");
-  const place = await house.api("POST", "/environments", { name: "away", config: { type: "local", executor_id: away.id } });
-  const there = await house.session(await house.agent("traveller"), place.id, "Away", '/tool bash {"command":"true"}\n/then\n/say done');
-  await house.rest(there);
-  await away.stop();
-  const page = await browser.open();
-  await enter(page, house, `/sessions/${there}?view=changes`);
-  await page.getByRole("heading", { name: "Its machine is not reached" }).waitFor();
-  await page.getByRole("button", { name: "Look again" }).last().waitFor();
-  await page.goto(`${house.url}/executors/${away.id}`);
-  await terminal(page, "away").getByRole("status").getByText("Attaching again", { exact: true }).waitFor();
-  await terminal(page, "away").getByText(/not connected/).waitFor();
-  await page.getByText("Offline", { exact: true }).waitFor();
-  assert.deepEqual(browser.wrong, []);
-});
 
 test("from a session one is on the machine it works on", async () => {
   const page = await browser.open();
@@ -224,9 +39,21 @@ test("from a session one is on the machine it works on", async () => {
   await house.api("POST", `/sessions/${plain}/executors`, { executor_id: other.id });
   await page.getByLabel("Machine", { exact: true }).selectOption("other");
   await attached(page, "other");
+  await page.getByRole("complementary").getByRole("button", { name: "Resources" }).click();
   for (const machine of ["other", "laptop"]) await page.getByRole("complementary").getByRole("button", { name: `Detach ${machine}` }).click();
   await page.getByRole("heading", { name: "No machine to type on" }).waitFor();
   assert.deepEqual((await house.api("GET", `/sessions/${plain}`)).agent.executors ?? [], []);
+  // It gets another name, and its token is taken back.
+  await page.goto(`${house.url}/executors`);
+  await page.getByRole("button", { name: "Actions for other" }).click();
+  await page.getByRole("menuitem", { name: "Rename" }).click();
+  await page.getByRole("dialog", { name: "Rename" }).getByLabel("Name").fill("spare");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Actions for spare" }).click();
+  await page.getByRole("menuitem", { name: "Remove" }).click();
+  await page.getByRole("dialog", { name: "Remove spare?" }).getByRole("button", { name: "Remove" }).click();
+  await page.getByText("spare", { exact: true }).waitFor({ state: "detached" });
+  assert.ok(!(await house.api("GET", "/executors")).data.some((one) => one.id === other.id));
 });
 
 test("what a session has changed is read side by side, and taken along as a patch", async () => {
@@ -257,25 +84,95 @@ test("what a session has changed is read side by side, and taken along as a patc
   assert.deepEqual(browser.wrong, []);
 });
 
-test("a file of a machine is read, and one is stored", async () => {
+test("a machine's folders are walked through, a file is read, and one is stored", async () => {
+  const hostile = "<img src=x onerror=window.pwned=1>.txt";
+  mkdirSync(join(laptop.work, "deep/er"), { recursive: true });
+  writeFileSync(join(laptop.work, "deep/er", hostile), "found it");
   const page = await browser.open();
   await enter(page, house, `/executors/${laptop.id}?panel=files`);
-  await page.getByLabel("Open a file").fill("new.html");
+  const entries = page.getByRole("list", { name: "Entries" });
+  await entries.getByRole("button", { name: /^deep/ }).click();
+  await entries.getByRole("button", { name: /^er/ }).click();
+  await entries.getByRole("button", { name: hostile }).click();
+  await page.getByText("found it").waitFor();
+  assert.match(page.url(), /path=deep%2Fer%2F/);
+  await page.goBack();
+  await page.getByRole("heading", { name: "No file is chosen" }).waitFor();
+  await page.keyboard.press("u");
+  await page.keyboard.press("u");
+  await entries.getByRole("button", { name: /^kept\.txt/ }).waitFor();
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+  await page.getByLabel("Open a path").fill("new.html");
   await page.keyboard.press("Enter");
   await page.getByLabel("Text of new.html").getByText("<img src=x onerror=window.pwned=1>").waitFor();
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save" }).click()]);
   assert.equal(readFileSync(await download.path(), "utf8"), readFileSync(join(laptop.work, "new.html"), "utf8"));
-  await page.getByLabel("Open a file").fill("../outside");
+  await page.getByLabel("Open a path").fill("../outside");
   await page.keyboard.press("Enter");
   await page.getByRole("alert").waitFor();
+  await page.getByRole("navigation", { name: "Folders" }).getByRole("button").first().click();
+  await page.getByRole("button", { name: "Store" }).click();
   await page.getByLabel("File to store").setInputFiles({ name: "brought.bin", mimeType: "application/octet-stream", buffer: Buffer.from([1, 0, 255]) });
   await page.getByLabel("Its path there").fill("made/brought.bin");
-  await page.getByRole("button", { name: "Store", exact: true }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Store", exact: true }).click();
   await page.getByText("Stored made/brought.bin").waitFor();
   assert.deepEqual([...readFileSync(join(laptop.work, "made/brought.bin"))], [1, 0, 255]);
-  await page.getByLabel("Open a file").fill("made/brought.bin");
-  await page.keyboard.press("Enter");
   await page.getByText("It is no text, or too long").waitFor();
+  await entries.getByRole("button", { name: /^brought\.bin/ }).and(page.locator("[aria-current=true]")).waitFor();
+  assert.deepEqual(browser.wrong, []);
+});
+
+test("ports that listen on a machine are told, with the command that reaches them", async () => {
+  const listens = createServer(() => {});
+  await new Promise((done) => listens.listen(0, "127.0.0.1", done));
+  const { port } = listens.address();
+  const page = await browser.open();
+  await enter(page, house, "/executors");
+  await page.getByRole("link", { name: "Ports of laptop" }).click();
+  await page.getByLabel("Port", { exact: true }).fill("8080");
+  await page.getByText("perennial forward laptop 8080", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Look", exact: true }).click();
+  const row = page.getByRole("list", { name: "Ports" }).getByRole("listitem").filter({ hasText: String(port) });
+  await row.getByRole("button", { name: `Copy command for port ${port}` }).click();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `perennial forward laptop ${port}`);
+  await page.getByLabel("Port", { exact: true }).fill("70000");
+  await page.getByText("1 to 65535").waitFor();
+  listens.close();
+  assert.deepEqual(browser.wrong, []);
+});
+
+test("what a machine serves is a site in a tab of its own, which sees nothing of the console", async () => {
+  const asked = [];
+  const site = createSite((request, response) => {
+    asked.push(request);
+    response.setHeader("content-type", "text/html");
+    response.setHeader("set-cookie", ["theme=dark; Path=/", "wide=1; Domain=localhost; Path=/"]);
+    response.end(`<h1>Made on the laptop</h1><p>${request.headers.cookie ?? "no cookies"}</p>`);
+  });
+  await new Promise((done) => site.listen(0, "127.0.0.1", done));
+  const { port } = site.address();
+  const page = await browser.open();
+  await enter(page, house, `/executors/${laptop.id}?panel=ports`);
+  await page.getByLabel("Port", { exact: true }).fill(String(port));
+  const opened = page.waitForEvent("popup");
+  await page.getByRole("button", { name: `Open port ${port} in a tab` }).click();
+  const tab = await opened;
+  await tab.getByRole("heading", { name: "Made on the laptop" }).waitFor();
+  assert.equal(new URL(tab.url()).hostname, `${port}--${laptop.id.slice(5)}.localhost`);
+  assert.equal(new URL(tab.url()).pathname, "/");
+  assert.equal(await tab.evaluate(() => window.opener), null);
+  assert.match(await tab.evaluate(() => document.cookie), /theme=dark/);
+  await tab.reload();
+  await tab.getByText("theme=dark; wide=1").waitFor();
+  for (const request of asked) {
+    assert.equal(request.headers.host, `localhost:${port}`);
+    assert.doesNotMatch(JSON.stringify(request.rawHeaders), /perennial|127\.0\.0\.1/i);
+  }
+  // Where nobody listens it says so, in words.
+  site.close();
+  await tab.reload();
+  await tab.getByText(`port ${port}`).waitFor();
+  await tab.close();
   assert.deepEqual(browser.wrong, []);
 });
 
@@ -283,7 +180,9 @@ test("machines can be used by everybody", async () => {
   const found = await everybody(browser, house, {
     machines: { path: "/executors", ready: (page) => page.getByRole("link", { name: "Terminal on laptop" }).waitFor(), looks: ["light"] },
     terminal: { path: `/executors/${laptop.id}`, ready: async (page) => { await attached(page); await says(page, "clear; ls -la --color=always; git --no-pager -c color.ui=always log --oneline; git --no-pager -c color.ui=always diff | head -20", "first"); }, looks: ["light", "dark", "phone"] },
-    files: { path: `/executors/${laptop.id}?panel=files`, ready: async (page) => { await page.getByLabel("Open a file").fill("kept.txt"); await page.keyboard.press("Enter"); await page.getByText("line 3").first().waitFor(); }, looks: ["light"] },
+    files: { path: `/executors/${laptop.id}?panel=files&path=kept.txt`, ready: (page) => page.getByText("line 3").first().waitFor(), looks: ["light", "dark"] },
+    folder: { path: `/executors/${laptop.id}?panel=files`, ready: (page) => page.getByRole("list", { name: "Entries" }).waitFor(), looks: ["light"] },
+    ports: { path: `/executors/${laptop.id}?panel=ports`, ready: async (page) => { await page.getByRole("button", { name: "Look", exact: true }).click(); await page.getByRole("list", { name: "Ports" }).waitFor(); }, looks: ["light", "dark"] },
     "session-terminal": { path: `/sessions/${session}?terminal=last`, ready: (page) => attached(page), looks: ["light"] },
     changes: { path: `/sessions/${session}?view=changes`, ready: (page) => page.getByRole("region", { name: "Changes of kept.txt" }).waitFor(), looks: ["light", "dark", "phone"] },
   });

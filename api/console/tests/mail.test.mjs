@@ -18,6 +18,7 @@ before(async () => {
     call("send_message", { to: "queue/builds", subject: HOSTILE, content: HOSTILE }),
     call("send_message", { to: "agent/nobody", content: "hello?" }),
     call("read_mail", {}),
+    call("delegate_task", { to: "agent/reviewer", prompt: `/say checked ${HOSTILE}`, max_turns: 2 }),
     "/say sent",
   ].join("\n");
   writer = await house.session(agent, place, "Writes letters", script);
@@ -34,6 +35,8 @@ test("mail is read by thread, answered, taken back and delivered again", async (
   const boxes = page.getByRole("navigation", { name: "Mailboxes" });
   await boxes.getByRole("link", { name: /reviewer/ }).click();
   await page.getByRole("list", { name: "Threads" }).getByText("Please look").waitFor();
+  // Beneath the newest, which is the task.
+  await page.keyboard.press("j");
   await page.keyboard.press("j");
   const thread = page.getByRole("region", { name: "Thread" });
   const letter = thread.getByRole("article", { name: "Message from Writes letters" });
@@ -110,11 +113,30 @@ test("what a model writes, reads and is sent are cards of their own, and text", 
   assert.deepEqual(browser.wrong, []);
 });
 
+test("what was delegated is a card of its own, and each thread is one beside the conversation", async () => {
+  const page = await browser.open();
+  await enter(page, house, `/sessions/${writer}?panel=threads`);
+  const threads = page.getByRole("list", { name: "Threads" });
+  const task = threads.getByRole("listitem").filter({ hasText: "Task" });
+  await threads.getByText("This conversation").waitFor();
+  await threads.getByRole("listitem").filter({ hasText: "Please look" }).waitFor();
+  await task.getByRole("link", { name: "Its session" }).waitFor();
+  await task.getByRole("button").click();
+  const log = page.getByRole("log", { name: "Conversation" });
+  // Its newest message is what came of it.
+  await log.locator("[aria-current=true]").getByText("checked").first().waitFor();
+  await page.evaluate(() => { document.querySelector("[role=log]").scrollTop = 0; });
+  await log.getByRole("button", { name: /^Delegates a task.*Done/ }).waitFor();
+  await log.getByText("at most 2 turns").waitFor();
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+  assert.deepEqual(browser.wrong, []);
+});
+
 test("mail can be used by everybody", async () => {
   const { data: [letter] } = await house.api("GET", "/mailboxes/agent/reviewer/messages");
   const threads = (page) => page.getByRole("list", { name: "Threads" }).waitFor();
   const found = await everybody(browser, house, {
-    mailboxes: { path: "/mail", ready: (page) => page.getByRole("link", { name: /reviewer/ }).waitFor(), looks: [] },
+    mailboxes: { path: "/mail", ready: (page) => page.getByRole("navigation", { name: "Mailboxes" }).getByRole("link", { name: /reviewer/ }).waitFor(), looks: [] },
     mail: { path: "/mail?box=agent/reviewer", ready: threads, looks: [] },
     thread: { path: `/mail?box=agent/reviewer&message=${letter.id}`, ready: (page) => page.getByRole("article").first().waitFor(), looks: ["light", "dark", "phone"] },
     write: { path: "/mail?box=agent/reviewer", ready: async (page) => { await threads(page); await page.keyboard.press("w"); await page.getByRole("dialog").waitFor(); }, looks: ["light"] },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browse, enter, said, serve } from "./house.mjs";
+import { browse, enter, heap, longest, said, scrolled, serve } from "./house.mjs";
 
 let house, browser, agent, careful, place;
 before(async () => {
@@ -119,6 +119,14 @@ test("calls that ask are answered by key, inline and across sessions", async () 
     const verdicts = log.data.filter((event) => event.type === "user.tool_confirmation");
     assert.ok(verdicts.length > 0 && verdicts.every((event) => event.payload.result === "deny"));
   }
+  // Who answered what, and when, is told afterwards.
+  await page.getByRole("button", { name: "Answered" }).click();
+  const answered = page.getByRole("list", { name: "Answered calls" }).getByRole("listitem");
+  await answered.filter({ hasText: "echo fourth" }).getByText("Denied").waitFor();
+  const first = answered.filter({ hasText: "echo first" });
+  await first.getByText("Allowed").waitFor();
+  await first.getByText("by you").waitFor();
+  assert.equal(await answered.count(), 4);
 });
 
 test("a session forks at an event, and both are read side by side", async () => {
@@ -137,8 +145,7 @@ test("a session forks at an event, and both are read side by side", async () => 
 
 test("the end of ten thousand events is there at once, and little of it is in the document", async () => {
   const session = await house.session(agent, place, "Long");
-  const batch = Array.from({ length: 100 }, () => ({ type: "user.interrupt" }));
-  for (let sent = 0; sent < 100; sent++) await house.api("POST", `/sessions/${session}/events`, { events: batch });
+  await house.fill(session, 10_000);
   await house.api("POST", `/sessions/${session}/events`, { events: [said("/say the very end")] });
   const { perennial } = await house.rest(session);
   assert.ok(perennial.head > 10_000, `${perennial.head} events`);
@@ -149,18 +156,17 @@ test("the end of ten thousand events is there at once, and little of it is in th
   await conversation(page).getByText("rehearsal-1: the very end").waitFor();
   const shown = Date.now() - begun;
   await page.waitForTimeout(800);
-  const scrolled = await page.evaluate(async () => {
-    const log = document.querySelector("[role=log]");
-    let most = 0;
-    for (let step = 0; step <= 20; step++) {
-      log.scrollTop = (log.scrollHeight * (20 - step)) / 20;
-      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-      most = Math.max(most, log.querySelectorAll("article").length);
-    }
-    return { most, height: log.scrollHeight };
-  });
-  assert.ok(scrolled.most < 80, `${scrolled.most} entries in the document`);
-  assert.ok(scrolled.height > 100_000, "all of it can be scrolled to");
+  const pass = () => scrolled(page, "[role=log]", 40, "article");
+  const passes = [await longest(browser, page, pass)];
+  const before = await heap(page);
+  passes.push(await pass(), await pass());
+  const grown = (await heap(page)) / before;
+  for (const { most, height } of passes) {
+    assert.ok(most < 80, `${most} entries in the document`);
+    assert.ok(height > 100_000, "all of it can be scrolled to");
+  }
+  assert.ok(passes[0].longest <= 200, `a task of ${passes[0].longest} ms`);
+  assert.ok(grown < 1.2, `scrolling grew the heap by ${grown}`);
   console.log(`the end of ${perennial.head} events was shown after ${shown} ms`);
   assert.deepEqual(browser.wrong, []);
 });

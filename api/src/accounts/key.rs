@@ -6,14 +6,16 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use perennial_schema::KeyId;
+use perennial_schema::{KeyId, WorkId};
 use rand::TryRngCore as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// What a key begins with, and what a login of the console.
+/// What a key begins with, a login of the console, a key of an environment's workers, and the token of one piece of their work.
 const KEY: &str = "pk_";
 const LOGIN: &str = "pl_";
+const ENVIRONMENT: &str = "pe_";
+const WORK: &str = "wt_";
 
 /// A key in plaintext. Never printed by `Debug`.
 #[derive(Clone)]
@@ -58,12 +60,48 @@ impl Secret {
         Self::parse(LOGIN, text)
     }
 
+    /// Makes a key of an environment's workers. It opens what they need and nothing else: as a key it does not parse.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn environment(id: KeyId) -> Result<Self, rand::rand_core::OsError> {
+        Self::of(ENVIRONMENT, id)
+    }
+
+    /// Such a key as a worker shows it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse_environment(text: &str) -> Result<Self, NotAKey> {
+        Self::parse(ENVIRONMENT, text)
+    }
+
+    /// Makes the token of a piece of work.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn work(id: WorkId) -> Result<Self, rand::rand_core::OsError> {
+        Self::of(WORK, KeyId::from_uuid(id.uuid()))
+    }
+
+    /// Such a token as a worker shows it, and the piece of work it is for.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse_work(text: &str) -> Result<(WorkId, Self), NotAKey> {
+        let token = Self::parse(WORK, text)?;
+        Ok((WorkId::from_uuid(token.id.uuid()), token))
+    }
+
     fn random(prefix: &str) -> Result<Self, rand::rand_core::OsError> {
         let mut id = [0_u8; 16];
-        let mut secret = [0_u8; 32];
         rand::rngs::OsRng.try_fill_bytes(&mut id)?;
+        Self::of(prefix, KeyId::from_uuid(uuid::Uuid::from_bytes(id)))
+    }
+
+    fn of(prefix: &str, id: KeyId) -> Result<Self, rand::rand_core::OsError> {
+        let mut secret = [0_u8; 32];
         rand::rngs::OsRng.try_fill_bytes(&mut secret)?;
-        let id = KeyId::from_uuid(uuid::Uuid::from_bytes(id));
         let text = format!("{prefix}{}_{}", id.uuid().simple(), URL_SAFE_NO_PAD.encode(secret));
         Ok(Self { id, text })
     }
@@ -146,6 +184,31 @@ mod tests {
         let as_key = login.expose().replacen(LOGIN, KEY, 1).parse::<Secret>().unwrap();
         assert!(!login.hash().matches(&as_key), "another prefix makes another secret");
         assert!(login.hash().matches(&Secret::parse_login(login.expose()).unwrap()));
+    }
+
+    #[test]
+    fn what_workers_show_is_no_key_of_the_server() {
+        let id = KeyId::from_uuid(uuid::Uuid::from_u128(5));
+        let (environment, work) = (
+            Secret::environment(id).unwrap(),
+            Secret::work(WorkId::from_uuid(id.uuid())).unwrap(),
+        );
+        for secret in [&environment, &work] {
+            assert!(secret.expose().parse::<Secret>().is_err());
+            assert!(Secret::parse_login(secret.expose()).is_err());
+        }
+        assert!(Secret::parse_work(environment.expose()).is_err() && Secret::parse_environment(work.expose()).is_err());
+        let (of, again) = Secret::parse_work(work.expose()).unwrap();
+        assert!(of.uuid() == id.uuid() && work.hash().matches(&again));
+        let as_key = environment
+            .expose()
+            .replacen(ENVIRONMENT, KEY, 1)
+            .parse::<Secret>()
+            .unwrap();
+        assert!(
+            !environment.hash().matches(&as_key),
+            "another prefix makes another secret"
+        );
     }
 
     #[test]

@@ -27,6 +27,23 @@ pub struct ApiKey {
     pub hash: SecretHash,
 }
 
+/// A key of the workers of a self-hosted environment.
+#[derive(Clone, Debug)]
+pub struct EnvironmentKey {
+    /// Its id, part of the printed key.
+    pub id: KeyId,
+    /// Whose.
+    pub workspace: WorkspaceId,
+    /// Whose workers.
+    pub environment: EnvironmentId,
+    /// For people.
+    pub name: String,
+    /// SHA-256 of the whole key.
+    pub hash: SecretHash,
+    /// Made at.
+    pub created_at: Timestamp,
+}
+
 /// A change that did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountsError {
@@ -225,6 +242,28 @@ pub trait Accounts: Send + Sync {
         listing: Listing<EnvironmentId>,
     ) -> Result<Vec<Environment>, StoreError>;
 
+    /// Stores a key of an environment's workers, unless there are [`ENVIRONMENT_KEYS`] already. One of this id that is there
+    /// stays as it is.
+    async fn add_environment_key(&self, key: &EnvironmentKey) -> Result<bool, StoreError>;
+
+    /// Such a key, of an environment that still exists.
+    async fn environment_key(&self, id: KeyId) -> Result<Option<EnvironmentKey>, StoreError>;
+
+    /// All of an environment, newest first.
+    async fn environment_keys(
+        &self,
+        workspace: WorkspaceId,
+        environment: EnvironmentId,
+    ) -> Result<Vec<EnvironmentKey>, StoreError>;
+
+    /// Ends one. False when there is none.
+    async fn end_environment_key(
+        &self,
+        workspace: WorkspaceId,
+        environment: EnvironmentId,
+        id: KeyId,
+    ) -> Result<bool, StoreError>;
+
     /// Stores what is known of a new file, whose content is a blob by now.
     async fn create_file(
         &self,
@@ -242,6 +281,9 @@ pub trait Accounts: Send + Sync {
     /// Forgets a file; its blob stays as long as blobs do. False when there is none.
     async fn delete_file(&self, workspace: WorkspaceId, id: FileId) -> Result<bool, StoreError>;
 }
+
+/// Keys of one environment's workers.
+pub const ENVIRONMENT_KEYS: u32 = 100;
 
 /// What [`Accounts::ensure_workspace_and_key`] or [`Accounts::ensure_first_key`] found or made.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ const TABLES: &str = concat!(
     include_str!("../../../schema/migrations/sqlite/0002_accounts.sql"),
     include_str!("../../../schema/migrations/sqlite/0009_files.sql"),
     include_str!("../../../schema/migrations/sqlite/0011_agents_with_mail.sql"),
+    include_str!("../../../schema/migrations/sqlite/0016_environment_keys.sql"),
 );
 
 /// Accounts on SQLite, on a pool made by [`connect`] (or one with the same reset hook).

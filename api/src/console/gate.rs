@@ -10,6 +10,7 @@ use crate::api::{App, Inner};
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::limits::CONSOLE_LOGIN;
+use crate::scope::Scope;
 
 /// Logins made then or earlier are over.
 pub(super) fn expired(app: &Inner) -> Timestamp {
@@ -30,6 +31,7 @@ pub(super) async fn require_login(
     request.extensions_mut().insert(Principal {
         key: login.id,
         workspace: login.workspace,
+        scope: Scope::Workspace,
     });
     Ok(next.run(request).await)
 }

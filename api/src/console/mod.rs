@@ -1,4 +1,4 @@
-//! The web console: its files, its logins, and the API as its pages ask it.
+//! The web console: its files, its logins, what its server was started with, and the API as its pages ask it.
 //!
 //! Pages never see a credential. `up` prints a link that logs in once ([`link`]); the login is a cookie no script can read
 //! ([`cookie`]), good below `/console` and nowhere else: `/v1` ignores it, and `/console/v1` is the same API behind the cookie and
@@ -10,6 +10,7 @@ mod gate;
 mod link;
 mod login;
 mod origin;
+mod settings;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub(crate) const ROOT: &str = "/console";
 pub(crate) fn routes(app: &App, api: Router<App>) -> Router<App> {
     let behind = api
         .route("/login", get(login::show).delete(login::end))
+        .route("/settings", get(settings::show))
         .route_layer(from_fn_with_state(Arc::clone(app), gate::require_login));
     let inside = Router::new()
         .route("/login", axum::routing::post(login::begin))

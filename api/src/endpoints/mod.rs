@@ -12,11 +12,14 @@ pub(crate) mod gateway_keys;
 pub(crate) mod health;
 mod listing;
 pub(crate) mod mailboxes;
+pub(crate) mod mcp_tools;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod openapi;
 pub(crate) mod sessions;
 pub(crate) mod usage;
+pub(crate) mod webhooks;
+pub(crate) mod work;
 pub(crate) mod workers;
 
 use perennial_engine::ports::{Append, AppendError, Appended, Idempotency, StoreError};

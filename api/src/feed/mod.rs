@@ -90,14 +90,14 @@ struct Counted;
 
 impl Counted {
     fn new() -> Self {
-        metrics::gauge!("event_streams_open").increment(1.0);
+        metrics::gauge!("perennial_event_streams_open").increment(1.0);
         Self
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        metrics::gauge!("event_streams_open").decrement(1.0);
+        metrics::gauge!("perennial_event_streams_open").decrement(1.0);
     }
 }
 

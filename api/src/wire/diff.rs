@@ -35,7 +35,7 @@ fn lossy<S: serde::Serializer>(patch: &&[u8], serializer: S) -> Result<S::Ok, S:
 
 impl<'a> Diff<'a> {
     /// None when it is not what the executor prints.
-    pub(crate) fn read(path: &'a str, printed: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(kind: &'static str, path: &'a str, printed: &'a [u8]) -> Option<Self> {
         let end = printed.iter().position(|byte| *byte == b'\n')?;
         let mut head = std::str::from_utf8(&printed[..end]).ok()?.split(' ');
         let (base, to) = (head.next()?, head.next()?);
@@ -46,7 +46,7 @@ impl<'a> Diff<'a> {
         }
         let (list, patch) = rest.split_at(listed);
         Some(Self {
-            kind: "session_diff",
+            kind,
             path,
             base,
             head: (to != "-").then_some(to),
@@ -114,7 +114,7 @@ mod tests {
             b":000000 100644 0 1 A\0new\nline\0:100644 100644 1 2 R086\0old\0moved\0:100644 100644 1 2 M\0image\0\
                      3\t0\tnew\nline\x001\t1\t\0old\0moved\0-\t-\timage\0";
         let printed = [format!("abc - {} 5\n", list.len()).as_bytes(), list, b"patch"].concat();
-        let diff = Diff::read(".", &printed).unwrap();
+        let diff = Diff::read("session_diff", ".", &printed).unwrap();
         assert_eq!((diff.base, diff.head, diff.patch_bytes()), ("abc", None, &b"patch"[..]));
         let told: Vec<_> = diff
             .files
@@ -130,7 +130,12 @@ mod tests {
             ]
         );
         assert_eq!(diff.files[1].previous_path.as_deref(), Some("old"));
-        assert!(Diff::read(".", b"abc - 0 0\n").unwrap().files.is_empty());
+        assert!(
+            Diff::read("session_diff", ".", b"abc - 0 0\n")
+                .unwrap()
+                .files
+                .is_empty()
+        );
         for wrong in [
             &b""[..],
             b"abc",
@@ -138,7 +143,7 @@ mod tests {
             b"abc - 9999999999999999999 1\nx",
             &printed[..printed.len() - 1],
         ] {
-            assert!(Diff::read(".", wrong).is_none(), "{wrong:?}");
+            assert!(Diff::read("session_diff", ".", wrong).is_none(), "{wrong:?}");
         }
     }
 }

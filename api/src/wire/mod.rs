@@ -5,14 +5,18 @@ pub(crate) mod attachment;
 pub(crate) mod budget;
 pub(crate) mod diff;
 pub(crate) mod environment;
+pub(crate) mod environment_key;
 pub(crate) mod event;
 pub(crate) mod executor;
 pub(crate) mod mail;
+pub(crate) mod mcp;
 pub(crate) mod metadata;
 pub(crate) mod meter;
 pub(crate) mod resource;
 pub(crate) mod session;
 pub(crate) mod tools;
+pub(crate) mod webhook;
+pub(crate) mod work;
 pub(crate) mod worker;
 
 use serde::Serialize;

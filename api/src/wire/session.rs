@@ -3,7 +3,7 @@
 use perennial_engine::ports::SessionRow;
 use perennial_schema::Timestamp;
 use perennial_schema::agent::AgentSnapshot;
-use perennial_schema::event::Raw;
+use perennial_schema::event::{LastEvent, Raw};
 use perennial_schema::session::{Status, StopReason};
 use serde::Serialize;
 
@@ -61,6 +61,9 @@ struct Extension<'a> {
     head: u64,
     quarantined: bool,
     attempts: u32,
+    /// What happened last, in few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_event: Option<&'a LastEvent>,
     /// The budget it rests for.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_hold: Option<perennial_schema::BudgetId>,
@@ -106,6 +109,7 @@ impl<'a> Session<'a> {
                 head: row.head,
                 quarantined: row.quarantined,
                 attempts: row.attempts,
+                last_event: row.last_event.as_ref(),
                 budget_hold: row.hold.map(|hold| hold.budget),
             }),
         }

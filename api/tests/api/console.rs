@@ -286,3 +286,24 @@ async fn guessing_is_slowed_down() {
     assert!(refused.header("retry-after").is_some());
     assert!(tried >= LOGINS, "only {tried} tries");
 }
+
+#[tokio::test]
+async fn settings_are_for_who_is_logged_in() {
+    let rig = Rig::new().await;
+    let ask = async |cookie: &str| {
+        rig.send(page(
+            "GET",
+            "/console/settings",
+            &[("cookie", cookie), ORIGIN],
+            &Value::Null,
+        ))
+        .await
+    };
+    assert_eq!(ask("other=1").await.status, 401);
+    let settings = ask(&login(&rig).await).await.ok();
+    assert!(settings["key_id"].as_str().unwrap().starts_with("key_"), "{settings}");
+    assert_eq!(
+        (&settings["providers"], &settings["prices"]),
+        (&Value::Null, &json!([]))
+    );
+}

@@ -45,6 +45,8 @@ fn every_route_is_documented() {
             "GET /metrics",
             "GET /v1/feed",
             "GET /v1/approvals",
+            "GET /v1/mcp_tools",
+            "PATCH /v1/mcp_tools/{tool_id}",
             "GET /v1/mailboxes",
             "GET /v1/mailboxes/{kind}/{name}/messages",
             "POST /v1/mailboxes/{kind}/{name}/messages",
@@ -91,9 +93,21 @@ fn every_route_is_documented() {
             "POST /v1/executors/{executor_id}/calls",
             "GET /v1/executors/{executor_id}/files",
             "PUT /v1/executors/{executor_id}/files",
+            "GET /v1/executors/{executor_id}/search",
+            "GET /v1/executors/{executor_id}/repositories",
+            "GET /v1/executors/{executor_id}/diff",
+            "PUT /v1/executors/{executor_id}/uploads",
             "GET /v1/executors/{executor_id}/forwards/{port}",
             "GET /v1/executors/{executor_id}/terminals/{name}",
             "POST /v1/executors/{executor_id}/tickets",
+            "POST /v1/webhooks",
+            "GET /v1/webhooks",
+            "GET /v1/webhooks/{webhook_id}",
+            "POST /v1/webhooks/{webhook_id}",
+            "DELETE /v1/webhooks/{webhook_id}",
+            "GET /v1/webhooks/{webhook_id}/deliveries",
+            "POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay",
+            "POST /v1/executors/{executor_id}/previews",
             "GET /v1/usage",
             "GET /v1/usage/requests",
             "POST /v1/agents",
@@ -108,6 +122,17 @@ fn every_route_is_documented() {
             "POST /v1/environments/{environment_id}",
             "DELETE /v1/environments/{environment_id}",
             "POST /v1/environments/{environment_id}/archive",
+            "POST /v1/environments/{environment_id}/keys",
+            "GET /v1/environments/{environment_id}/keys",
+            "DELETE /v1/environments/{environment_id}/keys/{key_id}",
+            "GET /v1/environments/{environment_id}/work",
+            "GET /v1/environments/{environment_id}/work/poll",
+            "GET /v1/environments/{environment_id}/work/stats",
+            "GET /v1/environments/{environment_id}/work/{work_id}",
+            "POST /v1/environments/{environment_id}/work/{work_id}",
+            "POST /v1/environments/{environment_id}/work/{work_id}/ack",
+            "POST /v1/environments/{environment_id}/work/{work_id}/heartbeat",
+            "POST /v1/environments/{environment_id}/work/{work_id}/stop",
             "POST /v1/sessions",
             "GET /v1/sessions",
             "POST /v1/files",
@@ -152,8 +177,8 @@ async fn metrics_count_by_route() {
     let session = rig.session().await;
     rig.get(&format!("/v1/sessions/{session}")).await.ok();
     let text = rig.get("/metrics").await.json.as_str().unwrap().to_owned();
-    let counted = "http_requests_total{route=\"/v1/sessions/{session_id}\",method=\"GET\",class=\"2xx\"}";
+    let counted = "perennial_http_requests_total{route=\"/v1/sessions/{session_id}\",method=\"GET\",class=\"2xx\"}";
     assert!(text.contains(counted), "{text}");
-    assert!(text.contains("pool_wanted_slots "), "{text}");
+    assert!(text.contains("perennial_pool_wanted_slots "), "{text}");
     assert!(!text.contains(&session), "no ids in labels");
 }

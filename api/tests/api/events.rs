@@ -168,6 +168,49 @@ async fn a_tool_use_is_confirmed_once() {
 }
 
 #[tokio::test]
+async fn who_answered_what_is_told_afterwards() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let uses = parked(&rig, &session, vec![tool_use(true), tool_use(true)]).await;
+    let approvals = async |query: &str| rig.get(&format!("/v1/approvals{query}")).await.ok();
+    assert_eq!(approvals("").await["data"].as_array().unwrap().len(), 2);
+    assert_eq!(approvals("?answered=true").await["data"], json!([]));
+    let answers = json!({"events": [
+        {"type": "user.tool_confirmation", "tool_use_id": uses[0], "result": "allow"},
+        {"type": "user.tool_confirmation", "tool_use_id": uses[1], "result": "deny", "deny_message": "not that"},
+    ]});
+    rig.post(&format!("/v1/sessions/{session}/events"), &answers).await.ok();
+    assert_eq!(approvals("").await["data"], json!([]));
+    let told = approvals("?answered=true").await["data"].clone();
+    let verdict = |at: usize| {
+        (
+            told[at]["tool_use"]["id"].clone(),
+            told[at]["answered"]["result"].clone(),
+        )
+    };
+    assert_eq!(verdict(0), (json!(uses[1]), json!("deny")), "newest first");
+    assert_eq!(verdict(1), (json!(uses[0]), json!("allow")));
+    assert_eq!(told[0]["answered"]["message"], "not that");
+    for answer in told.as_array().unwrap() {
+        assert!(
+            answer["answered"]["by"].as_str().unwrap().starts_with("key_"),
+            "{answer}"
+        );
+        assert!(answer["answered"]["at"].is_string());
+        assert_eq!(answer["session_id"], json!(session));
+    }
+    // Clients of the adopted API see no more than they know.
+    let plain = rig
+        .get(&format!("/v1/sessions/{session}/events?types[]=user.tool_confirmation"))
+        .await
+        .ok();
+    assert!(plain["data"][0].get("actor").is_none(), "{plain}");
+    rig.get("/v1/approvals?answered=maybe")
+        .await
+        .refused(400, "invalid_request_error");
+}
+
+#[tokio::test]
 async fn a_custom_tool_is_answered_by_its_own_event() {
     let rig = Rig::new().await;
     let session = rig.session().await;

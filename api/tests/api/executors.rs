@@ -191,6 +191,7 @@ async fn nobody_else_reaches_its_files_ports_and_terminals() {
         stranger.get(&format!("{path}/forwards/80")).await,
         stranger.get(&format!("{path}/terminals/main")).await,
         stranger.post(&format!("{path}/tickets"), &ticket).await,
+        stranger.post(&format!("{path}/previews"), &json!({"port": 80})).await,
     ] {
         answer.refused(404, "not_found_error");
     }

@@ -15,10 +15,10 @@ use perennial_api::accounts::sqlite::SqliteAccounts;
 use perennial_api::accounts::{Accounts as _, MailAgents};
 use perennial_api::{Api, Config, Hosts, Limits, Ports};
 use perennial_broker::meter::{Meter, Told};
-use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail, pool};
+use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail, pool, seals, webhooks, work};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
-    NoSeals, Order, Placement, Pool, Projection, Ready, Router, SessionKey, Settled, ToolSpec,
+    Order, Placement, Pool, Projection, Ready, Router, SessionKey, Settled, ToolSpec, Webhooks, WorkQueues,
 };
 use perennial_mailbox::{Office, Postman};
 use perennial_router::Tunnels;
@@ -49,6 +49,7 @@ pub(crate) struct Rig {
     pub(crate) executors: Arc<executors::Memory>,
     office: Arc<Office>,
     pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) webhooks: Arc<dyn Webhooks>,
     owner: OwnerId,
 }
 
@@ -107,6 +108,8 @@ impl Rig {
         let memory = log::memory::Memory::new(clock.clone());
         let meter = Meter::memory(memory.clone(), clock.clone());
         let pool: Arc<dyn Pool> = Arc::new(pool::Memory::new(memory.clone(), clock.clone()));
+        let work: Arc<dyn WorkQueues> = Arc::new(work::Memory::new(clock.clone()));
+        let webhooks: Arc<dyn Webhooks> = Arc::new(webhooks::Memory::new(clock.clone()));
         let store = Arc::new(Hinted::new(memory, Arc::clone(&bus)));
         let accounts = SqliteAccounts::in_memory().await.unwrap();
         let ensured = accounts.ensure_workspace_and_key(None, clock.now()).await.unwrap();
@@ -122,13 +125,14 @@ impl Rig {
             Arc::new(MailAgents(Arc::new(accounts.clone()))),
             Arc::clone(&bus),
         ));
+        let mcp = Arc::new(perennial_broker::mcp::Memory::new(clock.clone()));
         let ports = Ports {
             log: store.clone(),
             sessions: store.clone(),
             leases: store.clone(),
             bus: Arc::clone(&bus),
             blobs: blobs.clone(),
-            seals: Arc::new(NoSeals),
+            seals: Arc::new(seals::KeySeals::of("a key of tests").unwrap()),
             router: hands.clone(),
             clock,
             ids,
@@ -137,6 +141,9 @@ impl Rig {
             executors: registry.clone(),
             mail: office.clone(),
             pool: pool.clone(),
+            work: work.clone(),
+            mcp: mcp.clone(),
+            webhooks: webhooks.clone(),
         };
         let exchange = Arc::new(perennial_router::Exchange::new(perennial_router::Settings::default()));
         let owner = OwnerId::from_uuid(Uuid::now_v7());
@@ -154,6 +161,7 @@ impl Rig {
             executors: registry,
             office,
             pool,
+            webhooks,
             store,
             bus,
             key: ensured.fresh.unwrap().expose().to_owned(),

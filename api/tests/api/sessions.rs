@@ -41,6 +41,23 @@ async fn a_session_shows_every_field_strict_clients_need() {
 }
 
 #[tokio::test]
+async fn the_last_event_is_told_with_the_session() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    rig.say(&session, "look  at\n<b>it</b>").await;
+    for path in [format!("/v1/sessions/{session}"), "/v1/sessions".to_owned()] {
+        let plain = rig.get(&path).await.ok();
+        assert!(!plain.to_string().contains("last_event"), "{plain}");
+        let served = rig.get(&format!("{path}?include=extensions")).await.ok();
+        let served = served.get("data").map_or(&served, |data| &data[0]);
+        assert_eq!(
+            served["perennial"]["last_event"],
+            json!({"type": "user.message", "text": "look at <b>it</b>"})
+        );
+    }
+}
+
+#[tokio::test]
 async fn agents_may_be_given_in_three_forms() {
     let rig = Rig::new().await;
     let (agent, environment) = (rig.agent().await, rig.environment(json!({"type": "local"})).await);

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Clock, CodeError, EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, Executor, ExecutorListing,
-    Executors, HeldTunnel, MintedCode, NewExecutor, NewSandboxHost, RegisterError, Sandbox, StoreError, StoredCode,
+    Clock, CodeError, EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, EXECUTOR_VISIT_MILLIS,
+    Executor, ExecutorListing, Executors, HeldTunnel, MintedCode, NewExecutor, NewSandboxHost, RegisterError, Sandbox,
+    StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
 use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, Timestamp, WorkspaceId};
@@ -46,11 +47,11 @@ impl Memory {
         }
     }
 
-    fn add_pass(&self, id: ExecutorId, hash: ExecutorSecretHash) {
+    fn add_pass(&self, id: ExecutorId, hash: ExecutorSecretHash, millis: u64) {
         let now = self.clock.now();
         let mut state = self.state();
         state.passes.retain(|_, (_, end)| now < *end);
-        state.passes.insert(hash, (id, now.plus_millis(EXECUTOR_PASS_MILLIS)));
+        state.passes.insert(hash, (id, now.plus_millis(millis)));
     }
 
     pub(super) fn hosts(&self) -> MutexGuard<'_, BTreeMap<ExecutorId, (NewSandboxHost, Timestamp)>> {
@@ -243,14 +244,26 @@ impl Executors for Memory {
 
     async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
         let pass = fresh_pass()?;
-        self.add_pass(id, pass.hash());
+        self.add_pass(id, pass.hash(), EXECUTOR_PASS_MILLIS);
         Ok(pass)
     }
 
     async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
         let ticket = fresh_ticket()?;
-        self.add_pass(id, ticket.hash(what));
+        self.add_pass(id, ticket.hash(what), EXECUTOR_PASS_MILLIS);
         Ok(ticket)
+    }
+
+    async fn mint_visit(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
+        let visit = fresh_ticket()?;
+        self.add_pass(id, visit.hash(what), EXECUTOR_VISIT_MILLIS);
+        Ok(visit)
+    }
+
+    async fn is_visit(&self, id: ExecutorId, visit: ExecutorSecretHash) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let known = self.state().passes.get(&visit).copied();
+        Ok(known.is_some_and(|(executor, end)| executor == id && now < end))
     }
 
     async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {

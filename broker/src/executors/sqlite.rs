@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    CodeError, Executor, ExecutorListing, Executors, HeldTunnel, MintedCode, NewExecutor, RegisterError, StoreError,
-    StoredCode,
+    CodeError, EXECUTOR_PASS_MILLIS, EXECUTOR_VISIT_MILLIS, Executor, ExecutorListing, Executors, HeldTunnel,
+    MintedCode, NewExecutor, RegisterError, StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
 use perennial_schema::{ExecutorId, ExecutorPass, ExecutorSecretHash, ExecutorTicket, OwnerId, Timestamp, WorkspaceId};
@@ -191,16 +191,34 @@ impl Executors for Sqlite {
 
     async fn mint_pass(&self, id: ExecutorId) -> Result<ExecutorPass, StoreError> {
         let pass = fresh_pass()?;
-        self.change(vec![words::forget_passes(), words::add_pass(id, pass.hash())])
-            .await?;
+        self.change(vec![
+            words::forget_passes(),
+            words::add_pass(id, pass.hash(), EXECUTOR_PASS_MILLIS),
+        ])
+        .await?;
         Ok(pass)
     }
 
     async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
         let ticket = fresh_ticket()?;
-        self.change(vec![words::forget_passes(), words::add_pass(id, ticket.hash(what))])
-            .await?;
+        self.change(vec![
+            words::forget_passes(),
+            words::add_pass(id, ticket.hash(what), EXECUTOR_PASS_MILLIS),
+        ])
+        .await?;
         Ok(ticket)
+    }
+
+    async fn mint_visit(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError> {
+        let visit = fresh_ticket()?;
+        let added = words::add_pass(id, visit.hash(what), EXECUTOR_VISIT_MILLIS);
+        self.change(vec![words::forget_passes(), added]).await?;
+        Ok(visit)
+    }
+
+    async fn is_visit(&self, id: ExecutorId, visit: ExecutorSecretHash) -> Result<bool, StoreError> {
+        let rows = self.rows(words::is_pass(id, visit)).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError> {

@@ -1,8 +1,8 @@
 //! What both databases are asked, and their rows as values. `:now` is the time of the store's clock.
 
 use perennial_engine::ports::{
-    EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, Executor, ExecutorKind, ExecutorListing,
-    HeldTunnel, NewExecutor, StoreError, StoredCode,
+    EXECUTOR_CODE_MILLIS, EXECUTOR_ONLINE_MILLIS, Executor, ExecutorKind, ExecutorListing, HeldTunnel, NewExecutor,
+    StoreError, StoredCode,
 };
 use perennial_schema::frame::Card;
 use perennial_schema::{ExecutorCode, ExecutorId, ExecutorSecretHash, OwnerId, WorkspaceId};
@@ -142,13 +142,19 @@ pub(super) fn forget_passes() -> Statement {
     statement("DELETE FROM executor_passes WHERE expires_at <= :now")
 }
 
-pub(super) fn add_pass(id: ExecutorId, pass: ExecutorSecretHash) -> Statement {
-    let end = EXECUTOR_PASS_MILLIS * 1000;
+pub(super) fn add_pass(id: ExecutorId, pass: ExecutorSecretHash, millis: u64) -> Statement {
+    let end = millis * 1000;
     statement(format!(
         "INSERT INTO executor_passes (expires_at, executor_id, hash) VALUES (:now + {end}, ?, ?) ON CONFLICT (hash) DO NOTHING"
     ))
     .id(id.uuid())
     .bytes(&pass.0)
+}
+
+pub(super) fn is_pass(id: ExecutorId, pass: ExecutorSecretHash) -> Statement {
+    statement("SELECT executor_id FROM executor_passes WHERE hash = ? AND executor_id = ? AND expires_at > :now")
+        .bytes(&pass.0)
+        .id(id.uuid())
 }
 
 pub(super) fn use_pass(id: ExecutorId, pass: ExecutorSecretHash) -> Statement {

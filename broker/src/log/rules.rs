@@ -1,11 +1,11 @@
 //! The rules of an append, pure: who may, and what it changes on the session row. Backends bring the row and write it back.
 
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, BudgetHold, Guard, Idempotency, IdempotencyMode, Projection, Ready,
-    SessionKey, StoreError,
+    Append, AppendError, Appended, Authority, BudgetHold, Guard, Idempotency, IdempotencyMode, LAST_EVENT_PAUSE,
+    Projection, Ready, SessionKey, StoreError,
 };
 use perennial_engine::retry;
-use perennial_schema::event::{Answer, Awaits, Body, Draft};
+use perennial_schema::event::{Answer, Awaits, Body, Draft, LastEvent};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{EventId, ExecutorId, OwnerId, SessionId, Timestamp};
@@ -28,6 +28,7 @@ pub(crate) struct Head {
     pub(crate) usage: Usage,
     pub(crate) place: Option<ExecutorId>,
     pub(crate) hold: Option<BudgetHold>,
+    pub(crate) last_event: Option<LastEvent>,
     pub(crate) updated_at: Timestamp,
     pub(crate) archived_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
@@ -49,6 +50,7 @@ impl Head {
             usage: Usage::default(),
             place: None,
             hold: None,
+            last_event: None,
             updated_at: now,
             archived_at: None,
             deleted_at: None,
@@ -114,14 +116,20 @@ impl Head {
         if release {
             self.owner = None;
         }
-        self.grow(append.events.len(), &append.projection, now)
+        self.grow(&append.events, &append.projection, now)
     }
 
     /// Counts events in. A commit that says and patches nothing (a bare release) is no news to clients.
-    pub(crate) fn grow(&mut self, events: usize, projection: &Projection, now: Timestamp) -> Outcome {
+    pub(crate) fn grow(&mut self, events: &[Draft], projection: &Projection, now: Timestamp) -> Outcome {
         let first_seq = self.head + 1;
-        self.head += events as u64;
-        if events > 0 || projection.patch != perennial_engine::ports::SessionPatch::default() {
+        self.head += events.len() as u64;
+        self.last_event = match LastEvent::of(events) {
+            // A deleted session keeps nothing of what was said.
+            _ if self.deleted_at.is_some() => None,
+            None => self.last_event.take(),
+            last => last,
+        };
+        if !events.is_empty() || projection.patch != perennial_engine::ports::SessionPatch::default() {
             self.updated_at = now;
         }
         Outcome {
@@ -174,7 +182,14 @@ impl Head {
                 head.deleted_at,
             )
         };
-        shown(self) != shown(before) || self.stop_reason != before.stop_reason
+        shown(self) != shown(before) || self.stop_reason != before.stop_reason || self.says_after_a_pause(before)
+    }
+
+    /// Only where both times are known: who leaves them to its database asks there.
+    fn says_after_a_pause(&self, before: &Self) -> bool {
+        let pause = self.updated_at.micros().saturating_sub(before.updated_at.micros());
+        self.last_event != before.last_event
+            && u128::try_from(pause).is_ok_and(|pause| pause >= LAST_EVENT_PAUSE.as_micros())
     }
 
     /// Moves the time from which the session may be claimed.

@@ -31,7 +31,7 @@ impl Recorder {
     pub(super) fn record(&self, traces: Vec<Trace>) {
         for trace in traces {
             if self.orders.try_send(Order::Trace(Box::new(trace))).is_err() {
-                metrics::counter!("meter_traces_dropped_total").increment(1);
+                metrics::counter!("perennial_meter_traces_dropped_total").increment(1);
             }
         }
     }
@@ -75,7 +75,7 @@ async fn persist(books: &dyn Books, traces: &[Trace]) {
         let Err(error) = books.write(traces).await else { return };
         if attempt == limits::TRACE_ATTEMPTS {
             tracing::error!(%error, traces = traces.len(), "traces of model requests are lost");
-            metrics::counter!("meter_traces_dropped_total").increment(traces.len() as u64);
+            metrics::counter!("perennial_meter_traces_dropped_total").increment(traces.len() as u64);
             return;
         }
         tracing::warn!(%error, "could not write traces of model requests; trying again");

@@ -3,7 +3,9 @@
 //! A POST carries an `Idempotency-Key`, so that one whose answer was lost is simply sent again.
 
 mod find;
+mod form;
 mod limits;
+pub mod mcp;
 pub mod pages;
 pub mod pending;
 pub mod resources;
@@ -92,6 +94,12 @@ impl Client {
     /// Where the server is now; a restarted one may have another address.
     pub fn server(&self) -> Result<Server, Error> {
         Server::find(&self.settings)
+    }
+
+    /// What the server is known by on this machine, whatever address it has at the moment.
+    pub fn place(&self) -> String {
+        let named = self.settings.url.as_ref().map(|url| url.value.clone());
+        named.unwrap_or_else(|| self.settings.data_dir.value.display().to_string())
     }
 
     /// `GET`.

@@ -10,6 +10,7 @@ use super::context::ContextSection;
 use super::harness::HarnessSection;
 use super::providers::{PriceTable, ProviderTable};
 use super::sandbox::SandboxSection;
+use super::webhooks::WebhooksSection;
 use super::{ConfigError, Environment, Flags};
 use crate::paths;
 
@@ -20,6 +21,8 @@ pub(super) struct FileConfig {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) listen: Option<String>,
     pub(super) advertise: Option<String>,
+    pub(super) preview_url: Option<String>,
+    pub(super) metrics_listen: Option<String>,
     pub(super) allow_local: Option<bool>,
     pub(super) slots: Option<u32>,
     pub(super) traces_days: Option<u32>,
@@ -51,6 +54,8 @@ pub(super) struct FileConfig {
     pub(super) harness: HarnessSection,
     #[serde(default)]
     pub(super) prices: BTreeMap<String, PriceTable>,
+    #[serde(default)]
+    pub(super) webhooks: WebhooksSection,
     #[serde(default)]
     pub(super) acp: BTreeMap<String, AcpTable>,
 }

@@ -11,12 +11,14 @@ mod harness;
 mod providers;
 mod resolve;
 mod sandbox;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use perennial_api::Previews;
 use perennial_gateway::{Price, Wire};
 use perennial_worker::harness::Limits;
 use perennial_worker::model::Windows;
@@ -179,6 +181,10 @@ pub struct Settings {
     pub listen: Setting<SocketAddr>,
     /// Where other processes of a cluster reach this one; none finds out by itself.
     pub advertise: Option<Setting<String>>,
+    /// Where ports of machines are shown in browsers.
+    pub previews: Previews,
+    /// Where a worker's metrics are served; none serves them nowhere.
+    pub metrics_listen: Option<Setting<SocketAddr>>,
     /// Tools that change the host run without asking even where nothing contains them.
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
@@ -221,6 +227,8 @@ pub struct Settings {
     pub acp: Vec<AcpAgent>,
     /// The server clients use; none means the one of the data directory.
     pub url: Option<Setting<String>>,
+    /// Hosts that webhooks may be sent to though they are in a private network.
+    pub webhook_hosts: Setting<Vec<String>>,
     /// What tokens of resources are kept under; none means the file of the data directory, where there is an embedded database.
     pub seal_key: Option<Setting<SecretString>>,
     /// The key clients use; none means the one of the data directory.
@@ -263,6 +271,10 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--advertise`.
     pub advertise: Option<String>,
+    /// `--metrics-listen`.
+    pub metrics_listen: Option<String>,
+    /// `--preview-url`.
+    pub preview_url: Option<String>,
     /// `--allow-local`.
     pub allow_local: bool,
     /// `--slots`.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use perennial_api::Previews;
+
 use super::file::{self, DatabaseConfig, FileConfig, NatsConfig, ProviderConfig};
 use super::providers::prices;
 use super::{ConfigError, Database, Environment, Flags, Nats, Origin, Provider, Setting, Settings};
@@ -60,6 +62,15 @@ impl Settings {
                 "PERENNIAL_ADVERTISE",
                 file.advertise.map(|value| (value, "advertise")),
             )?,
+            previews: layers.previews(flags, file.preview_url)?,
+            metrics_listen: layers
+                .text(
+                    flags.metrics_listen.clone().map(|value| (value, "--metrics-listen")),
+                    "PERENNIAL_METRICS_LISTEN",
+                    file.metrics_listen.map(|value| (value, "metrics_listen")),
+                )
+                .map(|text| parsed(text, "ADDRESS:PORT"))
+                .transpose()?,
             allow_local: layers.switch(
                 flags.allow_local.then_some((true, "--allow-local")),
                 "PERENNIAL_ALLOW_LOCAL",
@@ -128,6 +139,7 @@ impl Settings {
                 "PERENNIAL_KEY_FILE",
                 file.client.key_file.map(|path| (path, "client.key_file")),
             )?,
+            webhook_hosts: layers.webhook_hosts(&file.webhooks),
             seal_key: layers.secret(None, "PERENNIAL_SEAL_KEY", "PERENNIAL_SEAL_KEY_FILE", None)?,
             log: optional(layers.text(None, "PERENNIAL_LOG", file.log.map(|value| (value, "log")))),
             log_json: layers.switch(
@@ -372,6 +384,16 @@ impl Layers<'_> {
             )),
             url => Ok(url),
         }
+    }
+
+    fn previews(&self, flags: &Flags, file: Option<String>) -> Result<Previews, ConfigError> {
+        let url = self.text(
+            flags.preview_url.clone().map(|url| (url, "--preview-url")),
+            "PERENNIAL_PREVIEW_URL",
+            file.map(|url| (url, "preview_url")),
+        );
+        let Some(url) = url else { return Ok(Previews::default()) };
+        Previews::below(&url.value).map_err(|_| wrong(&url.from, &url.value, "https://DOMAIN or http://DOMAIN:PORT"))
     }
 
     fn gateway_url(&self, flags: &Flags, file: Option<String>) -> Result<Option<Setting<String>>, ConfigError> {
@@ -664,6 +686,8 @@ mod tests {
             ("[context]\nmodels = 1", "models"),
             ("gateway_url = 'gate:1'", "gateway_url"),
             ("advertise = '10.0.0.1:7340'", "advertise"),
+            ("preview_url = 'https://box.example/previews'", "preview_url"),
+            ("metrics_listen = 'localhost'", "metrics_listen"),
         ] {
             let text = refusal(&Flags::default(), &[], toml);
             assert!(text.contains(says), "{text}");

@@ -9,7 +9,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The next look.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Looking {
+pub enum Looking {
     /// Not before the stream says that the session rests.
     #[default]
     No,
@@ -22,7 +22,7 @@ pub(super) enum Looking {
 
 impl Looking {
     /// After a look that found the session at work.
-    pub(super) fn later(self) -> Self {
+    pub fn later(self) -> Self {
         let pause = match self {
             Self::At(_, pause) => (pause * 2).min(LONGEST_PAUSE),
             _ => FIRST_PAUSE,
@@ -31,7 +31,7 @@ impl Looking {
     }
 
     /// Waits until a look is due by time.
-    pub(super) async fn due(self) {
+    pub async fn due(self) {
         match self {
             Self::At(when, _) => tokio::time::sleep_until(when).await,
             _ => std::future::pending().await,

@@ -21,7 +21,7 @@ use crate::render::{Style, Transcript, sanitize, summary};
 
 use asking::Asking;
 pub use interrupt::{CtrlC, OnCtrlC};
-use looking::Looking;
+pub use looking::Looking;
 
 /// How to follow.
 #[derive(Debug)]

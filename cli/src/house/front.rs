@@ -15,7 +15,8 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Store, SystemIds, files, models};
+use super::metrics::{self, Metrics};
+use super::{Store, SystemIds, files, models, webhooks};
 use crate::config::{Database, Settings};
 
 /// When a server makes a key for the clients of its machine.
@@ -37,6 +38,12 @@ pub enum Key {
     Elsewhere,
 }
 
+/// How long a worker of somebody else is believed alive: twice as long as one of ours, because it may be far away. In seconds.
+fn work_lease(settings: &Settings) -> u32 {
+    u32::try_from(settings.lease_ttl_ms.value.saturating_mul(2).div_ceil(1000))
+        .map_or(u32::MAX, |seconds| seconds.max(2))
+}
+
 /// An API that listens and is ready to serve.
 pub struct Front {
     /// Where it listens.
@@ -47,6 +54,7 @@ pub struct Front {
     pub key: Key,
     /// What logs in to the console, once and within ten minutes; none when this binary has no console.
     pub console: Option<String>,
+    metrics: Metrics,
     data_dir: std::path::PathBuf,
     listener: TcpListener,
     api: Api,
@@ -84,7 +92,11 @@ impl Front {
             executors: store.executors.clone(),
             mail: store.mail.clone(),
             pool: store.pool.clone(),
+            work: store.work.clone(),
+            mcp: store.mcp.clone(),
+            webhooks: store.webhooks.clone(),
         };
+        let metrics = Metrics::count();
         let config = Config {
             // Loopback names only where only loopback can reach us; elsewhere names are the operator's business.
             hosts: if address.ip().is_loopback() {
@@ -92,10 +104,15 @@ impl Front {
             } else {
                 Hosts::Any
             },
-            limits: Limits::default(),
+            limits: Limits {
+                work_lease: work_lease(settings),
+                ..Limits::default()
+            },
             gateway: Some(gateway),
             tunnels: Some(tunnels),
-            metrics: perennial_api::prometheus(),
+            egress: Some(webhooks::guard(settings)),
+            previews: settings.previews.clone(),
+            metrics: metrics.handle(),
             default_model: settings.model().to_owned(),
         };
         let (api, url) = (Api::new(ports, config), format!("http://{address}"));
@@ -109,6 +126,7 @@ impl Front {
             console,
             models: models::root(address),
             key,
+            metrics,
             data_dir,
             listener,
             api,
@@ -126,6 +144,11 @@ impl Front {
         files::write_server(&self.data_dir, &self.url)
     }
 
+    /// Serves what is counted, and whether the stores answer, where the settings say.
+    pub async fn tell(&self, settings: &Settings, closing: CancellationToken) -> Result<()> {
+        metrics::serve(settings, self.api.operations(), closing).await
+    }
+
     /// Serves until `closing` is cancelled.
     pub fn start(self, closing: CancellationToken) -> Serving {
         let serving = perennial_api::serve(self.listener, self.api.router(), Limits::default(), closing);
@@ -133,6 +156,7 @@ impl Front {
             data_dir: self.data_dir,
             api: self.api,
             serving: tokio::spawn(serving),
+            _metrics: self.metrics,
         }
     }
 }
@@ -142,6 +166,7 @@ pub struct Serving {
     data_dir: std::path::PathBuf,
     api: Api,
     serving: JoinHandle<std::io::Result<()>>,
+    _metrics: Metrics,
 }
 
 impl Serving {

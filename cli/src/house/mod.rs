@@ -8,12 +8,14 @@ pub mod files;
 mod front;
 mod hands;
 mod instance;
+mod metrics;
 mod models;
 mod registry;
 mod sandboxes;
 mod seals;
 mod signals;
 mod store;
+pub mod webhooks;
 
 use perennial_engine::ports::Ids;
 
@@ -21,6 +23,7 @@ pub use brains::Brains;
 pub use bus::BusKind;
 pub use front::{Front, Key, Keys};
 pub use hands::{Hands, exchange, tunnels};
+pub use metrics::Metrics;
 pub use models::{Access, Port, gateway};
 pub use registry::{Connection, Registry, Terms};
 pub use sandboxes::Sandboxes;

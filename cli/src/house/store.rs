@@ -15,11 +15,14 @@ use perennial_broker::executors;
 use perennial_broker::log::postgres::{self, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::mail;
+use perennial_broker::mcp;
 use perennial_broker::meter::{self, Meter, Told};
 use perennial_broker::pool;
+use perennial_broker::webhooks;
+use perennial_broker::work;
 use perennial_engine::ports::{
-    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, Metering, NoSeals, Pool, SandboxHosts, Sandboxes,
-    Seals, Sessions,
+    Blobs, Bus, Clock, Executors, HouseTools, Leases, Log, Mailboxes, McpApprovals, Metering, NoSeals, Pool,
+    SandboxHosts, Sandboxes, Seals, Sessions, Webhooks, WorkQueues,
 };
 use perennial_mailbox::{MailTools, Office, Postman};
 use perennial_schema::{ExecutorId, OwnerId};
@@ -61,6 +64,12 @@ pub struct Store {
     pub mail: Arc<Office>,
     /// Workers, and how much there is to do for them.
     pub pool: Arc<dyn Pool>,
+    /// What workers of self-hosted environments are to serve.
+    pub work: Arc<dyn WorkQueues>,
+    /// Tools of MCP servers that were let in.
+    pub mcp: Arc<dyn McpApprovals>,
+    /// Who is told of what happens.
+    pub webhooks: Arc<dyn Webhooks>,
     /// Tokens of resources.
     pub seals: Arc<dyn Seals>,
     /// Sweeps what nobody settled.
@@ -75,6 +84,9 @@ struct Kept<E> {
     executors: Arc<E>,
     mail: Arc<dyn Mailboxes>,
     pool: Arc<dyn Pool>,
+    work: Arc<dyn WorkQueues>,
+    mcp: Arc<dyn McpApprovals>,
+    webhooks: Arc<dyn Webhooks>,
     seals: Arc<dyn Seals>,
 }
 
@@ -112,6 +124,9 @@ impl Store {
             executors: Arc::new(executors::Sqlite::new(sqlite.clone())),
             mail: mail::embedded(sqlite.clone()),
             pool: pool::embedded(sqlite.clone()),
+            work: work::embedded(sqlite.clone()),
+            mcp: mcp::embedded(sqlite.clone()),
+            webhooks: webhooks::embedded(sqlite.clone()),
             seals: seals::embedded(settings)?,
         };
         Ok(Self::join(settings, sqlite, bus.here(), meter, kept, base))
@@ -137,6 +152,9 @@ impl Store {
             executors: Arc::new(executors::Postgres::new(&postgres)),
             mail: mail::shared(&postgres),
             pool: pool::shared(&postgres),
+            work: work::shared(&postgres),
+            mcp: mcp::shared(&postgres),
+            webhooks: webhooks::shared(&postgres),
             seals: seals::given(settings)?.unwrap_or_else(|| Arc::new(NoSeals)),
         };
         Ok(Self::join(settings, postgres, shared.bus(), meter, kept, base))
@@ -175,6 +193,9 @@ impl Store {
             executors,
             seals: kept.seals,
             pool: kept.pool,
+            work: kept.work,
+            mcp: kept.mcp,
+            webhooks: kept.webhooks,
             bus,
             base,
         }

@@ -43,7 +43,7 @@ pub(super) fn result_lines(content: &Value) -> Vec<String> {
 }
 
 /// The text of content blocks; others by their type.
-pub(super) fn plain(content: &Value) -> String {
+pub fn plain(content: &Value) -> String {
     let block = |block: &Value| match block["text"].as_str() {
         Some(text) => text.to_owned(),
         None => format!("[{}]", block["type"].as_str().unwrap_or("unknown block")),

@@ -5,7 +5,7 @@ mod sanitize;
 mod stream;
 mod style;
 
-pub use card::summary;
+pub use card::{plain, summary};
 pub use sanitize::sanitize;
 pub use stream::Transcript;
 pub use style::Style;

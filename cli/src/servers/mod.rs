@@ -1,5 +1,6 @@
 //! The verbs that stay: each joins some parts of the house and runs them until it is told to stop.
 
+pub mod acp;
 mod banner;
 pub mod connect;
 pub mod executor;
@@ -17,7 +18,7 @@ use crate::exit::Exit;
 /// Whether a verb stays; the others talk to one that does.
 pub const fn stays(verb: &Verb) -> bool {
     match verb {
-        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Connect(_) | Verb::Rehearsal(_) => true,
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Connect(_) | Verb::Acp(_) | Verb::Rehearsal(_) => true,
         Verb::Executor(args) => args.verb.is_none(),
         _ => false,
     }
@@ -31,6 +32,7 @@ pub async fn run(verb: Verb, settings: &Settings, json: bool) -> Result<anyhow::
         Verb::Worker(args) => worker::run(args, settings).await,
         Verb::Executor(args) if args.verb.is_none() => executor::run(args, settings).await,
         Verb::Connect(args) => connect::run(args).await,
+        Verb::Acp(args) => acp::run(args, settings).await,
         Verb::Rehearsal(args) => rehearsal::run(args, json).await,
         other => return Err(other),
     })

@@ -48,7 +48,9 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     banner::serving(&front, settings);
 
     let closing = CancellationToken::new();
+    front.tell(settings, closing.clone()).await?;
     let delivering = store.deliver(closing.clone());
+    let telling = house::webhooks::tell(settings, &store, &closing);
     let serving = front.start(closing.clone());
     signals.stop().await;
     tracing::info!("stopping");
@@ -59,6 +61,7 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     sandboxes.close().await;
     serving.ended().await?;
     delivering.await?;
+    telling.join_all().await;
     exchange.close().await;
     gateway.settled().await;
     store.close().await;

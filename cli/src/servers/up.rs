@@ -66,6 +66,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     };
     let models = Access::new(settings, &store, gateway, &front.models);
     hands.exchange().furnish(store.tools());
+    hands.exchange().mount(store.mcp.clone());
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     // The address is in the data directory before anybody can read it from stdout.
@@ -73,8 +74,10 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     banner::print(&front, &hands, settings);
 
     let closing = CancellationToken::new();
+    front.tell(settings, closing.clone()).await?;
     let thinking = brains.start(closing.clone());
     let delivering = store.deliver(closing.clone());
+    let telling = house::webhooks::tell(settings, &store, &closing);
     let serving = front.start(closing.clone());
     signals.stop().await;
     tracing::info!("stopping");
@@ -89,6 +92,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     }
     serving.ended().await?;
     delivering.await?;
+    telling.join_all().await;
     models.settled().await;
     hands.close().await;
     store.close().await;

@@ -8,7 +8,7 @@ use super::banner;
 use crate::args::{ClusterArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Access, Brains, Hands, Port, Sandboxes, Signals, Store, files};
+use crate::house::{self, Access, Brains, Hands, Metrics, Port, Sandboxes, Signals, Store, files};
 
 /// Drive sessions of a cluster; any number of them on any number of hosts.
 ///
@@ -20,6 +20,9 @@ pub struct WorkerArgs {
     pub work: WorkArgs,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Serve /metrics for Prometheus and /healthz here, to whoever asks [default: nowhere] [env: PERENNIAL_METRICS_LISTEN]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<String>,
 }
 
 /// Works until it is told to stop (SIGINT, SIGTERM): then no new claims, sessions are given back, calls go on at the executor.
@@ -33,9 +36,12 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let sandboxes = Sandboxes::made_elsewhere(&store, hands.exchange()).await;
     let gateway = house::gateway(settings, &store);
     let (closing, silent) = (CancellationToken::new(), CancellationToken::new());
+    let metrics = Metrics::count();
+    metrics.serve(settings, silent.clone()).await?;
     let port = Port::open(gateway.clone(), silent.clone()).await?;
     let models = Access::new(settings, &store, gateway, port.root());
     hands.exchange().furnish(store.tools());
+    hands.exchange().mount(store.mcp.clone());
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     banner::working(&hands, settings);

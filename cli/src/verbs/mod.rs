@@ -15,7 +15,9 @@ pub mod executor;
 pub mod forward;
 pub mod key;
 pub mod mail;
+pub mod mcp;
 pub mod migrate;
+pub mod preview;
 pub mod prove;
 pub mod run;
 pub mod send;
@@ -23,6 +25,7 @@ pub mod session;
 pub mod shell;
 pub mod usage;
 pub mod version;
+pub mod webhook;
 pub mod workers;
 
 use crate::args::Verb;
@@ -59,7 +62,7 @@ impl Context {
 /// Runs a client verb.
 pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
     match verb {
-        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Connect(_) | Verb::Rehearsal(_) => {
+        Verb::Up(_) | Verb::Serve(_) | Verb::Worker(_) | Verb::Connect(_) | Verb::Acp(_) | Verb::Rehearsal(_) => {
             Err(Error::Usage("not a client verb".to_owned()))
         }
         Verb::Executor(args) => match args.verb {
@@ -69,6 +72,7 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Call(args) => call::run(context, args).await,
         Verb::Cp(args) => cp::run(context, args).await,
         Verb::Forward(args) => forward::run(context, args).await,
+        Verb::Preview(args) => preview::run(context, args).await,
         Verb::Shell(args) => shell::run(context, args).await,
         Verb::Run(args) => run::run(context, args).await,
         Verb::Attach(args) => attach::run(context, args).await,
@@ -83,7 +87,9 @@ pub async fn run(context: &Context, verb: Verb) -> Result<Exit, Error> {
         Verb::Usage(args) => usage::run(context, args).await,
         Verb::Budget(verb) => budget::run(context, verb).await,
         Verb::Key(verb) => key::run(context, verb).await,
+        Verb::Webhook(verb) => webhook::run(context, verb).await,
         Verb::Mail(verb) => mail::run(context, verb).await,
+        Verb::Mcp(args) => mcp::run(context, args).await,
         Verb::Workers(args) => workers::run(context, args).await,
         Verb::Migrate(_) => migrate::run(context).await,
         Verb::Doctor(_) => doctor::run(context).await,

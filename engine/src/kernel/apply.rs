@@ -3,6 +3,7 @@
 use perennial_schema::EventId;
 use perennial_schema::content::Block;
 use perennial_schema::event::{Body, DefineOutcome, Event, Message, ModelRequestEnd, Permission, Private, Raw};
+use perennial_schema::mcp::tool_name;
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
 
@@ -83,7 +84,12 @@ impl State {
                 self.push_call(event, &tool.name, &tool.input, lane, tool.evaluated_permission);
             }
             Body::AgentMcpToolUse(tool) => {
-                self.push_call(event, &tool.name, &tool.input, CallLane::Mcp, tool.evaluated_permission);
+                let lane = CallLane::Mcp {
+                    server: tool.mcp_server_name.clone(),
+                    tool: tool.name.clone(),
+                };
+                let name = tool_name(&tool.mcp_server_name, &tool.name);
+                self.push_call(event, &name, &tool.input, lane, tool.evaluated_permission);
             }
             Body::AgentCustomToolUse(tool) => {
                 self.push_call(

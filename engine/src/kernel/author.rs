@@ -56,7 +56,7 @@ impl Author<'_> {
     pub(super) fn result(&self, call: &Call, content: Raw, is_error: bool) -> Draft {
         let (content, is_error) = (Some(content), Some(is_error));
         self.draft(match call.lane {
-            CallLane::Mcp => Body::AgentMcpToolResult(McpToolResult {
+            CallLane::Mcp { .. } => Body::AgentMcpToolResult(McpToolResult {
                 mcp_tool_use_id: call.id,
                 content,
                 is_error,
@@ -133,9 +133,9 @@ impl Author<'_> {
                     evaluated_permission,
                 })
             }
-            Lane::Mcp { server } => Body::AgentMcpToolUse(McpToolUse {
+            Lane::Mcp { server, tool } => Body::AgentMcpToolUse(McpToolUse {
                 mcp_server_name: server.clone(),
-                name,
+                name: tool.clone(),
                 input,
                 evaluated_permission,
             }),
@@ -200,6 +200,7 @@ pub fn quarantine(message: String, at: Timestamp, ids: &dyn Ids) -> Vec<Draft> {
         kind: ErrorKind::UnknownError,
         message,
         retry_status: RetryStatus::Terminal,
+        mcp_server_name: None,
     };
     vec![
         author.draft(Body::SessionError(SessionError { error })),

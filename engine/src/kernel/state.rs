@@ -10,7 +10,7 @@ use perennial_schema::{Attachment, EventId, MessageId};
 use serde::{Deserialize, Serialize};
 
 /// Grows whenever a change of the fold gives an old log another state; a snapshot of another version is thrown away.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;
 
 /// A session, folded up to `seq`. A snapshot is this value serialised; it is disposable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,7 +182,12 @@ pub enum CallLane {
     /// `agent.tool_use` → `user.tool_result`: a self-hosted worker runs it, we never dispatch it.
     SelfHosted,
     /// `agent.mcp_tool_use` → `agent.mcp_tool_result`.
-    Mcp,
+    Mcp {
+        /// What the agent calls the server.
+        server: String,
+        /// What the server calls the tool.
+        tool: String,
+    },
     /// `agent.custom_tool_use` → `user.custom_tool_result`.
     Custom,
 }

@@ -21,6 +21,9 @@ pub const EXECUTOR_ONLINE_MILLIS: u64 = 45 * 1000;
 /// How long a pass or a ticket opens anything, in milliseconds.
 pub const EXECUTOR_PASS_MILLIS: u64 = 30 * 1000;
 
+/// How long a visit opens what it is for, in milliseconds.
+pub const EXECUTOR_VISIT_MILLIS: u64 = 12 * 3600 * 1000;
+
 /// What an executor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExecutorKind {
@@ -192,6 +195,12 @@ pub trait Executors: Send + Sync {
 
     /// Makes a ticket for one thing on an executor, good for [`EXECUTOR_PASS_MILLIS`].
     async fn mint_ticket(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError>;
+
+    /// Makes a ticket for one thing on an executor that is good again and again, for [`EXECUTOR_VISIT_MILLIS`].
+    async fn mint_visit(&self, id: ExecutorId, what: &str) -> Result<ExecutorTicket, StoreError>;
+
+    /// Whether a visit opens that, as of now. Uses nothing up.
+    async fn is_visit(&self, id: ExecutorId, visit: ExecutorSecretHash) -> Result<bool, StoreError>;
 
     /// Uses a pass or a ticket up; false when it opens nothing, or another executor.
     async fn use_pass(&self, id: ExecutorId, pass: ExecutorSecretHash) -> Result<bool, StoreError>;

@@ -10,6 +10,7 @@ mod house;
 mod leases;
 mod log;
 mod mail;
+mod mcp;
 mod metering;
 mod model;
 mod pool;
@@ -18,6 +19,8 @@ mod sandbox_hosts;
 mod sandboxes;
 mod seals;
 mod sessions;
+mod webhooks;
+mod work;
 
 pub use blobs::*;
 pub use bus::*;
@@ -28,6 +31,7 @@ pub use house::*;
 pub use leases::*;
 pub use log::*;
 pub use mail::*;
+pub use mcp::*;
 pub use metering::*;
 pub use model::*;
 pub use pool::*;
@@ -36,6 +40,8 @@ pub use sandbox_hosts::*;
 pub use sandboxes::*;
 pub use seals::*;
 pub use sessions::*;
+pub use webhooks::*;
+pub use work::*;
 
 use perennial_schema::{SessionId, WorkspaceId};
 

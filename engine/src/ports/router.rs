@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::{Permission, Raw};
+use perennial_schema::event::{ErrorDetail, Permission, Raw};
 use perennial_schema::frame::{Card, FromExecutor, PackAnswer, PackAsk, ToExecutor};
+use perennial_schema::mcp::McpServer;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{EventId, ExecutorId, JournalId, PackId, Secret, SessionId, WorkspaceId};
 use serde_json::Value;
@@ -45,8 +46,10 @@ pub enum Lane {
     SelfHosted,
     /// An MCP server: `agent.mcp_tool_use`.
     Mcp {
-        /// Its name.
+        /// What the agent calls it.
         server: String,
+        /// What it calls the tool.
+        tool: String,
     },
 }
 
@@ -80,6 +83,27 @@ pub struct Order {
     pub environment: EnvironmentConfig,
     /// What a step of a preparation needs and nobody keeps.
     pub secret: Option<Secret>,
+    /// The server that runs it, if an MCP server does. It has no journal: what became of a call whose answer was lost, nobody can
+    /// say.
+    pub mcp: Option<McpTool>,
+}
+
+/// A tool of an MCP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpTool {
+    /// Where it runs.
+    pub server: McpServer,
+    /// What the server calls it.
+    pub name: String,
+}
+
+/// What an agent's MCP servers offer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mounted {
+    /// Their tools, policy evaluated; each has [`house_choice`](super::house_choice) as its only choice.
+    pub tools: Vec<ToolSpec>,
+    /// What is missing and why, for people.
+    pub troubles: Vec<ErrorDetail>,
 }
 
 /// Hears what a running call prints, as it comes: pieces of it, of which some may be missing. Never waited for.
@@ -131,6 +155,12 @@ pub trait Router: Send + Sync {
     /// a tool use meant is in the log, and nothing in the log is read by a catalogue again.
     async fn catalogue(&self, key: SessionKey, agent: &AgentSnapshot, environment: &EnvironmentConfig)
     -> Vec<ToolSpec>;
+
+    /// The tools of the agent's MCP servers, asked for in a bounded time. What a server says of a tool was approved, or is new: one
+    /// that changed is a trouble, and is not offered.
+    async fn mounted(&self, _key: SessionKey, _agent: &AgentSnapshot, _environment: &EnvironmentConfig) -> Mounted {
+        Mounted::default()
+    }
 
     /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;

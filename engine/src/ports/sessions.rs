@@ -1,9 +1,11 @@
 //! Session rows: create, find, list, fork. The row is a projection of the log plus what clients own (title, metadata).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::{Draft, Raw};
+use perennial_schema::event::{Draft, LastEvent, Raw};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 use perennial_schema::{AgentId, EnvironmentId, ExecutorId, SessionId, Timestamp, WorkspaceId};
@@ -81,6 +83,9 @@ pub struct SessionPatch {
     pub delete: bool,
 }
 
+/// A session that said nothing for so long is told of when its last event is another one.
+pub const LAST_EVENT_PAUSE: Duration = Duration::from_secs(2);
+
 /// A session row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionRow {
@@ -128,6 +133,8 @@ pub struct SessionRow {
     pub budget: Option<Raw>,
     /// Made at.
     pub created_at: Timestamp,
+    /// Its last event, for lists; none of a session that ends with what was copied into it, or was deleted.
+    pub last_event: Option<LastEvent>,
     /// Last append at.
     pub updated_at: Timestamp,
     /// Archived at.
@@ -145,8 +152,12 @@ pub struct SessionFilter {
     pub agent_version: Option<u64>,
     /// Only these statuses (as served: a ready session counts as running); empty means all.
     pub statuses: Vec<Status>,
+    /// Only those of this environment.
+    pub environment_id: Option<EnvironmentId>,
     /// Only those whose last rest was for somebody's answer to a tool use.
     pub waiting: bool,
+    /// Only those in which somebody allowed or denied a tool use.
+    pub confirmed: bool,
     /// Bounds on creation.
     pub created: TimeBounds,
     /// Archived ones too.
@@ -192,7 +203,9 @@ pub trait Sessions: Send + Sync {
 
     /// Sessions whose summary changed after a place (none: all), each once, in its newest form, oldest change first. Deleted
     /// ones are among them, so that followers can drop them. Nothing is skipped; a change may be told twice. A change is what
-    /// a list of sessions shows: creation, status, stop reason, turn, readiness, quarantine, archive, delete, a patch.
+    /// a list of sessions shows: creation, status, stop reason, turn, readiness, quarantine, archive, delete, a patch; and after
+    /// a pause of [`LAST_EVENT_PAUSE`] another last event. What follows at once does not count as one: it would touch an index
+    /// with every append, and nobody could read it.
     async fn changes(
         &self,
         workspace: WorkspaceId,

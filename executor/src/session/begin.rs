@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Session, locked, on_disk, unavailable};
+use crate::buffers;
 use crate::call::Stop;
 use crate::capture::Capture;
 use crate::clone;
@@ -85,7 +86,15 @@ impl Session {
             return;
         };
         let (cancel, ended) = (running.cancel.clone(), self.ended.0.clone());
+        let (buffers, session) = (self.house.config.buffers.clone(), self.id);
         self.house.tasks.spawn(async move {
+            let bash = false;
+            if let Some(buffers) = buffers
+                && let Some(outcome) = buffers::run(buffers.as_ref(), session, &plan, &folder).await
+            {
+                let _ = ended.send(Ended { call_id, outcome, bash });
+                return;
+            }
             let stop = Stop::new();
             let watched = stop.clone();
             let work = tokio::task::spawn_blocking(move || tools::run(&plan, &folder, &watched));
@@ -96,7 +105,6 @@ impl Session {
                 () = cancel.cancelled() => { stop.cancel(); work.await }
             };
             let outcome = outcome.unwrap_or_else(|error| Outcome::text(format!("the tool broke: {error}"), true));
-            let bash = false;
             let _ = ended.send(Ended { call_id, outcome, bash });
         });
         fail::fail_point!("executor.start.after");

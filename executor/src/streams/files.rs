@@ -18,11 +18,19 @@ use crate::workspace::Folder;
 /// Sends a file. As many bytes as it had when it was opened, or the stream breaks off.
 pub(super) async fn read(house: &Arc<House>, path: String, lane: &mut Lane) -> Result<(), Refused> {
     let opened = beneath(house, path, |folder, path| {
+        if folder
+            .dir
+            .metadata(folder.relative(path)?)
+            .is_ok_and(|meta| meta.is_dir())
+        {
+            return Ok(None);
+        }
         let file = folder.open_file(path)?.into_std();
         let bytes = file.metadata().map_err(|error| format!("{path}: {error}"))?.len();
-        Ok((file, bytes))
+        Ok(Some((file, bytes)))
     });
-    let (file, bytes) = opened.await.map_err(|why| Refused::new(Unopened::NotFound, why))?;
+    let opened = opened.await.map_err(|why| Refused::new(Unopened::NotFound, why))?;
+    let (file, bytes) = opened.ok_or_else(|| Refused::new(Unopened::IsFolder, "it is a folder"))?;
     let (mut reader, mut writer) = tokio::io::split(lane);
     let sending = async {
         frames::write(
@@ -83,7 +91,7 @@ async fn committed(replacement: Replacement, file: File) -> Result<(), String> {
 }
 
 /// Does something in the offered folder that has the path. Blocks a thread for that, no task.
-async fn beneath<T: Send + 'static>(
+pub(super) async fn beneath<T: Send + 'static>(
     house: &House,
     path: String,
     work: impl FnOnce(&Folder, &str) -> Result<T, String> + Send + 'static,

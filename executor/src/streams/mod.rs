@@ -5,7 +5,10 @@
 //! because nobody settles it.
 
 mod files;
+mod folder;
 mod forward;
+mod repositories;
+mod search;
 mod terminal;
 
 use std::sync::Arc;
@@ -86,6 +89,9 @@ async fn answer(house: &Arc<House>, purpose: Purpose, mut lane: Lane) {
     tracing::info!(stream.purpose = purpose.tool().name(), "a stream is opened");
     let done = match purpose {
         Purpose::ReadFile { path } => files::read(house, path, &mut lane).await,
+        Purpose::ListFolder { path } => folder::list(house, path, &mut lane).await,
+        Purpose::Search(what) => search::search(house, what, &mut lane).await,
+        Purpose::ListRepositories { path } => repositories::list(house, path, &mut lane).await,
         Purpose::WriteFile { path, bytes } => files::write(house, path, bytes, &mut lane).await,
         Purpose::Forward { port } => forward::forward(port, &mut lane).await,
         Purpose::Terminal { name, size } => terminal::terminal(house, &name, size, &mut lane).await,

@@ -9,19 +9,24 @@ use crate::limits::EDIT_BYTES;
 use crate::workspace::Folder;
 
 pub(super) fn run(input: &EditInput, folder: &Folder) -> Result<String, String> {
+    let (new, said) = text(input, &load(folder, &input.file_path)?)?;
+    replace(folder, &input.file_path, new.as_bytes())?;
+    Ok(said)
+}
+
+/// The text after it, and what is said when it is done.
+pub(crate) fn text(input: &EditInput, text: &str) -> Result<(String, String), String> {
     let path = &input.file_path;
-    let text = load(folder, path)?;
-    let (new, count) = edited(&text, input).map_err(|error| format!("{path}: {error}"))?;
+    let (new, count) = edited(text, input).map_err(|error| format!("{path}: {error}"))?;
     if new.len() as u64 > EDIT_BYTES {
         return Err(format!("{path}: would grow beyond {EDIT_BYTES} bytes"));
     }
-    replace(folder, path, new.as_bytes())?;
     let times = if count == 1 {
         "once".to_owned()
     } else {
         format!("{count} times")
     };
-    Ok(format!("replaced {times} in {path}"))
+    Ok((new, format!("replaced {times} in {path}")))
 }
 
 fn load(folder: &Folder, path: &str) -> Result<String, String> {

@@ -14,6 +14,9 @@ use perennial_schema::event::Raw;
 use perennial_schema::step::{self, CloneInput, DiffInput, PutInput, SetupInput};
 use perennial_schema::tool::{BashInput, Builtin, EditInput, GlobInput, GrepInput, Outcome, ReadInput, WriteInput};
 
+pub(crate) use self::edit::text as edit_text;
+pub(crate) use self::read::{START_BYTES, is_text, text as read_text};
+pub(crate) use self::write::said as written;
 use crate::call::Stop;
 use crate::workspace::{Folder, explain};
 

@@ -5,11 +5,28 @@ use std::io::{BufRead, BufReader, Read, Seek};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use perennial_schema::content::{Block, Source};
-use perennial_schema::text;
+use perennial_schema::text::sanitize;
 use perennial_schema::tool::{Outcome, ReadInput};
 
 use crate::limits::{IMAGE_BYTES, OUTPUT_BYTES};
 use crate::workspace::Folder;
+
+/// How much of a file tells what it is.
+pub(crate) const START_BYTES: u64 = 8192;
+
+/// Whether a file that begins like this is read by lines.
+pub(crate) fn is_text(start: &[u8]) -> bool {
+    image_type(start).is_none() && !start.contains(&0)
+}
+
+/// The same of a text that is no file.
+pub(crate) fn text(input: &ReadInput, text: &str) -> Outcome {
+    let shown = range(input.view_range).and_then(|(first, last)| {
+        let lines = select(text.as_bytes(), first, last).map_err(|error| error.to_string())?;
+        shown(&input.file_path, first, &lines)
+    });
+    shown.unwrap_or_else(|error| Outcome::text(error, true))
+}
 
 pub(super) fn run(input: &ReadInput, folder: &Folder) -> Result<Outcome, String> {
     let path = &input.file_path;
@@ -17,7 +34,10 @@ pub(super) fn run(input: &ReadInput, folder: &Folder) -> Result<Outcome, String>
     let mut file = folder.open_file(path)?.into_std();
     let failed = |error: std::io::Error| format!("{path}: {error}");
     let mut start = Vec::new();
-    file.by_ref().take(8192).read_to_end(&mut start).map_err(failed)?;
+    file.by_ref()
+        .take(START_BYTES)
+        .read_to_end(&mut start)
+        .map_err(failed)?;
     if let Some(media_type) = image_type(&start) {
         return image(path, media_type, start, file);
     }
@@ -28,7 +48,11 @@ pub(super) fn run(input: &ReadInput, folder: &Folder) -> Result<Outcome, String>
     }
     file.rewind().map_err(failed)?;
     let lines = select(BufReader::with_capacity(64 * 1024, file), first, last).map_err(failed)?;
-    let mut shown = text::sanitize(&lines.bytes);
+    shown(path, first, &lines)
+}
+
+fn shown(path: &str, first: u64, lines: &Lines) -> Result<Outcome, String> {
+    let mut shown = sanitize(&lines.bytes);
     shown.truncate(shown.floor_char_boundary(OUTPUT_BYTES));
     if lines.cut {
         let next = lines.at;

@@ -10,7 +10,12 @@ use crate::workspace::{Folder, explain};
 pub(super) fn run(input: &WriteInput, folder: &Folder) -> Result<String, String> {
     let path = &input.file_path;
     replace(folder, path, input.content.as_bytes())?;
-    Ok(format!("wrote {} bytes to {path}", input.content.len()))
+    Ok(said(input))
+}
+
+/// What is said when it is done.
+pub(crate) fn said(input: &WriteInput) -> String {
+    format!("wrote {} bytes to {}", input.content.len(), input.file_path)
 }
 
 /// Puts `content` where `path` leads.

@@ -6,6 +6,7 @@ mod corpus;
 mod crash;
 mod files;
 mod policy;
+mod repositories;
 mod rig;
 mod sandbox;
 mod shell;

@@ -177,6 +177,7 @@ async fn told(losses: u32, does_it: bool) -> (Result<String, String>, u32, usize
         placement: AT_HOUSE,
         environment: EnvironmentConfig::SelfHosted,
         secret: None,
+        mcp: None,
     };
     let told = run(&office, &order).await;
     let there = store

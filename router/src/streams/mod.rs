@@ -5,7 +5,9 @@
 //! without looking at them. An open stream uses its sandbox like a running call does.
 
 mod files;
+mod folder;
 mod forward;
+mod search;
 mod terminal;
 
 use std::io;

@@ -402,6 +402,9 @@ pub struct ErrorDetail {
     pub message: String,
     /// What happens next.
     pub retry_status: RetryStatus,
+    /// Which of the agent's servers, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_server_name: Option<String>,
 }
 
 /// Kinds of `session.error` we write.

@@ -8,10 +8,12 @@
 
 mod body;
 mod imported;
+mod last;
 mod private;
 
 pub use body::*;
 pub use imported::*;
+pub use last::LastEvent;
 pub use private::*;
 
 use std::sync::Arc;

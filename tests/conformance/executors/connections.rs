@@ -1,12 +1,13 @@
 //! Connections: the newest counts, whoever holds it; an executor nobody speaks for is offline.
 
-use perennial_engine::ports::{EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, HeldTunnel};
+use perennial_engine::ports::{EXECUTOR_ONLINE_MILLIS, EXECUTOR_PASS_MILLIS, EXECUTOR_VISIT_MILLIS, HeldTunnel};
 use perennial_schema::frame::Card;
 
 use super::fixture::{Desk, process, tenant, token};
 
 /// Longest a pass opens anything.
 const PASS: i64 = EXECUTOR_PASS_MILLIS.cast_signed();
+const VISIT: i64 = EXECUTOR_VISIT_MILLIS.cast_signed();
 const ONLINE: i64 = EXECUTOR_ONLINE_MILLIS.cast_signed();
 
 super::on_every_registry!(
@@ -17,6 +18,7 @@ super::on_every_registry!(
     where_its_process_is_reached_is_told,
     a_pass_opens_one_line_once,
     a_ticket_opens_what_it_is_for_once,
+    a_visit_opens_what_it_is_for_again_and_again,
     only_the_newest_connection_describes,
 );
 
@@ -196,6 +198,21 @@ async fn a_ticket_opens_what_it_is_for_once(desk: Desk) {
     let late = desk.registry.mint_ticket(machine.id, "this").await.unwrap();
     desk.clock.advance(PASS);
     assert!(!opens(machine.id, late.hash("this")).await);
+}
+
+async fn a_visit_opens_what_it_is_for_again_and_again(desk: Desk) {
+    let (machine, other) = (desk.machine().await, token(3).id);
+    let visit = desk.registry.mint_visit(machine.id, "this").await.unwrap();
+    let opens = async |id, hash| desk.elsewhere.is_visit(id, hash).await.unwrap();
+    assert!(!opens(other, visit.hash("this")).await);
+    assert!(!opens(machine.id, visit.hash("that")).await);
+    desk.clock.advance(VISIT - 1);
+    // Others are made meanwhile, and nothing that is still good is forgotten.
+    desk.registry.mint_pass(machine.id).await.unwrap();
+    assert!(opens(machine.id, visit.hash("this")).await);
+    assert!(opens(machine.id, visit.hash("this")).await);
+    desk.clock.advance(1);
+    assert!(!opens(machine.id, visit.hash("this")).await);
 }
 
 async fn only_the_newest_connection_describes(desk: Desk) {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use perennial_engine::ports::{Append, ChangeCursor, Projection, Ready, SessionKey, SessionPatch, SessionRow};
+use perennial_engine::ports::{
+    Append, ChangeCursor, LAST_EVENT_PAUSE, Projection, Ready, SessionKey, SessionPatch, SessionRow,
+};
 use perennial_schema::session::Status;
 
 use crate::fixture::{Rig, client, holder};
@@ -11,6 +13,7 @@ use crate::on_every_store;
 on_every_store![
     every_session_is_told_once,
     an_append_within_a_turn_is_no_change,
+    what_follows_a_pause_is_a_change,
     a_turn_is_two_changes,
     patches_and_deletes_are_changes,
     pages_join_without_a_gap,
@@ -89,6 +92,29 @@ async fn an_append_within_a_turn_is_no_change(rig: Rig) {
             .await
             .unwrap();
     }
+    let marker = rig.session().await;
+    assert_eq!(keys(&follower.news(1).await), [marker]);
+}
+
+async fn what_follows_a_pause_is_a_change(rig: Rig) {
+    let (key, _, epoch) = rig.held().await;
+    rig.append(holder(key, epoch, vec![rig.running()])).await.unwrap();
+    let mut follower = Follower::new(&rig);
+    follower.news(1).await;
+    let says = async |text: &str| {
+        let append = holder(key, epoch, vec![rig.answer_text(text)]);
+        rig.append(append).await.unwrap();
+    };
+    let pause = i64::try_from(LAST_EVENT_PAUSE.as_millis()).unwrap();
+    rig.clock.advance(pause);
+    says("after it").await;
+    let rows = follower.news(1).await;
+    let last = rows[0].last_event.as_ref().and_then(|last| last.text.as_deref());
+    assert_eq!((rows.len(), last), (1, Some("after it")));
+    says("at once").await;
+    // The same words again are no change, whenever they come.
+    rig.clock.advance(pause);
+    says("at once").await;
     let marker = rig.session().await;
     assert_eq!(keys(&follower.news(1).await), [marker]);
 }

@@ -1,7 +1,7 @@
 //! What an append changes on the row, in the same commit.
 
 use perennial_engine::ports::{EventFilter, Projection, Ready};
-use perennial_schema::event::{Body, ModelRequestEnd};
+use perennial_schema::event::{Body, ModelRequestEnd, Permission};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
 
@@ -13,6 +13,7 @@ on_every_store![
     a_ready_session_is_served_as_running,
     turns_are_the_holders,
     events_carry_the_turn,
+    the_last_event_is_told_in_few_words,
     usage_adds_up,
     usage_saturates,
     inputs_are_stamped_in_lists_only,
@@ -197,6 +198,40 @@ async fn created_and_updated_come_from_the_clock(rig: Rig) {
         row.updated_at,
         "a claim is no news to clients"
     );
+}
+
+async fn the_last_event_is_told_in_few_words(rig: Rig) {
+    let (key, _, epoch) = rig.held().await;
+    let last = async || {
+        let last = rig.row(key).await.last_event?;
+        Some((last.kind, last.name, last.text))
+    };
+    let told = |kind: &str, name: Option<&str>, text: &str| {
+        Some((kind.to_owned(), name.map(str::to_owned), Some(text.to_owned())))
+    };
+    rig.say(key, "look \n at \u{7} it").await;
+    let asked = told("user.message", None, "look at it");
+    assert_eq!(last().await, asked);
+    rig.append(holder(key, epoch, vec![rig.running()])).await.unwrap();
+    assert_eq!(last().await, asked, "what is for machines leaves it");
+    rig.append(holder(
+        key,
+        epoch,
+        vec![rig.answer_text("so"), rig.tool_use(Permission::Allow)],
+    ))
+    .await
+    .unwrap();
+    assert_eq!(last().await, told("agent.tool_use", Some("bash"), "ls"));
+    let listed = rig
+        .store
+        .find(rig.workspace, crate::log::sessions::all())
+        .await
+        .unwrap();
+    assert_eq!(listed[0].last_event, rig.row(key).await.last_event);
+    let mut delete = client(key, vec![rig.message("gone")], Ready::Keep);
+    delete.projection.patch.delete = true;
+    rig.append(delete).await.unwrap();
+    assert_eq!(last().await, None, "nothing of it is kept");
 }
 
 async fn everything_or_nothing(rig: Rig) {

@@ -3,6 +3,7 @@
 use perennial_engine::ports::{Projection, Ready, SessionFilter, TimeBounds};
 use perennial_schema::AgentId;
 use perennial_schema::agent::AgentSnapshot;
+use perennial_schema::event::Permission;
 use perennial_schema::session::{Status, StopReason};
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ on_every_store![
     find_by_served_status,
     find_those_that_wait,
     find_within_times,
+    find_those_that_were_confirmed,
     archived_ones_only_when_asked,
     deleted_ones_never,
 ];
@@ -196,6 +198,23 @@ async fn find_those_that_wait(rig: Rig) {
     let waiting = SessionFilter { waiting: true, ..all() };
     assert_eq!(rig.find(waiting).await, [asks.session]);
     assert_eq!(rig.find(all()).await.len(), 3);
+}
+
+async fn find_those_that_were_confirmed(rig: Rig) {
+    let (key, _, epoch) = rig.held().await;
+    let asks = rig.tool_use(Permission::Ask);
+    let tool = asks.id;
+    rig.append(holder(key, epoch, vec![asks])).await.unwrap();
+    let confirmed = SessionFilter {
+        confirmed: true,
+        ..all()
+    };
+    rig.session().await;
+    assert!(rig.find(confirmed.clone()).await.is_empty());
+    rig.append(client(key, vec![rig.confirmation(tool)], Ready::Now))
+        .await
+        .unwrap();
+    assert_eq!(rig.find(confirmed).await, [key.session]);
 }
 
 async fn archived_ones_only_when_asked(rig: Rig) {

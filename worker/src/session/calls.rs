@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use perennial_engine::kernel::{Call, Close, Command};
+use perennial_engine::kernel::{Call, CallLane, Close, Command};
 use perennial_engine::ports::{
-    CallError, HOUSE, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of,
+    CallError, HOUSE, McpTool, ModelStep, Order, Part, Placement, Ready, Router, Settled, environment_of,
 };
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::ToolDispatched;
+use perennial_schema::mcp::McpServer;
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{Attachment, EventId, ExecutorId};
 use tracing::{debug, info, warn};
@@ -402,10 +403,31 @@ impl Session {
             .map_or(Effect::Once, |tool| tool.effect)
     }
 
+    /// The tool of an MCP server that a call is for. A server that the agent has no more is nowhere.
+    fn mcp_tool(&self, call: &Call) -> Option<McpTool> {
+        let CallLane::Mcp { server, tool } = &call.lane else {
+            return None;
+        };
+        let nowhere = || McpServer {
+            name: server.clone(),
+            url: String::new(),
+        };
+        Some(McpTool {
+            server: self.row.agent.mcp_server(server).unwrap_or_else(nowhere),
+            name: tool.clone(),
+        })
+    }
+
     /// The order for an open, dispatched call.
     fn order(&self, call_id: EventId) -> Option<Order> {
         let call = self.state.open_call(call_id)?;
         let sent = call.dispatched.as_ref()?;
+        let mcp = self.mcp_tool(call);
+        let environment = match mcp {
+            // Its networking says which servers are reached.
+            Some(_) => self.row.environment.clone(),
+            None => environment_of(call.hand.as_ref(), &self.row.environment),
+        };
         Some(Order {
             key: self.key,
             epoch: self.epoch,
@@ -417,8 +439,9 @@ impl Session {
                 executor_id: sent.executor_id,
                 journal_id: sent.journal_id,
             },
-            environment: environment_of(call.hand.as_ref(), &self.row.environment),
+            environment,
             secret: None,
+            mcp,
         })
     }
 }

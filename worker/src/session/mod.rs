@@ -25,7 +25,7 @@ use perennial_engine::ports::{
     AppendError, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
 };
 use perennial_engine::retry;
-use perennial_schema::event::{Body, Draft, Empty};
+use perennial_schema::event::{Body, Draft, Empty, ErrorDetail};
 use perennial_schema::model::Usage;
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId};
@@ -75,6 +75,8 @@ pub(crate) struct Session {
     epoch: u64,
     state: State,
     tools: Vec<ToolSpec>,
+    /// What is missing among them, to be told with the first model request.
+    troubles: Vec<ErrorDetail>,
     /// Opened by the first model request, thrown away whenever the session stops thinking.
     harness: Option<Box<dyn Harness>>,
     watch: Watch,
@@ -117,6 +119,7 @@ impl Session {
             epoch: row.epoch,
             state: warm.unwrap_or_default(),
             tools: Vec::new(),
+            troubles: Vec::new(),
             harness: None,
             watch,
             notices,
@@ -191,7 +194,17 @@ impl Session {
             self.announce(vec![notice]).await?;
         }
         let (router, row) = (&self.ports.router, &self.row);
-        self.tools = router.catalogue(self.key, &row.agent, &row.environment).await;
+        let (tools, mounted) = tokio::join!(
+            router.catalogue(self.key, &row.agent, &row.environment),
+            router.mounted(self.key, &row.agent, &row.environment),
+        );
+        self.tools = tools;
+        for tool in mounted.tools {
+            if self.tools.iter().all(|known| known.name != tool.name) {
+                self.tools.push(tool);
+            }
+        }
+        self.troubles = mounted.troubles;
         self.catch_up().await?;
         loop {
             if self.watch.lost.is_cancelled() {

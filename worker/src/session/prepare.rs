@@ -81,6 +81,7 @@ pub(super) fn told(reason: &str) -> ErrorDetail {
         kind: ErrorKind::UnknownError,
         message: reason.to_owned(),
         retry_status: RetryStatus::Exhausted,
+        mcp_server_name: None,
     }
 }
 
@@ -164,6 +165,7 @@ impl Preparation {
             placement,
             environment: self.row.environment.clone(),
             secret,
+            mcp: None,
         }
     }
 

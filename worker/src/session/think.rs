@@ -62,6 +62,10 @@ impl Session {
                     Ok(Flow::Continue)
                 };
             }
+            for trouble in std::mem::take(&mut self.troubles) {
+                let drafts = self.decide(Command::Report(trouble))?;
+                self.append(drafts).await?;
+            }
             fail::fail_point!("worker.model.before");
             let mut sink = BusSink::new(self.ports.bus.clone(), self.ports.ids.clone(), self.key);
             let asked = self.ask(self.state.render(), &self.tools.clone(), &mut sink).await?;
@@ -251,6 +255,7 @@ impl Session {
             kind,
             message,
             retry_status: RetryStatus::Exhausted,
+            mcp_server_name: None,
         };
         self.own_request = None;
         let mut drafts = self.abandoned(usage, Some(detail))?;
@@ -287,6 +292,7 @@ pub(super) fn told(error: &ModelError, retry_status: RetryStatus) -> ErrorDetail
         kind: error.kind,
         message: error.message.clone(),
         retry_status,
+        mcp_server_name: None,
     }
 }
 
@@ -299,5 +305,6 @@ fn cut_short(usage: Usage) -> ErrorDetail {
             usage.output_tokens
         ),
         retry_status: RetryStatus::Exhausted,
+        mcp_server_name: None,
     }
 }

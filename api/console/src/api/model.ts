@@ -28,6 +28,14 @@ export interface Usage {
   cache_creation?: { ephemeral_5m_input_tokens: number; ephemeral_1h_input_tokens: number };
 }
 
+/** What happened last, in few words. */
+export interface LastEvent {
+  type: string;
+  name?: string;
+  text?: string;
+  is_error?: boolean;
+}
+
 export interface Session extends Omit<schema.Session, "agent" | "usage" | "stats" | "perennial" | "status"> {
   status: "idle" | "running" | "rescheduling" | "terminated";
   agent: AgentSnapshot;
@@ -40,6 +48,7 @@ export interface Session extends Omit<schema.Session, "agent" | "usage" | "stats
     quarantined: boolean;
     attempts: number;
     budget_hold?: string;
+    last_event?: LastEvent;
   };
 }
 
@@ -75,8 +84,9 @@ export interface ToolUse extends Payload {
   evaluated_permission?: "allow" | "ask" | "deny";
 }
 
-export interface Approval extends Omit<schema.Approval, "tool_use"> {
+export interface Approval extends Omit<schema.Approval, "tool_use" | "answered"> {
   tool_use: ToolUse;
+  answered?: { result: "allow" | "deny"; message?: string; at: string; by: string | null };
 }
 
 export interface DiffFile {

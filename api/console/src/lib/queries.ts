@@ -18,6 +18,19 @@ export const login = queryOptions({
   retry: false,
 });
 
+/** What the server was started with. */
+export interface ServerSettings extends Login {
+  /** None of a process that asks no models itself. */
+  providers: { name: string; wire: "messages" | "responses" | "chat"; key: "set" | "missing" | "not_needed"; setting?: string; models: string[] | null }[] | null;
+  /** US dollars for a million tokens. */
+  prices: { model: string; input: number; output: number; cache_read: number; cache_write: number }[];
+}
+
+export const settings = queryOptions({
+  queryKey: ["settings"],
+  queryFn: async ({ signal }) => (await ask("GET", "/console/settings", undefined, signal)).json() as Promise<ServerSettings>,
+});
+
 export const agents = (archived = false) =>
   queryOptions({ queryKey: ["agents", archived], queryFn: ({ signal }) => all<Agent>(`/agents${archived ? "?include_archived=true" : ""}`, signal) });
 export const agent = (id: string) => queryOptions({ queryKey: ["agent", id], queryFn: ({ signal }) => get<Agent>(`/agents/${id}`, signal) });

@@ -1,7 +1,7 @@
 // What a person chose on this browser, and the time.
 import { useSyncExternalStore } from "react";
 
-type Name = "theme" | "shortcuts" | "notify" | "inspector" | "guide" | "spoken";
+type Name = "theme" | "shortcuts" | "notify" | "inspector" | "guide" | "spoken" | "views";
 const listeners = new Set<() => void>();
 
 export function read(name: Name, otherwise: string): string {

@@ -43,6 +43,58 @@ export function state(session: Session): State {
   }
 }
 
+/** What happened last, as a person would say it. */
+export function last(session: Session): string | undefined {
+  const event = session.perennial?.last_event;
+  if (!event) return undefined;
+  const { type, name = "", text = "" } = event;
+  const after = (words: string) => (text ? `${words}: ${text}` : words);
+  switch (type) {
+    case "user.message":
+      return after("You");
+    case "user.define_outcome":
+      return after("Wanted");
+    case "user.interrupt":
+      return "Interrupted";
+    case "user.tool_confirmation":
+      return text === "deny" ? "A call was denied" : "A call was allowed";
+    case "agent.message":
+      return text || "Answered";
+    case "agent.tool_use":
+    case "agent.mcp_tool_use":
+    case "agent.custom_tool_use":
+      return after(name);
+    case "agent.tool_result":
+    case "agent.mcp_tool_result":
+    case "user.tool_result":
+    case "user.custom_tool_result":
+      return after(event.is_error ? "Failed" : "Result");
+    case "session.error":
+      return after("Error");
+    case "mail.received":
+      return after(`Mail from ${name}`);
+    case "session.forked":
+      return "Forked from another session";
+    case "session.imported":
+      return "Imported";
+    case "context.compacted":
+      return "Older events were summed up";
+    default:
+      return undefined;
+  }
+}
+
+/** The line of a list, beside the state: what is asked of somebody, or what happened last. */
+export function line(session: Session): string {
+  const { key, words } = state(session);
+  const happened = last(session);
+  if (!happened || key === "budget" || key === "rescheduling" || session.perennial?.quarantined) return words;
+  if (key !== "waiting") return happened;
+  const stop = session.perennial?.stop_reason;
+  const calls = stop?.type === "requires_action" ? stop.event_ids.length : 0;
+  return calls === 1 && session.perennial?.last_event?.type.endsWith("tool_use") ? `May it run ${happened}?` : words;
+}
+
 export const harness = (session: { agent: { harness?: string | null } }) => session.agent.harness ?? "native";
 export const title = (session: Session) => session.title || "Untitled session";
 export const tokens = (session: Session) => {

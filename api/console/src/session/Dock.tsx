@@ -49,7 +49,7 @@ export default function Dock({ session, items, machine, choose, onClose }: Props
   return (
     <section aria-label="Terminal" className="relative h-full overflow-y-auto bg-surface">
       <IconButton icon="close" label="Close the terminal" size={14} className="absolute! top-1 right-1 size-7!" onClick={onClose} />
-      {error ? <Problem error={error} /> : !places.data || !known.data ? <Lines n={3} /> : (
+      {!places.data || !known.data ? (error ? <Problem error={error} /> : <Lines n={3} />) : (
         <Empty icon="terminal" title="No machine to type on">
           <p>The tools of this session run where no terminal leads. It can have a machine that dialled in beside that: its tools may run there too, and so may you.</p>
           {free.length > 0 && session.status === "idle" && !session.archived_at ? (

@@ -10,25 +10,18 @@ import { useNow } from "../lib/store";
 import { harness, state } from "../lib/words";
 import { median, statistics, type Item } from "../transcript/fold";
 import { Button, Copy, IconButton, Lines, Status } from "../ui/basics";
-import { Icon } from "../ui/Icon";
 import { curl, exportUrl } from "./actions";
-import { Attached } from "./Attached";
+import { Resources } from "./Resources";
+import { Threads } from "./Threads";
 
 export const PANELS = [
   { key: "session", label: "Session" },
   { key: "events", label: "Events" },
   { key: "tools", label: "Tools" },
+  { key: "resources", label: "Resources" },
+  { key: "threads", label: "Threads" },
 ] as const;
 export type Panel = (typeof PANELS)[number]["key"];
-
-/** A repository or a file that its folder has before the first call. */
-interface Resource {
-  id: string;
-  url?: string;
-  file_id?: string;
-  checkout?: { name?: string; sha?: string };
-  mount_path: string;
-}
 
 interface Props {
   session: Session;
@@ -51,7 +44,7 @@ export function Inspector(props: Props) {
   return (
     <aside aria-label="Inspector" className="flex h-full min-h-0 flex-col bg-surface">
       <div className="flex h-[39px] shrink-0 items-center border-b border-line pr-1 pl-3">
-        <div role="group" aria-label="Inspector views" className="flex h-full flex-1 gap-4">
+        <div role="group" aria-label="Inspector views" className="flex h-full flex-1 gap-3.5 overflow-x-auto">
           {PANELS.map((one) => (
             <button key={one.key} type="button" aria-pressed={panel === one.key} onClick={() => setPanel(one.key)} className={`border-b-2 text-sm ${panel === one.key ? "border-accent font-medium" : "border-transparent text-soft hover:text-text"}`}>{one.label}</button>
           ))}
@@ -62,6 +55,8 @@ export function Inspector(props: Props) {
       {ready && panel === "session" && <Facts {...props} />}
       {ready && panel === "events" && <Events {...props} />}
       {ready && panel === "tools" && <Tools items={props.items} />}
+      {ready && panel === "resources" && <Resources session={props.session} />}
+      {ready && panel === "threads" && <Threads session={props.session} items={props.items} select={props.select} />}
     </aside>
   );
 }
@@ -96,7 +91,6 @@ function Facts({ session, onSwitch }: Props) {
         <Fact name="Model">{session.agent.model.id}</Fact>
         <Fact name="Harness">{harness(session)} <Button small look="quiet" className="-my-1" disabled={session.status === "running" || Boolean(session.archived_at)} onClick={onSwitch}>Switch</Button></Fact>
         <Fact name="Runs in">{place?.name ?? session.environment_id}</Fact>
-        <Fact name="Machines"><Attached session={session} place={place} /></Fact>
         <Fact name="Began">{full(session.created_at)}</Fact>
         <Fact name="Lasted">{span(ended - Date.parse(session.created_at))}</Fact>
         <Fact name="Turns">{session.perennial?.turn ?? 0} <span className="text-faint">in {count(session.perennial?.head ?? 0)} events</span></Fact>
@@ -109,19 +103,6 @@ function Facts({ session, onSwitch }: Props) {
         <Fact name="Output">{count(session.usage.output_tokens)}</Fact>
         <Fact name="Cost">{cost?.has(session.id) ? money(cost.get(session.id) ?? 0) : "–"}</Fact>
       </dl>
-      {session.resources.length > 0 && (
-        <>
-          <h2 className="mt-5 mb-1 font-semibold">Resources</h2>
-          <ul className="space-y-1.5">
-            {(session.resources as Resource[]).map((one) => (
-              <li key={one.id} className="flex gap-2">
-                <Icon name={one.url ? "fork" : "file"} className="mt-0.5 text-faint" />
-                <span className="min-w-0"><span className="block wrap-anywhere">{one.url ?? one.file_id}{one.checkout && <span className="text-faint"> at {one.checkout.name ?? one.checkout.sha}</span>}</span><span className="block font-mono text-xs text-faint wrap-anywhere">{one.mount_path}</span></span>
-              </li>
-            ))}
-          </ul>
-        </>
-      )}
       {mine && mine.length > 0 && (
         <>
           <h2 className="mt-5 mb-2 font-semibold">Budgets</h2>

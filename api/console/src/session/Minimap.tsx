@@ -1,10 +1,14 @@
-// The whole conversation at a glance, on three lanes: who spoke, which tools ran, what went wrong. A click goes there.
+// The whole conversation at a glance: on three lanes who spoke, which tools ran and what went wrong, and beneath them one lane for
+// each thread with somebody else. A click goes there.
 import type { Virtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef } from "react";
+import { useDeferredValue, useEffect, useMemo, useRef } from "react";
 import type { Item } from "../transcript/fold";
+import { threads } from "../transcript/threads";
 
 const LANES = ["You and agent", "Tools", "Notices"];
-const HEIGHT = 30;
+const LANE = 8;
+/** The newest threads; all of them are in the inspector. */
+const THREADS = 5;
 const OFTEN = 100;
 
 function look(item: Item): [lane: number, color: string] {
@@ -27,6 +31,10 @@ function look(item: Item): [lane: number, color: string] {
 
 export function Minimap({ items, virtual, show }: { items: Item[]; virtual: Virtualizer<HTMLDivElement, Element>; show: (index: number) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
+  const calm = useDeferredValue(items);
+  const lanes = useMemo(() => threads(calm).slice(0, THREADS), [calm]);
+  const laneOf = useMemo(() => new Map(lanes.flatMap((thread, at) => thread.items.map((item) => [item, LANES.length + at] as const))), [lanes]);
+  const HEIGHT = 6 + (LANES.length + lanes.length) * LANE;
   const range = virtual.range;
   const draw = useRef(() => {});
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
@@ -69,8 +77,15 @@ export function Minimap({ items, virtual, show }: { items: Item[]; virtual: Virt
       if (drawn.has(spot)) return;
       drawn.add(spot);
       context.fillStyle = colorOf(color);
-      context.fillRect(index * step, 4 + lane * 8, Math.max(1.5, step - 1.5), 6);
+      context.fillRect(index * step, 4 + lane * LANE, Math.max(1.5, step - 1.5), 6);
     });
+    context.fillStyle = colorOf("--busy");
+    if (laneOf.size > 0) {
+      items.forEach((item, index) => {
+        const lane = laneOf.get(item.id);
+        if (lane !== undefined) context.fillRect(index * step, 4 + lane * LANE, Math.max(1.5, step - 1.5), 6);
+      });
+    }
     element.style.color = "";
   };
   // All of it is drawn anew; while tokens stream in, a few times a second are enough.
@@ -79,7 +94,7 @@ export function Minimap({ items, virtual, show }: { items: Item[]; virtual: Virt
       timer.current = undefined;
       draw.current();
     }, OFTEN);
-  }, [items, range?.startIndex, range?.endIndex]);
+  }, [items, lanes, range?.startIndex, range?.endIndex]);
   useEffect(() => () => clearTimeout(timer.current), []);
   function jump(event: React.MouseEvent<HTMLCanvasElement>) {
     const box = event.currentTarget.getBoundingClientRect();
@@ -88,7 +103,7 @@ export function Minimap({ items, virtual, show }: { items: Item[]; virtual: Virt
   }
   return (
     <div className="shrink-0 border-b border-line bg-surface px-3 py-1 sm:px-5">
-      <canvas ref={canvas} onClick={jump} title={`${LANES.join(", ")}: click to go there`} aria-hidden="true" className="block w-full cursor-pointer" style={{ height: HEIGHT }} />
+      <canvas ref={canvas} onClick={jump} title={`${[...LANES, ...lanes.map((one) => `Thread with ${one.with}`)].join(", ")}: click to go there`} aria-hidden="true" className="block w-full cursor-pointer" style={{ height: HEIGHT }} />
     </div>
   );
 }

@@ -21,9 +21,9 @@ const STATES: Record<Tool["status"], { tone: Tone; label: string }> = {
   denied: { tone: "quiet", label: "Denied" },
 };
 export const ICONS: Record<string, IconName> = { bash: "terminal", read: "file", write: "edit", edit: "edit", glob: "search", grep: "search", ...Object.fromEntries(Object.entries(MAIL).map(([name, { icon }]) => [name, icon])) };
-const OPEN = new Set(["bash", "edit", "write", "send_message"]);
+const OPEN = new Set(["bash", "edit", "write", "send_message", "delegate_task"]);
 
-function summary(tool: { name: string; input: Record<string, unknown> }): string {
+export function summary(tool: { name: string; input: Record<string, unknown> }): string {
   if (tool.name in MAIL) return about(tool);
   const { command, file_path, path, pattern, query, url } = tool.input as Record<string, string | undefined>;
   const told = command ?? file_path ?? pattern ?? path ?? query ?? url;

@@ -28,6 +28,7 @@ export const PLACES = [
   { to: "/usage", label: "Usage", icon: "usage", key: "u" },
   { to: "/budgets", label: "Budgets", icon: "budgets", key: "b" },
   { to: "/keys", label: "Gateway keys", icon: "keys", key: "k" },
+  { to: "/settings", label: "Settings", icon: "gear", key: "," },
 ] as const satisfies readonly { to: string; label: string; icon: IconName; key: string }[];
 
 let openNew: (() => void) | undefined;

@@ -135,3 +135,24 @@ test("the median of nothing is unknown", () => {
   expect(median([])).toBeUndefined();
   expect(median([3, 1, 2])).toBe(2);
 });
+
+test("a call of another server's tool names it, and is answered by its own events", () => {
+  const folded = fold(log(
+    { type: "agent.mcp_tool_use", name: "search", mcp_server_name: "wiki", input: { query: "leases" }, evaluated_permission: "allow" },
+    { type: "agent.mcp_tool_result", mcp_tool_use_id: "sevt_1", content: say("found"), is_error: false },
+  ));
+  expect(folded.items[0]).toMatchObject({ kind: "tool", origin: "mcp", server: "wiki", name: "search", status: "done" });
+  expect(folded.place("sevt_2")).toBe(0);
+  expect(statistics(folded.items)).toMatchObject([{ name: "wiki · search", calls: 1, failures: 0 }]);
+});
+
+test("mail carries its thread, and a hand-over is told", () => {
+  const folded = fold(log(
+    { type: "mail.received", from: "agent/writer", message_id: "msg_2", thread: "msg_1", subject: "Re", content: say("hi"), processed_at: null },
+    { type: "harness.changed", from: "native", to: "codex", dropped: 2 },
+    { type: "session.status_rescheduled" },
+  ));
+  expect(folded.items[0]).toMatchObject({ kind: "mail", message: "msg_2", thread: "msg_1", queued: true });
+  expect(folded.items[1]).toMatchObject({ kind: "notice", text: "Handed over from our own loop to codex" });
+  expect(folded.items[2]).toMatchObject({ kind: "notice", tone: "warn" });
+});

@@ -19,6 +19,7 @@ export interface Message {
   from?: string;
   subject?: string;
   message?: string;
+  thread?: string;
 }
 
 export interface Tool {
@@ -174,7 +175,7 @@ export class Fold {
         const kind = payload.type === "user.message" ? "user" : payload.type === "mail.received" ? "mail" : "operator";
         const queued = payload.processed_at == null;
         const words = payload.type === "user.define_outcome" ? { text: String(payload.description ?? "") } : {};
-        const mail = kind === "mail" ? { from: String(payload.from), subject: String(payload.subject ?? ""), message: String(payload.message_id) } : {};
+        const mail = kind === "mail" ? { from: String(payload.from), subject: String(payload.subject ?? ""), message: String(payload.message_id), thread: String(payload.thread ?? "") } : {};
         this.message(event, kind, { queued, ...mail, ...words });
         this.inputs.set(payload.id, this.items.at(-1) as Message);
         break;

@@ -30,7 +30,7 @@ export function Button({ look = "plain", icon, busy, small, keys, children, clas
     >
       {icon && <Icon name={icon} size={small ? 14 : 16} />}
       {children}
-      {keys && <Kbd inherit>{keys}</Kbd>}
+      {keys && <span className="contents max-sm:hidden"><Kbd inherit>{keys}</Kbd></span>}
     </button>
   );
 }

@@ -28,7 +28,7 @@ export function AgentView() {
   const search = useSearch({ from: "/shell/agents/$agent" });
   const navigate = useNavigate({ from: "/agents/$agent" });
   const client = useQueryClient();
-  const { data: agent, error, isPending } = useQuery(question(id));
+  const { data: agent, error } = useQuery(question(id));
   const { data: all } = useQuery(versions(id));
   const [editing, setEditing] = useState(false);
   const again = () => Promise.all(["agent", "versions", "agents"].map((name) => client.invalidateQueries({ queryKey: name === "agents" ? [name] : [name, id] })));
@@ -36,8 +36,7 @@ export function AgentView() {
     mutationFn: (body: Record<string, unknown>) => post<Agent>(`/agents/${id}`, body),
     onSuccess: () => { setEditing(false); void again(); },
   });
-  if (error) return <Problem error={error} />;
-  if (isPending) return <Lines />;
+  if (!agent) return error ? <Problem error={error} /> : <Lines />;
   const newest = agent.version;
   const right = Number(search.right ?? newest);
   const left = Number(search.left ?? Math.max(1, right - 1));

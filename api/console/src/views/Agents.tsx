@@ -15,7 +15,7 @@ export function Agents() {
   const { archived } = useSearch({ from: "/shell/agents" });
   const navigate = useNavigate({ from: "/agents" });
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(agents(archived === "yes"));
+  const { data, error, refetch } = useQuery(agents(archived === "yes"));
   const { sessions } = useFeed();
   const [fresh, setFresh] = useState(false);
   const create = useMutation({
@@ -28,7 +28,7 @@ export function Agents() {
   });
   return (
     <Page title="Agents" aside={<><label className="flex items-center gap-2 text-sm text-soft"><input type="checkbox" className="size-4 accent-accent" checked={archived === "yes"} onChange={(event) => void navigate({ search: event.target.checked ? { archived: "yes" } : {} })} /> Archived too</label><Button look="primary" icon="plus" onClick={() => setFresh(true)}>New agent</Button></>}>
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : data.length === 0 ? (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : data.length === 0 ? (
         <Empty icon="agents" title="No agents yet"><p>An agent is a model, a harness that drives it, a prompt and its tools, in versions.</p><p className="mt-4"><Button look="primary" icon="plus" onClick={() => setFresh(true)}>New agent</Button></p></Empty>
       ) : (
         <Card>

@@ -1,7 +1,7 @@
-// What waits for somebody, across all sessions. One answers with two keys, one by one or many at once.
+// What waits for somebody, across all sessions, and what was answered. One answers with two keys, one by one or many at once.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { type ReactNode, useState } from "react";
 import type { Approval } from "../api/model";
 import { plural } from "../lib/format";
 import { useShortcuts } from "../lib/keys";
@@ -9,14 +9,24 @@ import { approvals } from "../lib/queries";
 import { attempt, confirm, send } from "../session/actions";
 import { Answer, Body, ICONS } from "../session/ToolCard";
 import { Button, Card, Empty, Kbd, Lines, Page, Problem } from "../ui/basics";
+import { Choice } from "../ui/Choice";
 import { Icon } from "../ui/Icon";
 import { tell } from "../ui/messages";
+import { Answered } from "./Answered";
 
 const origin = (type: string) => (type === "agent.custom_tool_use" ? "custom" : type === "agent.mcp_tool_use" ? "mcp" : "builtin");
 
 export function Approvals() {
+  const { show } = useSearch({ from: "/shell/approvals" });
+  const navigate = useNavigate({ from: "/approvals" });
+  const answered = show === "answered";
+  const switched = <Choice label="Show" value={answered ? "answered" : "waiting"} options={[["waiting", "Waiting"], ["answered", "Answered"]]} onChange={(next) => void navigate({ search: next === "answered" ? { show: next } : {}, replace: true })} />;
+  return answered ? <Page title="Approvals" aside={switched}><Answered /></Page> : <Waiting switched={switched} />;
+}
+
+function Waiting({ switched }: { switched: ReactNode }) {
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(approvals);
+  const { data, error, refetch } = useQuery(approvals);
   const [at, setAt] = useState(0);
   const [marked, setMarked] = useState<Set<string>>(new Set());
   const all = data ?? [];
@@ -49,9 +59,9 @@ export function Approvals() {
   return (
     <Page
       title="Approvals"
-      aside={chosen.length > 0 && <><span className="text-sm text-soft">{chosen.length} marked</span><Button look="danger" onClick={() => answer(chosen, false)}>Deny</Button><Button look="primary" onClick={() => answer(chosen, true)}>Allow</Button></>}
+      aside={chosen.length === 0 ? switched : <><span className="text-sm text-soft">{chosen.length} marked</span><Button look="danger" onClick={() => answer(chosen, false)}>Deny</Button><Button look="primary" onClick={() => answer(chosen, true)}>Allow</Button></>}
     >
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : all.length === 0 ? (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : all.length === 0 ? (
         <Empty icon="approvals" title="Nothing waits for you"><p>Calls of tools that ask first appear here, whichever session makes them.</p></Empty>
       ) : (
         <>

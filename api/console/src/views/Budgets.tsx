@@ -14,7 +14,7 @@ const amount = (budget: Budget, value: number) => (budget.unit === "microusd" ? 
 
 export function Budgets() {
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(budgets);
+  const { data, error, refetch } = useQuery(budgets);
   const { data: keys } = useQuery(gatewayKeys);
   const [editing, setEditing] = useState<Budget | "new">();
   const [deleting, setDeleting] = useState<Budget>();
@@ -25,7 +25,7 @@ export function Budgets() {
   };
   return (
     <Page title="Budgets" aside={<Button look="primary" icon="plus" onClick={() => setEditing("new")}>New budget</Button>}>
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : data.length === 0 ? (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : data.length === 0 ? (
         <Empty icon="budgets" title="No budgets"><p>A budget bounds requests, tokens or money. What a request may need is set aside before it leaves, so no crowd of sessions uses more.</p><p className="mt-4"><Button look="primary" icon="plus" onClick={() => setEditing("new")}>New budget</Button></p></Empty>
       ) : (
         <ul className="grid gap-4 md:grid-cols-2" aria-label="Budgets">

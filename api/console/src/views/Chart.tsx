@@ -16,12 +16,15 @@ export default function Chart({ days, series, format }: { days: number[]; series
       return getComputedStyle(probe).color;
     };
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    // Where nobody points at a day, the newest is what one wants to know.
+    const newest = (plot: uPlot) => plot.setLegend({ idx: days.length - 1 });
     const draw = () => {
       const axis = { stroke: color("--faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font };
       return new uPlot(
         {
           width: element.clientWidth,
           height: 240,
+          hooks: { ready: [newest], setCursor: [(plot) => { if (plot.cursor.idx == null) newest(plot); }] },
           cursor: { y: false, points: { show: false } },
           scales: { x: { range: (_, from, to) => [from - 43_200, to + 43_200] }, y: { range: (_, __, to) => [0, Math.max(1, to * 1.1)] } },
           axes: [

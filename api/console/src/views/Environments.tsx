@@ -23,7 +23,7 @@ const KINDS: Record<string, string> = { cloud: "Made by this server", local: "A 
 
 export function Environments() {
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(environments());
+  const { data, error, refetch } = useQuery(environments());
   const { data: machines } = useQuery(executors);
   const { sessions } = useFeed();
   const [editing, setEditing] = useState<Environment | "new">();
@@ -31,7 +31,7 @@ export function Environments() {
   const again = () => client.invalidateQueries({ queryKey: ["environments"] });
   return (
     <Page title="Environments" aside={<Button look="primary" icon="plus" onClick={() => setEditing("new")}>New environment</Button>}>
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : data.length === 0 ? (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : data.length === 0 ? (
         <Empty icon="environments" title="No environments yet"><p>An environment says where the tools of a session run: a sandbox of this server, a folder, or another machine.</p><p className="mt-4"><Button look="primary" icon="plus" onClick={() => setEditing("new")}>New environment</Button></p></Empty>
       ) : (
         <Card>

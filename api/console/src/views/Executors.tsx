@@ -29,7 +29,7 @@ interface CardFacts {
 
 export function Executors() {
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(executors);
+  const { data, error, refetch } = useQuery(executors);
   const { data: places } = useQuery(environments());
   const { sessions } = useFeed();
   const [connecting, setConnecting] = useState(false);
@@ -42,7 +42,7 @@ export function Executors() {
   };
   return (
     <Page title="Executors" aside={<Button look="primary" icon="plus" onClick={() => setConnecting(true)}>Connect a machine</Button>}>
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : data.length === 0 ? (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : data.length === 0 ? (
         <Empty icon="executors" title="No machine has dialled in"><p>Tools run on this server until you connect another machine: a laptop, a build box, anything that reaches this address. It needs the binary and one command.</p><p className="mt-4"><Button look="primary" icon="plus" onClick={() => setConnecting(true)}>Connect a machine</Button></p></Empty>
       ) : (
         <ul className="grid gap-4 sm:grid-cols-2" aria-label="Executors">
@@ -77,9 +77,11 @@ function Machine({ executor, users, onRename, onRemove }: { executor: Executor; 
         {card.os && <Chip>{[card.os, card.arch].filter(Boolean).join(" ")}</Chip>}
         {card.cpus && <Chip>{plural(card.cpus, "core")}</Chip>}
         {size && <Chip>{bytes(size)}</Chip>}
-        {programs.slice(0, 8).map((one) => <Chip key={one.name} title={one.version ?? ""}>{one.name}</Chip>)}
-        {(card.tools ?? []).slice(0, 8).map((one) => <Chip key={one} tone="accent">{one}</Chip>)}
       </div>
+      <dl className="mt-2.5 grid grid-cols-[64px_minmax(0,1fr)] gap-x-2 gap-y-0.5 text-xs">
+        {card.tools && card.tools.length > 0 && <><dt className="text-faint">Offers</dt><dd className="text-soft">{card.tools.join(", ")}</dd></>}
+        {programs.length > 0 && <><dt className="text-faint">Has</dt><dd className="truncate text-soft" title={programs.map((one) => [one.name, one.version].filter(Boolean).join(" ")).join("\n")}>{programs.map((one) => one.name).join(", ")}</dd></>}
+      </dl>
       {card.contained === false && <p className="mt-2 text-xs text-ask">Not contained there: sessions ask before they change anything</p>}
       {card.cwd && <p className="mt-2 truncate font-mono text-xs text-soft" title={card.cwd}>{card.cwd}</p>}
       {card.git_remote && <p className="truncate font-mono text-xs text-faint" title={card.git_remote}>{card.git_remote}</p>}
@@ -87,6 +89,7 @@ function Machine({ executor, users, onRename, onRemove }: { executor: Executor; 
         <p className="tnum min-w-0 flex-1 text-xs text-faint">{plural(users, "session")} · {online ? "connected" : executor.last_seen_at ? <>last seen <span title={full(executor.last_seen_at)}>{ago(executor.last_seen_at, now)}</span> ago</> : "never seen"}</p>
         <Link to="/executors/$executor" params={{ executor: executor.id }} preload={false} aria-label={`Terminal on ${executor.name}`} className={GO}><Icon name="terminal" size={14} /> Terminal</Link>
         <Link to="/executors/$executor" params={{ executor: executor.id }} search={{ panel: "files" }} preload={false} aria-label={`Files of ${executor.name}`} className={GO}><Icon name="file" size={14} /> Files</Link>
+        <Link to="/executors/$executor" params={{ executor: executor.id }} search={{ panel: "ports" }} preload={false} aria-label={`Ports of ${executor.name}`} className={GO}><Icon name="link" size={14} /> Ports</Link>
       </div>
     </Card>
   );

@@ -11,14 +11,14 @@ import { Confirm, Dialog } from "../ui/overlay";
 
 export function Keys() {
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(gatewayKeys);
+  const { data, error, refetch } = useQuery(gatewayKeys);
   const [fresh, setFresh] = useState(false);
   const [revoking, setRevoking] = useState<GatewayKey>();
   const again = () => client.invalidateQueries({ queryKey: ["keys"] });
   const shown = data?.filter((one) => one.kind !== "turn");
   return (
     <Page title="Gateway keys" aside={<Button look="primary" icon="plus" onClick={() => setFresh(true)}>New key</Button>}>
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : !shown?.length ? (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : !shown?.length ? (
         <Empty icon="keys" title="No gateway keys"><p>Programs ask models through this server with a key of yours: bounded by models, budgets and time, and revoked at once.</p><p className="mt-4"><Button look="primary" icon="plus" onClick={() => setFresh(true)}>New key</Button></p></Empty>
       ) : (
         <Card>

@@ -1,4 +1,4 @@
-// One machine: a terminal on it, and its files.
+// One machine: a terminal on it, its files, and its ports.
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect } from "react";
@@ -7,12 +7,15 @@ import { executor as one } from "../lib/queries";
 import { Empty, Lines, Problem, Status } from "../ui/basics";
 import { Icon } from "../ui/Icon";
 import { Files } from "./Files";
+import { HOME } from "./places";
+import { Ports } from "./Ports";
 
 const Pane = lazy(() => import("../terminal/Pane"));
 
 const PANELS = [
   { key: "terminal", label: "Terminal" },
   { key: "files", label: "Files" },
+  { key: "ports", label: "Ports" },
 ] as const;
 
 export function Machine() {
@@ -25,6 +28,7 @@ export function Machine() {
   useShortcuts("Machine", [
     { keys: "g t", does: "Its terminal", run: () => show("terminal") },
     { keys: "g f", does: "Its files", run: () => show("files") },
+    { keys: "g p", does: "Its ports", run: () => show("ports") },
   ]);
   useEffect(() => {
     document.title = data ? `${data.name} · Perennial` : "Perennial";
@@ -55,7 +59,7 @@ export function Machine() {
         </div>
       </header>
       <div className="min-h-0 flex-1">
-        {panel === "files" ? <Files executor={id} folder={card.cwd} /> : (
+        {panel === "ports" ? <Ports executor={id} machine={data.name} online={online} /> : panel === "files" ? <Files executor={id} offered={card.cwd} path={search.path ?? HOME} go={(path) => void navigate({ search: (before) => ({ ...before, path: path === HOME ? undefined : path }) })} /> : (
           <Suspense fallback={<Lines />}>
             <Pane executor={id} machine={data.name} terminal={search.terminal ?? "main"} choose={(terminal) => void navigate({ search: (before) => ({ ...before, terminal: terminal === "main" ? undefined : terminal }), replace: true })} />
           </Suspense>

@@ -2,17 +2,20 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { memo, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { lazy, memo, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import type { Session } from "../api/model";
 import { useFeed } from "../lib/feed";
 import { ago, count, full, money, short, span } from "../lib/format";
 import { useShortcuts } from "../lib/keys";
-import { costs, environments } from "../lib/queries";
+import { costs, environments, executors } from "../lib/queries";
 import { useNow } from "../lib/store";
-import { harness, state, title, tokens } from "../lib/words";
+import { harness, last, line, state, title, tokens } from "../lib/words";
 import { newSession } from "../shell/Shell";
-import { Button, Chip, Empty, Lines, Status } from "../ui/basics";
+import { Button, Empty, IconButton, Lines, Status } from "../ui/basics";
 import { Icon } from "../ui/Icon";
+import { same, useSavedViews } from "./savedViews";
+
+const SaveView = lazy(() => import("./SaveView"));
 
 export interface SessionFilters {
   q?: string;
@@ -34,7 +37,7 @@ function matches(session: Session, filters: SessionFilters): boolean {
   if (filters.agent && session.agent.id !== filters.agent && session.agent.name !== filters.agent) return false;
   if (filters.harness && harness(session) !== filters.harness) return false;
   if (!filters.q) return true;
-  const hay = `${session.title ?? ""} ${session.id} ${session.agent.name} ${session.agent.model.id} ${harness(session)}`.toLowerCase();
+  const hay = `${session.title ?? ""} ${session.id} ${session.agent.name} ${session.agent.model.id} ${harness(session)} ${last(session) ?? ""}`.toLowerCase();
   return filters.q.toLowerCase().split(/\s+/).every((word) => hay.includes(word));
 }
 
@@ -50,7 +53,13 @@ export function Sessions() {
   const words = useDeferredValue(filters);
   const { data: cost } = useQuery(costs);
   const { data: places } = useQuery(environments(true));
-  const names = useMemo(() => new Map(places?.map((one) => [one.id, one.name])), [places]);
+  const { data: machines } = useQuery({ ...executors, refetchInterval: 15_000 });
+  const named = useMemo(() => {
+    const machine = new Map(machines?.map((one) => [one.id, one.name]));
+    return new Map(places?.map((one) => [one.id, { name: one.name, machine: machine.get((one.config as { executor_id?: string }).executor_id ?? "") }]));
+  }, [places, machines]);
+  const saved = useSavedViews();
+  const [naming, setNaming] = useState(false);
   const input = useRef<HTMLInputElement>(null);
   const scroller = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState(0);
@@ -63,7 +72,7 @@ export function Sessions() {
   const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => 60, overscan: 8 });
   useEffect(() => virtual.measure(), [virtual]);
   useEffect(() => {
-    const timer = setTimeout(() => void import("../session/SessionView"), NEXT_MS);
+    const timer = setTimeout(() => void import("../session/SessionView").catch(() => {}), NEXT_MS);
     return () => clearTimeout(timer);
   }, []);
   const current = Math.min(at, rows.length - 1);
@@ -102,6 +111,18 @@ export function Sessions() {
               {one.label} <span className="tnum text-xs text-faint">{complete ? count(counts[index] ?? 0) : ""}</span>
             </button>
           ))}
+          {saved.views.map((one) => {
+            const here = same(one.filters, filters);
+            return (
+              <span key={one.name} className={`flex shrink-0 items-center gap-1 border-b-2 ${here ? "border-accent" : "border-transparent"}`}>
+                <button type="button" aria-pressed={here} onClick={() => set({ q: "", view: "", agent: "", harness: "", ...one.filters })} className={`flex items-center gap-1.5 py-2 text-sm ${here ? "font-medium text-text" : "text-soft hover:text-text"}`}><Icon name="star" size={12} className="text-accent" /> {one.name}</button>
+                {here && <IconButton icon="close" label={`Forget the view ${one.name}`} size={12} className="size-6!" onClick={() => saved.forget(one.name)} />}
+              </span>
+            );
+          })}
+          {(filters.q || filters.agent || filters.harness) && !saved.views.some((one) => same(one.filters, filters)) && (
+            <button type="button" onClick={() => setNaming(true)} className="flex shrink-0 items-center gap-1.5 border-b-2 border-transparent py-2 text-sm text-accent hover:underline"><Icon name="star" size={12} /> Save this view</button>
+          )}
           {(filters.agent || filters.harness) && (
             <button type="button" className="my-1.5 flex items-center gap-1 rounded-md bg-accent-soft px-2 text-xs text-accent" onClick={() => set({ agent: "", harness: "" })}>
               {filters.agent ? `Agent ${sessions.find((one) => one.agent.id === filters.agent)?.agent.name ?? filters.agent}` : filters.harness} <Icon name="close" size={12} /><span className="sr-only">remove filter</span>
@@ -131,31 +152,37 @@ export function Sessions() {
               const session = rows[item.index];
               return session && (
                 <li key={session.id} data-index={item.index} aria-setsize={rows.length} aria-posinset={item.index + 1} className="absolute inset-x-0 top-0 h-[60px]" style={{ transform: `translateY(${item.start}px)` }}>
-                  <Row session={session} cost={cost?.get(session.id)} place={names.get(session.environment_id)} onFocus={() => setAt(item.index)} />
+                  <Row session={session} cost={cost?.get(session.id)} place={named.get(session.environment_id)} onFocus={() => setAt(item.index)} />
                 </li>
               );
             })}
           </ul>
         )}
       </div>
+      {naming && <Suspense><SaveView onClose={() => setNaming(false)} onSave={(name) => { saved.save(name, filters); setNaming(false); }} /></Suspense>}
     </div>
   );
 }
 
-const Row = memo(function Row({ session, cost, place, onFocus }: { session: Session; cost: number | undefined; place: string | undefined; onFocus: () => void }) {
+const Row = memo(function Row({ session, cost, place, onFocus }: { session: Session; cost: number | undefined; place: { name: string; machine: string | undefined } | undefined; onFocus: () => void }) {
   const is = state(session);
+  const words = line(session);
+  const hands = [place?.machine, ...(session.agent.executors ?? []).map((one) => one.name)].filter(Boolean).join(", ");
   return (
     <Link to="/sessions/$session" params={{ session: session.id }} preload={false} onFocus={onFocus} className={`${GRID} h-full border-b border-line hover:bg-hover focus-visible:-outline-offset-2`}>
       <Status tone={is.tone} label={is.label} className="max-md:hidden" />
       <span className="min-w-0">
         <span className="block truncate font-medium">{title(session)}</span>
-        <span className="flex items-center gap-2 truncate text-sm text-soft"><Status tone={is.tone} label={is.label} className="text-xs! md:hidden" /><span className="truncate">{is.words}</span></span>
+        <span className="flex items-center gap-2 truncate text-sm text-soft"><Status tone={is.tone} label={is.label} className="text-xs! md:hidden" /><span className="truncate" title={words}>{words}</span></span>
       </span>
       <span className="min-w-0 max-md:hidden">
         <span className="block truncate text-sm">{session.agent.name}</span>
         <span className="block truncate text-xs text-faint">{session.agent.model.id}{harness(session) !== "native" && <> · {harness(session)}</>}</span>
       </span>
-      <span className="min-w-0 max-xl:hidden">{place ? <Chip>{place}</Chip> : <span className="text-faint">–</span>}</span>
+      <span className="min-w-0 max-xl:hidden">
+        <span className="block truncate text-sm">{place?.name ?? "–"}</span>
+        {hands && <span className="flex items-center gap-1 text-xs text-faint" title={`Tools run on ${hands}`}><Icon name="executors" size={12} /><span className="truncate">{hands}</span></span>}
+      </span>
       <span className="tnum text-right text-sm text-soft max-md:hidden" title={`${count(tokens(session))} tokens`}>{short(tokens(session))}</span>
       <span className="tnum text-right text-sm text-soft max-xl:hidden">{cost === undefined ? "–" : money(cost)}</span>
       <span className="tnum text-right text-sm text-soft max-xl:hidden">{span(session.stats.duration_seconds * 1000)}</span>

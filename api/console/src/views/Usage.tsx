@@ -8,6 +8,7 @@ import { count, money, short } from "../lib/format";
 import { agents, usage } from "../lib/queries";
 import { title } from "../lib/words";
 import { Card, Empty, Lines, Page, Problem } from "../ui/basics";
+import { Choice } from "../ui/Choice";
 
 const Chart = lazy(() => import("./Chart"));
 const BY = [{ key: "model", label: "Model" }, { key: "agent", label: "Agent" }, { key: "session", label: "Session" }, { key: "day", label: "Day" }];
@@ -49,7 +50,7 @@ export function Usage() {
   const set = (change: { by?: string; days?: string }) => void navigate({ search: (before) => ({ ...before, ...change }), replace: true });
   return (
     <Page title="Usage" aside={<Choice label="Period" value={String(days)} options={[["7", "7 days"], ["30", "30 days"], ["90", "90 days"]]} onChange={(value) => set({ days: value })} />}>
-      {daily.error ? <Problem error={daily.error} retry={() => void daily.refetch()} /> : daily.isPending ? <Lines /> : whole && whole.requests === 0 ? (
+      {!daily.data ? (daily.error ? <Problem error={daily.error} retry={() => void daily.refetch()} /> : <Lines />) : whole && whole.requests === 0 ? (
         <Empty icon="usage" title="Nothing was used yet"><p>Every request to a model is counted here, with its tokens and what it cost.</p></Empty>
       ) : (
         <div className="space-y-6">
@@ -76,13 +77,5 @@ export function Usage() {
         </div>
       )}
     </Page>
-  );
-}
-
-export function Choice({ label, value, options, onChange }: { label: string; value: string; options: [string, string][]; onChange: (value: string) => void }) {
-  return (
-    <div role="group" aria-label={label} className="flex rounded-lg border border-line bg-sunken p-0.5">
-      {options.map(([key, name]) => <button key={key} type="button" aria-pressed={value === key} onClick={() => onChange(key)} className={`rounded-md px-2.5 py-0.5 text-sm ${value === key ? "bg-surface font-medium text-text shadow-sm" : "text-soft hover:text-text"}`}>{name}</button>)}
-    </div>
   );
 }

@@ -22,7 +22,7 @@ const stateOf = (worker: Worker) => STATES[worker.state as keyof typeof STATES] 
 
 export function Workers() {
   const client = useQueryClient();
-  const { data, error, isPending, refetch } = useQuery(workers);
+  const { data, error, refetch } = useQuery(workers);
   const { data: load } = useQuery(scaling);
   const [draining, setDraining] = useState<Worker>();
   const steer = async (worker: Worker, state: string) => {
@@ -32,7 +32,7 @@ export function Workers() {
   const others = data?.some((one) => one.id !== draining?.id && one.state === "active");
   return (
     <Page title="Workers">
-      {error ? <Problem error={error} retry={() => void refetch()} /> : isPending ? <Lines /> : (
+      {!data ? (error ? <Problem error={error} retry={() => void refetch()} /> : <Lines />) : (
         <>
           {load && <Load load={load} />}
           {data.length === 0 ? (

@@ -3,6 +3,7 @@
 
 mod agents;
 mod dialect;
+mod environment_keys;
 mod environments;
 mod files;
 mod keys;

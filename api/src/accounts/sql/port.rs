@@ -10,8 +10,8 @@ use perennial_schema::{AgentId, EnvironmentId, FileId, KeyId, Timestamp, Workspa
 use super::keys::Fresh;
 use super::resource::page;
 use super::work::Work;
-use super::{Dialect, SqlAccounts, agents, environments, files, keys, logins, requests};
-use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, Listing, Made, Secret};
+use super::{Dialect, SqlAccounts, agents, environment_keys, environments, files, keys, logins, requests};
+use crate::accounts::{Accounts, AccountsError, ApiKey, Earlier, Ensured, EnvironmentKey, Listing, Made, Secret};
 
 #[async_trait]
 impl<DB: Dialect> Accounts for SqlAccounts<DB> {
@@ -181,6 +181,34 @@ impl<DB: Dialect> Accounts for SqlAccounts<DB> {
         listing: Listing<EnvironmentId>,
     ) -> Result<Vec<Environment>, StoreError> {
         self.run(|pool| page(pool, workspace, listing)).await
+    }
+
+    async fn add_environment_key(&self, key: &EnvironmentKey) -> Result<bool, StoreError> {
+        let key = key.clone();
+        self.run(|pool| environment_keys::add(pool, key)).await
+    }
+
+    async fn environment_key(&self, id: KeyId) -> Result<Option<EnvironmentKey>, StoreError> {
+        self.run(move |pool| environment_keys::find(pool, id)).await
+    }
+
+    async fn environment_keys(
+        &self,
+        workspace: WorkspaceId,
+        environment: EnvironmentId,
+    ) -> Result<Vec<EnvironmentKey>, StoreError> {
+        self.run(move |pool| environment_keys::list(pool, workspace, environment))
+            .await
+    }
+
+    async fn end_environment_key(
+        &self,
+        workspace: WorkspaceId,
+        environment: EnvironmentId,
+        id: KeyId,
+    ) -> Result<bool, StoreError> {
+        self.run(move |pool| environment_keys::end(pool, workspace, environment, id))
+            .await
     }
 
     async fn create_file(

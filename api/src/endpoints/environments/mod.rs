@@ -3,6 +3,7 @@
 mod archive;
 mod create;
 mod delete;
+mod keys;
 mod list;
 mod retrieve;
 mod update;
@@ -10,6 +11,7 @@ mod update;
 pub(crate) use archive::*;
 pub(crate) use create::*;
 pub(crate) use delete::*;
+pub(crate) use keys::*;
 pub(crate) use list::*;
 pub(crate) use retrieve::*;
 pub(crate) use update::*;

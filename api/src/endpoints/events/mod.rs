@@ -1,5 +1,6 @@
 //! Session events: send, list, stream.
 
+mod again;
 mod list;
 mod send;
 mod stream;

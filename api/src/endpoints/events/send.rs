@@ -11,6 +11,7 @@ use perennial_schema::limits::EVENTS_PER_SEND;
 use perennial_schema::session::{Status, StopReason};
 use serde::Deserialize;
 
+use super::again::stored_results;
 use crate::api::App;
 use crate::auth::Principal;
 use crate::body::JsonBody;
@@ -49,7 +50,7 @@ pub(crate) async fn send_events(
         at: app.ports.clock.now(),
         actor: principal.key.to_string(),
         environment: &row.environment,
-        only: None,
+        only: principal.scope.inputs(),
     };
     let drafts = reader.drafts("events", &input.events)?;
     let idempotency = repeatable.with(&body);
@@ -67,7 +68,13 @@ pub(crate) async fn send_events(
                 projection: admit(&drafts),
                 events: drafts.clone(),
             };
-            append(&app, order).await?
+            match append(&app, order).await {
+                Err(AppendError::AlreadyAnswered(_)) if principal.scope.is_worker() => {
+                    let payloads = stored_results(&app, row.key, &drafts).await?;
+                    return Ok(sent(&payloads));
+                }
+                appended => appended?,
+            }
         }
     };
     fail::fail_point!("api.send.after");
@@ -76,7 +83,11 @@ pub(crate) async fn send_events(
     } else {
         drafts.into_iter().map(|draft: Draft| draft.payload).collect()
     };
-    Ok(json_text(format!("{{\"data\":[{}]}}", payloads.join(","))))
+    Ok(sent(&payloads))
+}
+
+fn sent(payloads: &[String]) -> Response {
+    json_text(format!("{{\"data\":[{}]}}", payloads.join(",")))
 }
 
 /// Interrupts of a session at rest are processed on receipt: there is nothing to stop, so it does not seem to run meanwhile.

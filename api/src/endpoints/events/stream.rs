@@ -4,11 +4,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use perennial_schema::session::Status;
 
 use crate::api::App;
-use crate::auth::Principal;
+use crate::auth::{Principal, ended};
 use crate::error::ApiError;
 use crate::feed::{Selection, Subscriber};
 use crate::openapi as doc;
@@ -51,10 +51,11 @@ pub(crate) async fn stream_events(
     let over_at = (row.status == Status::Terminated).then_some(row.head);
     let after = cursor.unwrap_or(row.head);
     let subscriber = Subscriber::new(feed, row.head, after, over_at, selection, sse::closing(shutdown));
-    Ok(sse::answer(stream::unfold(subscriber, |mut subscriber| async move {
+    let frames = stream::unfold(subscriber, |mut subscriber| async move {
         let frame = subscriber.next().await?;
         Some((frame, subscriber))
-    })))
+    });
+    Ok(sse::answer(frames.take_until(Box::pin(ended(app, principal, headers)))))
 }
 
 fn previews(query: &Query) -> Result<Vec<&'static str>, ApiError> {

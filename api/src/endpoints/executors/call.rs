@@ -6,7 +6,8 @@ use axum::response::Response;
 use perennial_engine::ports::{CallError, Order, Router, SessionKey, Settled};
 use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::tool::Outcome;
-use perennial_schema::{EventId, SessionId};
+use perennial_schema::{EventId, ExecutorId, SessionId, WorkspaceId};
+use uuid::Uuid;
 
 use super::{find, tunnels};
 use crate::api::App;
@@ -18,10 +19,11 @@ use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::path::Id;
 use crate::respond::json;
+pub(crate) use crate::wire::executor::Call;
 use crate::wire::executor::{CallView, CreateCall};
 
 /// A call's one lease: nobody takes it over.
-const EPOCH: u64 = 1;
+pub(super) const EPOCH: u64 = 1;
 
 #[utoipa::path(post, path = "/v1/executors/{executor_id}/calls", tag = "executors",
     params(("executor_id" = String, Path)), request_body = doc::ExecutorCallCreate,
@@ -47,12 +49,29 @@ pub(crate) async fn call_executor(
     if once.earlier.is_none() {
         once.made(&app, call_id.to_string()).await?;
     }
-    let key = SessionKey {
-        workspace: principal.workspace,
+    let tool = call.tool;
+    let outcome = made(&app, principal.workspace, executor.id, call, call_id).await?;
+    Ok(json(&CallView::of(call_id, executor.id, tool, outcome)))
+}
+
+fn key(workspace: WorkspaceId, call_id: Uuid) -> SessionKey {
+    SessionKey {
+        workspace,
         session: SessionId::from_uuid(call_id),
-    };
+    }
+}
+
+/// What came of a call on a machine of a workspace.
+pub(crate) async fn made(
+    app: &App,
+    workspace: WorkspaceId,
+    executor_id: ExecutorId,
+    call: Call,
+    call_id: Uuid,
+) -> Result<Outcome, ApiError> {
+    let key = key(workspace, call_id);
     let environment = EnvironmentConfig::Local {
-        executor_id: Some(executor.id),
+        executor_id: Some(executor_id),
         dir: call.dir,
         preparation: Preparation::default(),
     };
@@ -68,15 +87,22 @@ pub(crate) async fn call_executor(
         placement,
         environment,
         secret: None,
+        mcp: None,
     };
     let outcome = called(router.as_ref(), order).await.map_err(refused)?;
     // Its shell was for this call alone.
-    router.forget(key.session, Some(executor.id)).await;
-    Ok(json(&CallView::of(call_id, executor.id, call.tool, outcome)))
+    router.forget(key.session, Some(executor_id)).await;
+    Ok(outcome)
+}
+
+/// Stops a call that is under way; it ends with what it got.
+pub(crate) async fn cancel(app: &App, workspace: WorkspaceId, call_id: Uuid) {
+    let key = key(workspace, call_id);
+    app.ports.router.cancel(key, EPOCH, EventId::from_uuid(call_id)).await;
 }
 
 /// Sends it; when the line broke, asks what became of it, and sends it again only if it never began.
-async fn called(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
+pub(super) async fn called(router: &dyn Router, order: Order) -> Result<Outcome, CallError> {
     match router.call(order.clone()).await {
         Err(CallError::Unknown(_)) => match router.settle(order.clone()).await? {
             Settled::Done(outcome) => Ok(outcome),
@@ -87,11 +113,11 @@ async fn called(router: &dyn Router, order: Order) -> Result<Outcome, CallError>
     }
 }
 
-fn offline(reason: String) -> ApiError {
+pub(super) fn offline(reason: String) -> ApiError {
     ApiError::conflict(reason).code("executor_offline")
 }
 
-fn refused(error: CallError) -> ApiError {
+pub(super) fn refused(error: CallError) -> ApiError {
     match error {
         CallError::NotStarted(reason) | CallError::NotSent(reason) => {
             ApiError::conflict(format!("the call was not started: {reason}"))

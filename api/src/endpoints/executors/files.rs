@@ -1,4 +1,4 @@
-//! `GET` and `PUT /v1/executors/{id}/files?path=`: a file of a machine, fetched and stored. Bytes pass through piece by piece, as fast
+//! `GET` and `PUT /v1/executors/{id}/files?path=`: a file of a machine, fetched and stored; of a folder, what is in it. Bytes pass through piece by piece, as fast
 //! as the slower end takes them. Storing the same file again changes nothing, so it needs no key.
 
 use std::io;
@@ -11,8 +11,9 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use http_body_util::BodyExt as _;
-use perennial_router::{NotStored, Stream as ExecutorStream};
-use perennial_schema::stream::{MAX_FILE_BYTES, MAX_PATH_BYTES};
+use perennial_router::{NoStream, NotStored, Stream as ExecutorStream};
+use perennial_schema::folder::Entry;
+use perennial_schema::stream::{MAX_FILE_BYTES, MAX_PATH_BYTES, Unopened};
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -30,7 +31,8 @@ use crate::respond::json;
 #[utoipa::path(get, path = "/v1/executors/{executor_id}/files", tag = "executors",
     params(("executor_id" = String, Path),
         ("path" = String, Query, description = "Relative to the folder that the executor offers, or absolute and beneath it")),
-    responses((status = 200, description = "The bytes of the file", content_type = "application/octet-stream"),
+    responses((status = 200, description = "The bytes of the file; of a folder, what is in it by name",
+        content((Vec<u8> = "application/octet-stream"), (doc::ExecutorFolder = "application/json"))),
     (status = 403, description = "The owner of the machine does not offer that", body = doc::Error),
     (status = 409, description = "The executor is not connected", body = doc::Error),
     (status = "4XX", description = "Refused", body = doc::Error)))]
@@ -43,8 +45,32 @@ pub(crate) async fn read_executor_file(
     let path = path(&query)?;
     let tunnels = tunnels(&app)?;
     let executor = find(&app, principal, &id).await?;
-    let opened = tunnels.read_file(principal.workspace, executor.id, path).await;
-    let (bytes, stream) = opened.map_err(unopened)?;
+    let whose = (principal.workspace, executor.id);
+    // So a folder is named where one means it; whoever does not know is told what it is.
+    let opened = if path.ends_with('/') || path == "." {
+        None
+    } else {
+        match tunnels.read_file(whose.0, whose.1, path.clone()).await {
+            Err(NoStream::Refused {
+                reason: Unopened::IsFolder,
+                ..
+            }) => None,
+            opened => Some(opened.map_err(unopened)?),
+        }
+    };
+    let Some((bytes, stream)) = opened else {
+        let listing = tunnels
+            .list_folder(whose.0, whose.1, path.clone())
+            .await
+            .map_err(unopened)?;
+        return Ok(json(&Looked {
+            r#type: "executor_folder",
+            executor_id: &id,
+            path: &path,
+            entries: listing.entries,
+            truncated: listing.truncated,
+        }));
+    };
     let mut response = Response::new(Body::from_stream(pieces(stream, bytes)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
@@ -53,6 +79,15 @@ pub(crate) async fn read_executor_file(
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     Ok(response)
+}
+
+#[derive(Serialize)]
+struct Looked<'a> {
+    r#type: &'static str,
+    executor_id: &'a str,
+    path: &'a str,
+    entries: Vec<Entry>,
+    truncated: bool,
 }
 
 #[derive(Serialize)]
@@ -97,7 +132,7 @@ pub(crate) async fn write_executor_file(
     }
 }
 
-fn path(query: &Query) -> Result<String, ApiError> {
+pub(super) fn path(query: &Query) -> Result<String, ApiError> {
     let path = query.one("path").ok_or_else(|| ApiError::field("path", "is missing"))?;
     if path.len() > MAX_PATH_BYTES {
         return Err(ApiError::field(
@@ -122,7 +157,7 @@ fn declared(request: &Request) -> Result<u64, ApiError> {
 }
 
 /// A request's body, which may not dawdle for ever.
-fn received(app: &App, body: Body) -> impl Stream<Item = Result<Bytes, ApiError>> + Send + use<> {
+pub(super) fn received(app: &App, body: Body) -> impl Stream<Item = Result<Bytes, ApiError>> + Send + use<> {
     let (idle, deadline) = (app.config.limits.body_idle, Instant::now() + FILE_TOTAL);
     stream::try_unfold(body, move |mut body| async move {
         loop {

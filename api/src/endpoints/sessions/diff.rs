@@ -11,7 +11,7 @@ use perennial_schema::event::Raw;
 use perennial_schema::resource::{Resource, Source};
 use perennial_schema::step::{DIFF, DiffInput};
 use perennial_schema::tool::{Effect, Outcome};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::api::App;
 use crate::auth::Principal;
@@ -50,12 +50,26 @@ pub(crate) async fn diff_session(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let row = app.session(&principal, &id).await?;
-    let input = asked(&row, &query)?;
-    let _room = ROOM
-        .try_acquire()
-        .map_err(|_| ApiError::unavailable("too many diffs are being made at the moment; try again"))?;
+    let input = asked(&query, || repository(&row))?;
+    let _room = room()?;
     let bytes = changes(&app, row, &input).await?;
-    let diff = Diff::read(&input.path, &bytes).ok_or_else(ApiError::bug)?;
+    told("session_diff", &input, &bytes, &headers)
+}
+
+/// One of the few that are made at a time.
+pub(crate) fn room() -> Result<SemaphorePermit<'static>, ApiError> {
+    let room = ROOM.try_acquire();
+    room.map_err(|_| ApiError::unavailable("too many diffs are being made at the moment; try again"))
+}
+
+/// What git printed, as JSON or as a patch.
+pub(crate) fn told(
+    kind: &'static str,
+    input: &DiffInput,
+    bytes: &[u8],
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let diff = Diff::read(kind, &input.path, bytes).ok_or_else(ApiError::bug)?;
     let wanted = headers
         .get(ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -73,10 +87,11 @@ pub(crate) async fn diff_session(
     Ok(response)
 }
 
-fn asked(row: &SessionRow, query: &Query) -> Result<DiffInput, ApiError> {
+/// What a query asks for.
+pub(crate) fn asked(query: &Query, path: impl FnOnce() -> String) -> Result<DiffInput, ApiError> {
     let owned = |name: &str| query.one(name).map(str::to_owned);
     let input = DiffInput {
-        path: owned("path").unwrap_or_else(|| repository(row)),
+        path: owned("path").unwrap_or_else(path),
         base: owned("base"),
         head: owned("head"),
         staged: query.parsed("staged", "true or false")?.unwrap_or(false),
@@ -122,6 +137,7 @@ async fn changes(app: &App, mut row: SessionRow, input: &DiffInput) -> Result<Ve
             placement,
             environment: row.environment.clone(),
             secret: None,
+            mcp: None,
         };
         let called = match router.call(order.clone()).await {
             Err(CallError::Unknown(_)) => match router.settle(order.clone()).await {
@@ -142,7 +158,8 @@ async fn changes(app: &App, mut row: SessionRow, input: &DiffInput) -> Result<Ve
     Err(ApiError::unavailable("the session changes hands; try again"))
 }
 
-async fn whole(app: &App, order: &Order, outcome: Outcome) -> Result<Vec<u8>, ApiError> {
+/// All that git printed, from where the executor keeps it.
+pub(crate) async fn whole(app: &App, order: &Order, outcome: Outcome) -> Result<Vec<u8>, ApiError> {
     let text = outcome.content.iter().find_map(|block| match block {
         Block::Text { text } => Some(text.clone()),
         _ => None,

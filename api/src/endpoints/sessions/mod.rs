@@ -6,7 +6,7 @@ mod blob;
 mod budget;
 mod create;
 mod delete;
-mod diff;
+pub(crate) mod diff;
 mod executors;
 mod export;
 mod fork;

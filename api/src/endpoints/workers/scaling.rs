@@ -29,10 +29,10 @@ pub(crate) async fn scaling(State(app): State<App>, Id(pool): Id) -> Result<Resp
 /// The same for Prometheus.
 pub(crate) fn gauge(backlog: &Backlog) {
     let number = |amount: u64| f64::from(u32::try_from(amount).unwrap_or(u32::MAX));
-    metrics::gauge!("pool_wanted_slots").set(number(backlog.wanted_slots()));
-    metrics::gauge!("pool_ready_sessions").set(number(backlog.ready));
-    metrics::gauge!("pool_held_sessions").set(number(backlog.held));
-    metrics::gauge!("pool_oldest_ready_seconds").set(number(backlog.oldest_millis) / 1000.0);
-    metrics::gauge!("pool_workers").set(number(backlog.workers));
-    metrics::gauge!("pool_slots").set(number(backlog.slots));
+    metrics::gauge!("perennial_pool_wanted_slots").set(number(backlog.wanted_slots()));
+    metrics::gauge!("perennial_pool_ready_sessions").set(number(backlog.ready));
+    metrics::gauge!("perennial_pool_held_sessions").set(number(backlog.held));
+    metrics::gauge!("perennial_pool_oldest_ready_seconds").set(number(backlog.oldest_millis) / 1000.0);
+    metrics::gauge!("perennial_pool_workers").set(number(backlog.workers));
+    metrics::gauge!("perennial_pool_slots").set(number(backlog.slots));
 }

@@ -146,10 +146,10 @@ struct Counters {
 impl Counters {
     fn new() -> Self {
         Self {
-            dropped: Counter::named("bus_messages_dropped_total"),
-            garbage: Counter::named("bus_messages_unreadable_total"),
-            overrun: Counter::named("bus_overruns_total"),
-            connects: Counter::named("bus_connects_total"),
+            dropped: Counter::named("perennial_bus_messages_dropped_total"),
+            garbage: Counter::named("perennial_bus_messages_unreadable_total"),
+            overrun: Counter::named("perennial_bus_overruns_total"),
+            connects: Counter::named("perennial_bus_connects_total"),
         }
     }
 }

@@ -204,7 +204,7 @@ mod tests {
 
     fn outbox(up: bool) -> (Outbox, watch::Sender<Line>) {
         let line = watch::Sender::new(Line { up, times: 0 });
-        (Outbox::new(line.subscribe(), Counter::named("dropped")), line)
+        (Outbox::new(line.subscribe(), Counter::named("perennial_dropped")), line)
     }
 
     #[test]

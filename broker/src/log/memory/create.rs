@@ -40,7 +40,7 @@ pub(super) fn create(
         (session.head.head, session.head.turn) = (chapter.outcome.last_seq, chapter.outcome.turn);
     }
     session.head.project(&new.projection, true, now);
-    let outcome = session.head.grow(new.events.len(), &new.projection, now);
+    let outcome = session.head.grow(&new.events, &new.projection, now);
     session.store(&new.events, &new.projection.processed, outcome);
     session.patch(&new.projection.patch);
     session.appends.insert(rules::creation_id(key), outcome);

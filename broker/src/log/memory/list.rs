@@ -1,7 +1,7 @@
 //! Filtered listings.
 
 use perennial_engine::ports::{ChangeCursor, EventFilter, SessionFilter, SessionRow};
-use perennial_schema::event::{self, Record};
+use perennial_schema::event::{self, Answer, Record};
 use perennial_schema::session::StopReason;
 use perennial_schema::{Timestamp, WorkspaceId};
 
@@ -49,7 +49,9 @@ pub(super) fn sessions(
     now: Timestamp,
 ) -> Vec<SessionRow> {
     let own = state.sessions.iter().filter(|(key, _)| key.workspace == workspace);
+    let confirmed = |session: &Session| session.answers.keys().any(|(_, way)| *way == Answer::Confirmation);
     let mut rows: Vec<SessionRow> = own
+        .filter(|(_, session)| !filter.confirmed || confirmed(session))
         .map(|(key, session)| state.row(*key, session, now))
         .filter(|row| matches(filter, row))
         .collect();
@@ -103,6 +105,9 @@ fn matches(filter: &SessionFilter, row: &SessionRow) -> bool {
         && filter.agent_id.is_none_or(|agent| agent == row.agent.id)
         && filter.agent_version.is_none_or(|version| version == row.agent.version)
         && (filter.statuses.is_empty() || filter.statuses.contains(&row.served_status()))
+        && filter
+            .environment_id
+            .is_none_or(|environment| environment == row.environment_id)
         && (!filter.waiting || matches!(row.stop_reason, Some(StopReason::RequiresAction { .. })))
         && within(Some(row.created_at), filter.created)
 }

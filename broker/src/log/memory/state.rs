@@ -148,6 +148,7 @@ impl State {
             usage: head.usage,
             place: head.place,
             hold: head.hold,
+            last_event: head.last_event,
             agent: details.agent,
             environment_id: details.environment_id,
             environment: details.environment,

@@ -112,8 +112,14 @@ fn conditions(script: &mut Script, filter: &SessionFilter) {
             .bind(statuses)
             .sql(")");
     }
+    if let Some(environment) = filter.environment_id {
+        script.sql(" AND d.environment_id = ").bind(environment.uuid());
+    }
     if filter.waiting {
         script.sql(" AND s.stop_reason::json ->> 'type' = 'requires_action'");
+    }
+    if filter.confirmed {
+        script.sql(" AND EXISTS (SELECT FROM answers a WHERE a.session = s.number AND a.way = 'confirmation')");
     }
     if !filter.include_archived {
         script.sql(" AND s.archived_at IS NULL");

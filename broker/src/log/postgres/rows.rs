@@ -109,7 +109,7 @@ impl Cells<'_> {
 /// The columns [`head`] reads, of a table called `s`.
 pub(super) const HEAD: &str = "s.number, s.revision, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn,
     s.ready_at, s.attempts, s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens,
-    s.cache_read_input_tokens, s.place, s.budget_hold, s.budget_need, s.updated_at, s.archived_at, s.deleted_at";
+    s.cache_read_input_tokens, s.place, s.budget_hold, s.budget_need, s.last_event, s.updated_at, s.archived_at, s.deleted_at";
 
 /// A session's hot columns as of a revision: what a writer says it saw.
 #[derive(Clone, Debug)]
@@ -141,6 +141,7 @@ pub(super) fn known(cells: &Cells<'_>) -> Result<Known, StoreError> {
         },
         place: cells.maybe_id("place")?,
         hold: hold(cells)?,
+        last_event: cells.maybe_json("last_event")?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -194,6 +195,7 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
         usage: head.usage,
         place: head.place,
         hold: head.hold,
+        last_event: head.last_event,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,

@@ -61,7 +61,7 @@ impl Site {
     /// An ambiguous commit was found to have happened.
     pub(super) fn resolved(&self) {
         self.resolved.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("log_ambiguous_commits_resolved_total").increment(1);
+        metrics::counter!("perennial_log_ambiguous_commits_resolved_total").increment(1);
         tracing::info!("an ambiguous commit was resolved: it had happened");
     }
 

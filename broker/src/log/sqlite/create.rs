@@ -168,7 +168,7 @@ impl Create {
             head.turn = source.turn;
         }
         head.project(&self.new.projection, true, now);
-        let outcome = head.grow(self.new.events.len(), &self.new.projection, now);
+        let outcome = head.grow(&self.new.events, &self.new.projection, now);
         (head, outcome)
     }
 

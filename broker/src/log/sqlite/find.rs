@@ -103,8 +103,14 @@ fn conditions(sql: &mut QueryBuilder<Sqlite>, filter: &SessionFilter) {
             .push_bind(write::text(&statuses))
             .push("))");
     }
+    if let Some(environment) = filter.environment_id {
+        sql.push(" AND d.environment_id = ").push_bind(environment.stored());
+    }
     if filter.waiting {
         sql.push(" AND s.stop_reason ->> 'type' = 'requires_action'");
+    }
+    if filter.confirmed {
+        sql.push(" AND EXISTS (SELECT 1 FROM answers a WHERE a.session = s.number AND a.way = 'confirmation')");
     }
     if !filter.include_archived {
         sql.push(" AND s.archived_at IS NULL");

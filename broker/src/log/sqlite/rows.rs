@@ -126,7 +126,7 @@ impl Cells<'_> {
 pub(super) const HEAD: &str =
     "s.number, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn, s.ready_at, s.attempts,
     s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens, s.cache_read_input_tokens,
-    s.place, s.budget_hold, s.budget_need, s.updated_at, s.archived_at, s.deleted_at";
+    s.place, s.budget_hold, s.budget_need, s.last_event, s.updated_at, s.archived_at, s.deleted_at";
 
 /// Reads the hot columns.
 pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
@@ -150,6 +150,7 @@ pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
         },
         place: cells.maybe_id("place")?,
         hold: hold(cells)?,
+        last_event: cells.maybe_json("last_event")?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -201,6 +202,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         usage: head.usage,
         place: head.place,
         hold: head.hold,
+        last_event: head.last_event,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,

@@ -3,7 +3,6 @@
 use perennial_engine::ports::{AppendError, SessionKey, SessionPatch, StoreError};
 use perennial_schema::event::Draft;
 use perennial_schema::model::Usage;
-use perennial_schema::session::StopReason;
 use perennial_schema::{AppendId, EventId, Timestamp};
 
 use super::append::bind_outcome;
@@ -201,6 +200,9 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
             .sql(", input_tokens = ?, output_tokens = ?, cache_creation_input_tokens = ?, cache_read_input_tokens = ?");
         bind_usage(script, after.usage);
     }
+    if before.last_event != after.last_event {
+        script.sql(", last_event = ?").bind(json(after.last_event.as_ref()));
+    }
     indexed(script, place, before, after);
     script.sql(" WHERE number = ?;").bind(place.number);
 }
@@ -238,15 +240,16 @@ fn indexed(script: &mut Script, place: Place, before: &Head, after: &Head) {
 
 /// The hot columns of several sessions: what no index looks at in one statement for all, the rest for those that need it.
 pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
-    const COLUMNS: usize = 11;
+    const COLUMNS: usize = 12;
     script.sql(
         "UPDATE sessions SET updated_at = v.column2, head = v.column3, status = v.column4, stop_reason = v.column5,
             turn = v.column6, attempts = v.column7, input_tokens = v.column8, output_tokens = v.column9,
-            cache_creation_input_tokens = v.column10, cache_read_input_tokens = v.column11 FROM (VALUES ",
+            cache_creation_input_tokens = v.column10, cache_read_input_tokens = v.column11,
+            last_event = coalesce(v.column12, last_event) FROM (VALUES ",
     );
     places(script, heads.len(), COLUMNS);
     script.sql(") AS v WHERE sessions.number = v.column1;");
-    for (place, _, after) in heads {
+    for (place, before, after) in heads {
         script
             .bind(place.number)
             .bind(after.updated_at.micros())
@@ -256,6 +259,9 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             .bind(integer(after.turn))
             .bind(after.attempts);
         bind_usage(script, after.usage);
+        // Patches, deletions among them, go alone: here an event only takes the place of another.
+        let last = (before.last_event != after.last_event).then_some(after.last_event.as_ref());
+        script.bind(json(last.flatten()));
     }
     surplus(script, heads.len(), COLUMNS);
     for (place, before, after) in heads {
@@ -292,8 +298,8 @@ fn bind_usage(script: &mut Script, usage: Usage) {
         .bind(integer(usage.cache_read_input_tokens));
 }
 
-fn json(stop_reason: Option<&StopReason>) -> Option<String> {
-    stop_reason.and_then(|reason| serde_json::to_string(reason).ok())
+fn json(value: Option<&impl serde::Serialize>) -> Option<String> {
+    value.and_then(|value| serde_json::to_string(value).ok())
 }
 
 /// The next number in a tenant's order of changes: one writer, so the order of numbers is the order of commits.

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod create;
 pub mod delete;
+pub mod key;
 pub mod list;
 pub mod show;
 
@@ -26,6 +27,9 @@ pub enum EnvVerb {
     Archive(EnvArg),
     /// Delete an environment
     Delete(EnvArg),
+    /// Keys for the workers of a self-hosted environment
+    #[command(subcommand)]
+    Key(key::EnvKeyVerb),
 }
 
 /// Just an environment.
@@ -42,6 +46,7 @@ pub async fn run(context: &Context, verb: EnvVerb) -> Result<Exit, Error> {
         EnvVerb::Show(args) => show::run(context, args).await,
         EnvVerb::Archive(args) => archive::run(context, args).await,
         EnvVerb::Delete(args) => delete::run(context, args).await,
+        EnvVerb::Key(verb) => key::run(context, verb).await,
     }
 }
 

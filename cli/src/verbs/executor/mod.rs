@@ -1,11 +1,15 @@
 //! `perennial executor …`: machines that dial in. Without a verb it is the hands of a data directory ([`crate::servers`]).
 
 pub mod code;
+pub mod diff;
 pub mod list;
 pub mod probe;
 pub mod remove;
 pub mod rename;
+pub mod repositories;
+pub mod search;
 pub mod show;
+pub mod upload;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -27,6 +31,10 @@ pub enum ExecutorVerb {
     /// Remove an executor: its token opens nothing from now on
     Remove(ExecutorArg),
     Rename(rename::RenameArgs),
+    Search(search::SearchArgs),
+    Repositories(repositories::RepositoriesArgs),
+    Diff(diff::DiffArgs),
+    Upload(upload::UploadArgs),
 }
 
 /// Just an executor.
@@ -81,6 +89,10 @@ pub async fn run(context: &Context, verb: ExecutorVerb) -> Result<Exit, Error> {
         ExecutorVerb::Probe(args) => probe::run(context, args).await,
         ExecutorVerb::Remove(args) => remove::run(context, args).await,
         ExecutorVerb::Rename(args) => rename::run(context, args).await,
+        ExecutorVerb::Search(args) => search::run(context, args).await,
+        ExecutorVerb::Repositories(args) => repositories::run(context, args).await,
+        ExecutorVerb::Diff(args) => diff::run(context, args).await,
+        ExecutorVerb::Upload(args) => upload::run(context, args).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::client::{Client, Query};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output;
@@ -15,10 +16,17 @@ use crate::verbs::Context;
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     session: String,
-    /// The repository, or a folder in it, in the session's folder [default: its one repository, else the folder]
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// Which changes.
+#[derive(Debug, Default, Args)]
+pub struct Wanted {
+    /// The repository, or a folder in it, in the folder that is worked in [default: its one repository, else the folder]
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
-    /// From this revision on [default: where the session began]
+    /// From this revision on [default: where the session began, else the newest commit]
     #[arg(long, value_name = "REVISION")]
     base: Option<String>,
     /// Up to this revision [default: the files as they are]
@@ -38,21 +46,25 @@ pub struct DiffArgs {
 impl DiffArgs {
     /// All changes of a session's repository.
     pub fn of(session: String, path: Option<String>, base: Option<String>) -> Self {
-        Self {
-            session,
+        let wanted = Wanted {
             path,
             base,
-            head: None,
-            staged: false,
-            tracked: false,
-            context: None,
-        }
+            ..Wanted::default()
+        };
+        Self { session, wanted }
     }
 
     pub fn url(&self) -> String {
         format!("/v1/sessions/{}/diff", self.session)
     }
 
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        self.wanted.query()
+    }
+}
+
+impl Wanted {
+    /// As the API takes it.
     pub fn query(&self) -> Vec<(&'static str, String)> {
         let given = [("path", &self.path), ("base", &self.base), ("head", &self.head)];
         let mut query: Vec<_> = given
@@ -69,12 +81,17 @@ impl DiffArgs {
 /// Shows it.
 pub async fn run(context: &Context, args: DiffArgs) -> Result<Exit, Error> {
     let client = context.client()?;
+    show(context, &client, &args.url(), &args.query()).await
+}
+
+/// Shows what is there.
+pub async fn show(context: &Context, client: &Client, url: &str, query: Query<'_>) -> Result<Exit, Error> {
     if context.json {
-        let body = client.get(&args.url(), &args.query()).await?;
+        let body = client.get(url, query).await?;
         output::line(body.text())?;
         return Ok(Exit::Done);
     }
-    let patch = client.bytes(&args.url(), &args.query(), "text/x-patch").await?;
+    let patch = client.bytes(url, query, "text/x-patch").await?;
     let style = context.style;
     if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         output::bytes(&patch)?;

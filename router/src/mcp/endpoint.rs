@@ -1,4 +1,4 @@
-//! An MCP endpoint for a driven harness: it offers a catalogue and hands each call back, with the model's own id of it.
+//! An endpoint for a driven harness: it offers a catalogue and hands each call back, with the model's own id of it.
 //!
 //! One endpoint serves one harness process: its own loopback port and its own bearer token, both gone with it. The harness
 //! is not trusted: whoever lacks the token, comes with a foreign `Host`, or comes from a web page (any `Origin`) is refused.
@@ -234,7 +234,7 @@ impl ServerHandler for Desk {
     }
 }
 
-fn result(outcome: Outcome) -> CallToolResult {
+pub(super) fn result(outcome: Outcome) -> CallToolResult {
     let content = outcome.content.into_iter().map(block).collect();
     if outcome.is_error {
         CallToolResult::error(content)
