@@ -36,6 +36,7 @@ async fn every_fault_in_its_count() -> Result<()> {
         (Fault::SilenceBus, 10),
         (Fault::CrashDatabase, 20),
         (Fault::CrashBus, 50),
+        (Fault::IsolateWorker, 50),
     ];
     let plan = Plan {
         seed: seed("faults"),
@@ -70,6 +71,10 @@ async fn every_fault_in_its_count() -> Result<()> {
         ("an ambiguous commit resolved", verdict.ambiguous_resolved),
         ("a stream resumed", verdict.streams_resumed),
         ("a connection cut at commit", verdict.network["database"].cut_at_commit),
+        (
+            "a word of an isolated worker lost",
+            verdict.network["workers' database"].swallowed,
+        ),
     ] {
         assert!(times > 0, "{what} never happened: the rig is vacuous");
     }

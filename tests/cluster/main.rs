@@ -2,6 +2,8 @@
 //! and servers crashed. `PERENNIAL_TORTURE=1` runs the full counts; `make test` runs a tenth.
 
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod deployed;
 #[cfg(test)]
 mod faults;

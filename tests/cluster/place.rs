@@ -1,5 +1,6 @@
 //! A cluster of our own: its servers, and the install on them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +41,8 @@ pub(crate) struct Place {
     pub(crate) postgres: Arc<Mutex<Postgres>>,
     /// The bus.
     pub(crate) nats: Arc<Mutex<Nats>>,
+    /// What gives processes clocks of their own, if they have.
+    clocks: Option<PathBuf>,
     postgres_url: String,
     nats_url: String,
 }
@@ -59,9 +62,29 @@ impl Place {
             dir: tempfile::tempdir()?,
             postgres_url: postgres.url("postgres"),
             nats_url: nats.url(),
+            clocks: None,
             postgres: Arc::new(Mutex::new(postgres)),
             nats: Arc::new(Mutex::new(nats)),
         }))
+    }
+
+    /// The same, with a database whose clock can be set, and workers whose clocks can; none where libfaketime is not installed.
+    pub(crate) async fn with_clocks() -> Result<Option<Self>> {
+        let Some(library) = perennial_tests::clock::library() else {
+            perennial_tests::not_run("cluster: libfaketime is not installed")?;
+            return Ok(None);
+        };
+        let Some(mut place) = Self::new().await? else {
+            return Ok(None);
+        };
+        {
+            let mut postgres = place.postgres.lock().await;
+            postgres.stop_immediate().await?;
+            postgres.with_clock(library.clone())?;
+            postgres.run().await?;
+        }
+        place.clocks = Some(library);
+        Ok(Some(place))
     }
 
     /// An install on them, with a schema and subjects of its own.
@@ -80,6 +103,7 @@ impl Place {
             nats_prefix: format!("house_{number}"),
             nodes,
             workers,
+            clocks: self.clocks.clone(),
         };
         let data_dir = self.dir.path().join(format!("data-{number}"));
         House::cluster(&data_dir, &cluster, env).await
@@ -93,6 +117,7 @@ impl Place {
     /// Who can crash the servers.
     pub(crate) fn outages(&self) -> Box<dyn Outages> {
         Box::new(Crashes {
+            clocks: self.clocks.is_some(),
             postgres: self.postgres.clone(),
             nats: self.nats.clone(),
         })
@@ -100,6 +125,7 @@ impl Place {
 }
 
 struct Crashes {
+    clocks: bool,
     postgres: Arc<Mutex<Postgres>>,
     nats: Arc<Mutex<Nats>>,
 }
@@ -116,5 +142,13 @@ impl Outages for Crashes {
         let mut nats = self.nats.lock().await;
         nats.kill().await?;
         nats.run().await
+    }
+
+    fn has_clock(&self) -> bool {
+        self.clocks
+    }
+
+    async fn set_clock(&mut self, seconds: i64) -> Result<()> {
+        self.postgres.lock().await.set_clock(seconds)
     }
 }

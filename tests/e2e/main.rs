@@ -7,6 +7,8 @@ mod budgets;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod exhaustion;
+#[cfg(test)]
 mod mail;
 #[cfg(test)]
 mod outputs;

@@ -1,5 +1,6 @@
 //! What the tests share: the real server as a child process, a plain HTTP client, scripted model servers, and the oracle.
 
+pub mod clock;
 pub mod docker;
 pub mod git;
 pub mod harnesses;

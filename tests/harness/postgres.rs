@@ -27,6 +27,8 @@ pub struct Postgres {
     programs: PathBuf,
     data: PathBuf,
     child: Option<Child>,
+    /// The library that gives it a clock of its own, if it has one.
+    clock: Option<PathBuf>,
 }
 
 impl Postgres {
@@ -51,6 +53,7 @@ impl Postgres {
             programs,
             data,
             child: None,
+            clock: None,
         };
         drop(free);
         server.run().await?;
@@ -94,6 +97,14 @@ impl Postgres {
         ] {
             command.args(["-c", setting]);
         }
+        if let Some(library) = &self.clock {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", self.clock_file())
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("FAKETIME_DISABLE_SHM", "1");
+        }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         bind_to_us(&mut command);
         let mut child = command.spawn().context("could not start postgres")?;
@@ -118,6 +129,36 @@ impl Postgres {
         Ok(())
     }
 
+    /// Gives it a clock of its own, by this library (libfaketime), from its next start on.
+    ///
+    /// # Errors
+    /// When the clock cannot be written.
+    pub fn with_clock(&mut self, library: PathBuf) -> Result<()> {
+        self.clock = Some(library);
+        self.set_clock(0)
+    }
+
+    /// Whether it has a clock of its own.
+    #[must_use]
+    pub fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Sets its clock so many seconds off, at once.
+    ///
+    /// # Errors
+    /// When the clock cannot be written.
+    pub fn set_clock(&self, seconds: i64) -> Result<()> {
+        // Moved into place: it is read at every look at the clock.
+        let (file, fresh) = (self.clock_file(), self.data.with_extension("clock.new"));
+        std::fs::write(&fresh, format!("{seconds:+}\n"))?;
+        std::fs::rename(&fresh, &file).with_context(|| format!("cannot set {}", file.display()))
+    }
+
+    fn clock_file(&self) -> PathBuf {
+        self.data.with_extension("clock")
+    }
+
     /// Stops it as a crash would (`immediate`: no checkpoint, no word to its clients), and waits until it is gone.
     ///
     /// # Errors
@@ -139,6 +180,7 @@ impl Drop for Postgres {
         // Its children notice that it is gone; the next run removes what they leave.
         self.child = None;
         let _ = std::fs::remove_dir_all(&self.data);
+        let _ = std::fs::remove_file(self.clock_file());
     }
 }
 

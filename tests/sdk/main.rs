@@ -42,6 +42,7 @@ mod versions {
             nats_prefix: String::new(),
             nodes: 2,
             workers: 1,
+            clocks: None,
         };
         // The leases of work follow those of sessions.
         let short = [("LEASE_TTL", "1000"), ("RENEW", "300"), ("SWEEP", "200")]

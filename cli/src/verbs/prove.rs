@@ -102,6 +102,7 @@ fn cluster(args: &ProveArgs, seed: u64) -> Option<Cluster> {
         nats_prefix: place,
         nodes: NODES,
         workers: WORKERS,
+        clocks: None,
     })
 }
 

@@ -36,11 +36,17 @@ pub enum Fault {
     CrashDatabase,
     /// The bus is killed and started again.
     CrashBus,
+    /// One worker no longer reaches the database, or no longer hears of it; everybody else does.
+    IsolateWorker,
+    /// A worker's clock is an hour ahead or behind, for longer than a lease lasts.
+    JumpWorker,
+    /// The database's clock is ten minutes behind, for longer than a lease lasts, and jumps ahead again.
+    JumpDatabase,
 }
 
 impl Fault {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::KillServer,
         Self::KillWorker,
         Self::KillExecutor,
@@ -55,6 +61,9 @@ impl Fault {
         Self::SilenceBus,
         Self::CrashDatabase,
         Self::CrashBus,
+        Self::IsolateWorker,
+        Self::JumpWorker,
+        Self::JumpDatabase,
     ];
 
     /// In a few words.
@@ -75,6 +84,9 @@ impl Fault {
             Self::SilenceBus => "bus silent",
             Self::CrashDatabase => "database crashed",
             Self::CrashBus => "bus killed",
+            Self::IsolateWorker => "one worker without the database",
+            Self::JumpWorker => "a worker's clock set wrong",
+            Self::JumpDatabase => "the database's clock set wrong",
         }
     }
 }

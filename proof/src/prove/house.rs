@@ -36,6 +36,8 @@ pub struct Cluster {
     pub nodes: usize,
     /// Processes that work.
     pub workers: usize,
+    /// The library that gives processes a clock of their own (libfaketime), where workers' clocks are to be set wrong.
+    pub clocks: Option<PathBuf>,
 }
 
 /// What only who started the cluster's servers can do to them.
@@ -45,11 +47,53 @@ pub trait Outages: Send {
     async fn crash_database(&mut self) -> Result<()>;
     /// Kills the bus, and starts it again.
     async fn crash_bus(&mut self) -> Result<()>;
+    /// Whether the database's clock can be set.
+    fn has_clock(&self) -> bool {
+        false
+    }
+    /// Sets the database's clock so many seconds off.
+    async fn set_clock(&mut self, _seconds: i64) -> Result<()> {
+        anyhow::bail!("the database's clock cannot be set")
+    }
 }
 
 pub(super) struct Member {
     pub(super) program: Program,
     pub(super) process: Process,
+    /// Its own line to the database, if it has one.
+    pub(super) database: Option<Proxy>,
+    /// The file that sets its clock, if it has one of its own.
+    pub(super) clock: Option<Clock>,
+}
+
+/// A file that says by how much a process's clock is wrong.
+pub(super) struct Clock(PathBuf);
+
+impl Clock {
+    fn at(file: PathBuf) -> Result<Self> {
+        let clock = Self(file);
+        clock.set(0)?;
+        Ok(clock)
+    }
+
+    /// From now on. Written beside and moved into place: it is read at every look at the clock.
+    pub(super) fn set(&self, seconds: i64) -> Result<()> {
+        let fresh = beside(&self.0, ".new");
+        std::fs::write(&fresh, format!("{seconds:+}\n"))?;
+        std::fs::rename(&fresh, &self.0).with_context(|| format!("cannot set {}", self.0.display()))
+    }
+
+    /// What a process must be started with to go by it. Only the time of day is made up: how long something takes stays true.
+    fn env(&self, library: &Path) -> [(String, String); 5] {
+        [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+    }
 }
 
 pub(super) struct Node {
@@ -90,10 +134,7 @@ impl House {
     pub async fn cluster(data_dir: &Path, cluster: &Cluster, env: &[(String, String)]) -> Result<Self> {
         let mut house = Self::empty(data_dir);
         let (database, database_url) = proxied(&cluster.database_url, 5432, Some(WRITES)).await?;
-        let mut args = vec![
-            ("--database-url", database_url),
-            ("--database-schema", cluster.schema.clone()),
-        ];
+        let mut args = vec![("--database-schema", cluster.schema.clone())];
         house.database = Some(database);
         if let Some(nats_url) = &cluster.nats_url {
             let (bus, nats_url) = proxied(nats_url, 4222, None).await?;
@@ -104,13 +145,29 @@ impl House {
             .into_iter()
             .flat_map(|(name, value)| [name.to_owned(), value])
             .collect();
-        house.migrate(env, &args).await?;
+        let through = |url: &str| [args.clone(), vec!["--database-url".to_owned(), url.to_owned()]].concat();
+        let shared = through(&database_url);
+        house.migrate(env, &shared).await?;
         for index in 0..cluster.nodes {
-            let node = Node::start(house.program("serve", &format!("serve-{index}"), env, &args)).await?;
+            let node = Node::start(house.program("serve", &format!("serve-{index}"), env, &shared)).await?;
             house.nodes.push(node);
         }
         for index in 0..cluster.workers {
-            let member = Member::start(house.program("worker", &format!("worker-{index}"), env, &args))?;
+            let (line, url) = proxied(&database_url, 5432, None).await?;
+            let mut program = house.program("worker", &format!("worker-{index}"), env, &through(&url));
+            let clock = match &cluster.clocks {
+                None => None,
+                Some(library) => {
+                    let clock = Clock::at(beside(&house.data_dir, &format!("-worker-{index}.clock")))?;
+                    program.env.extend(clock.env(library));
+                    Some(clock)
+                }
+            };
+            let member = Member {
+                database: Some(line),
+                clock,
+                ..Member::start(program)?
+            };
             house.workers.push(member);
         }
         house.read_key()?;
@@ -198,8 +255,12 @@ impl House {
     /// When a process does not start.
     pub async fn heal(&mut self) -> Result<()> {
         let proxies = self.nodes.iter().map(|node| &node.streams);
-        for proxy in proxies.chain(&self.database).chain(&self.bus) {
+        let lines = self.workers.iter().filter_map(|worker| worker.database.as_ref());
+        for proxy in proxies.chain(lines).chain(&self.database).chain(&self.bus) {
             proxy.heal();
+        }
+        for clock in self.workers.iter().filter_map(|worker| worker.clock.as_ref()) {
+            clock.set(0)?;
         }
         for node in &mut self.nodes {
             if node.member.process.is_gone() {
@@ -233,6 +294,14 @@ impl House {
             network.insert("streams", node.streams.counters());
         }
         network.extend(self.database.as_ref().map(|proxy| ("database", proxy.counters())));
+        let lines: Vec<_> = self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.database.as_ref())
+            .collect();
+        if !lines.is_empty() {
+            network.insert("workers' database", lines.into_iter().map(Proxy::counters).sum());
+        }
         network.extend(self.bus.as_ref().map(|proxy| ("bus", proxy.counters())));
         network
     }
@@ -259,7 +328,12 @@ impl Drop for House {
 impl Member {
     fn start(program: Program) -> Result<Self> {
         let process = program.start()?;
-        Ok(Self { program, process })
+        Ok(Self {
+            program,
+            process,
+            database: None,
+            clock: None,
+        })
     }
 }
 
@@ -270,7 +344,12 @@ impl Node {
         program.args.extend(["--listen".to_owned(), listen.clone()]);
         let (process, url) = program.start_listening().await?;
         Ok(Self {
-            member: Member { program, process },
+            member: Member {
+                program,
+                process,
+                database: None,
+                clock: None,
+            },
             url,
             streams: Proxy::before(&listen).await?,
         })

@@ -9,14 +9,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use tokio::time::sleep;
 
-use super::house::{DRAIN, House};
+use super::house::{DRAIN, House, Outages};
 use super::{Fault, Loss};
 use crate::proxy::{Cut, Faults, Proxy};
 
 /// The lease of [`crate::rig::server::SHORT_LEASES`].
 const LEASE: Duration = Duration::from_secs(1);
+/// How wrong a worker's clock is, in seconds.
+const HOUR: i64 = 3_600;
+/// How wrong the database's is.
+const TEN_MINUTES: i64 = 600;
 /// Longest wait for a write to cut off from its writer.
 const WRITE: Duration = Duration::from_secs(5);
 
@@ -32,6 +37,9 @@ impl House {
             }
             Fault::CutBus | Fault::SilenceBus => self.bus.is_some(),
             Fault::CrashDatabase | Fault::CrashBus => self.outages.is_some(),
+            Fault::IsolateWorker => self.workers.iter().any(|worker| worker.database.is_some()),
+            Fault::JumpWorker => self.workers.iter().any(|worker| worker.clock.is_some()),
+            Fault::JumpDatabase => self.outages.as_ref().is_some_and(|outages| outages.has_clock()),
         };
         Fault::ALL.into_iter().filter(possible).collect()
     }
@@ -50,10 +58,10 @@ impl House {
             Fault::CutStreams => self.cut_streams(rng).await,
             Fault::CutDatabase => Ok(self.with_database(|proxy| async { proxy.drop_connections() }).await),
             Fault::CutCommit => Ok(self.with_database(cut_commit).await),
-            Fault::SilenceDatabase => Ok(self.with_database(silence).await),
+            Fault::SilenceDatabase => Ok(self.with_database(|proxy| silence(proxy, true, true)).await),
             Fault::SlowDatabase => Ok(self.with_database(slow).await),
             Fault::CutBus => Ok(with(self.bus.as_ref(), |proxy| async { proxy.drop_connections() }).await),
-            Fault::SilenceBus => Ok(with(self.bus.as_ref(), silence).await),
+            Fault::SilenceBus => Ok(with(self.bus.as_ref(), |proxy| silence(proxy, true, true)).await),
             Fault::CrashDatabase => match &mut self.outages {
                 Some(outages) => outages.crash_database().await.map(|()| None),
                 None => Ok(None),
@@ -62,7 +70,27 @@ impl House {
                 Some(outages) => outages.crash_bus().await.map(|()| None),
                 None => Ok(None),
             },
+            Fault::IsolateWorker => {
+                let worker = self.workers.choose(rng).and_then(|worker| worker.database.as_ref());
+                let (lost, unheard) = *[(true, true), (true, false), (false, true)]
+                    .choose(rng)
+                    .unwrap_or(&(true, true));
+                Ok(with(worker, |line| silence(line, lost, unheard)).await)
+            }
+            Fault::JumpWorker => self.jump_worker(rng).await.map(|()| None),
+            Fault::JumpDatabase => match &mut self.outages {
+                Some(outages) => jump(outages.as_mut()).await.map(|()| None),
+                None => Ok(None),
+            },
         }
+    }
+
+    async fn jump_worker(&self, rng: &mut StdRng) -> Result<()> {
+        let worker = self.workers.choose(rng).and_then(|worker| worker.clock.as_ref());
+        let clock = worker.context("no worker has a clock of its own")?;
+        clock.set(if rng.random() { HOUR } else { -HOUR })?;
+        sleep(LEASE.mul_f64(1.5)).await;
+        clock.set(0)
     }
 
     async fn with_database<'a, F: Future<Output = ()>>(&'a self, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {
@@ -168,16 +196,25 @@ async fn cut_commit(proxy: &Proxy) {
     tokio::time::timeout(WRITE, waiting).await.ok();
 }
 
-async fn silence(proxy: &Proxy) {
+/// What is sent there is lost, what is said there is not heard, or both.
+async fn silence(proxy: &Proxy, swallow_requests: bool, swallow_answers: bool) {
     proxy.set(Faults {
-        swallow_requests: true,
-        swallow_answers: true,
+        swallow_requests,
+        swallow_answers,
         ..Faults::default()
     });
     sleep(LEASE.mul_f64(1.5)).await;
     // What was swallowed is gone: the connections cannot be used any more.
     proxy.drop_connections();
     proxy.heal();
+}
+
+/// Behind, and ahead again. The other way round is not tried: what was put off by a clock that ran ahead waits until the true
+/// one gets there.
+async fn jump(outages: &mut dyn Outages) -> Result<()> {
+    outages.set_clock(-TEN_MINUTES).await?;
+    sleep(LEASE.mul_f64(1.5)).await;
+    outages.set_clock(0).await
 }
 
 async fn slow(proxy: &Proxy) {

@@ -76,6 +76,20 @@ pub struct Counters {
     pub delayed: u64,
 }
 
+impl std::iter::Sum for Counters {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, next| Self {
+            connections: sum.connections + next.connections,
+            refused: sum.refused + next.refused,
+            cut: sum.cut + next.cut,
+            cut_at_commit: sum.cut_at_commit + next.cut_at_commit,
+            dropped: sum.dropped + next.dropped,
+            swallowed: sum.swallowed + next.swallowed,
+            delayed: sum.delayed + next.delayed,
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     connections: AtomicU64,

@@ -130,7 +130,8 @@ impl Live {
             Some("tool_use") if !incoming.stray => {}
             // The one ending behind which the harness does nothing of its own.
             Some("end_turn") if incoming.words && !incoming.other => self.phase = Phase::Finishing,
-            // Complete but for `message_stop`, which says nothing. Ended here and now, before the harness can ask again.
+            // Complete but for `message_stop`, which says nothing. Ended here and now, before the harness asks again; should it
+            // be faster for once, that request dies with it, and nobody hears its answer.
             Some(_) => {
                 self.phase = Phase::Over;
                 self.process.kill();
