@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Raw;
 use crate::mail::MailDesk;
-use crate::mcp::McpServer;
+use crate::mcp::{McpPlace, McpServer};
 use crate::tool::Policy;
 use crate::{AgentId, Attachment, Timestamp};
 
@@ -216,6 +216,44 @@ impl AgentSnapshot {
             .iter()
             .filter_map(|server| server.parse::<McpServer>().ok());
         servers.into_iter().find(|server| server.name == name)
+    }
+
+    /// Whether some of its tools are those of programs that are started where its sessions' tools run.
+    #[must_use]
+    pub fn starts_servers(&self) -> bool {
+        self.tools.iter().any(|toolset| match toolset {
+            Toolset::Mcp { mcp_server_name, .. } => self
+                .mcp_server(mcp_server_name)
+                .is_some_and(|server| matches!(server.place, McpPlace::Stdio(_))),
+            _ => false,
+        })
+    }
+
+    /// Without the servers that are such programs.
+    #[must_use]
+    pub fn without_programs(mut self) -> Self {
+        self.mcp_servers.retain(|server| {
+            let server = server.parse::<McpServer>();
+            !server.is_ok_and(|server| matches!(server.place, McpPlace::Stdio(_)))
+        });
+        self
+    }
+
+    /// Without the variables of its servers, which are sealed for this workspace: for what leaves this server.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        for raw in &mut self.mcp_servers {
+            if let Ok(McpServer {
+                name,
+                place: McpPlace::Stdio(mut server),
+            }) = raw.parse::<McpServer>()
+            {
+                server.env.clear();
+                let place = McpPlace::Stdio(server);
+                *raw = Raw::of(&serde_json::to_value(McpServer { name, place }).unwrap_or_default());
+            }
+        }
+        self
     }
 }
 
