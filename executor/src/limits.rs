@@ -80,6 +80,8 @@ const SERVERS: usize = perennial_tunnel::limits::LANES * 3 / 4;
 pub const SERVERS_OF_HOST: usize = 128;
 /// How long the last words of such a program, and its end, may take after each other.
 pub(crate) const SERVER_LAST: Duration = Duration::from_millis(500);
+/// How long one may take to end whose input is over.
+pub(crate) const SERVER_GRACE: Duration = Duration::from_secs(2);
 /// How long one may take nothing of what is told to it.
 pub(crate) const SERVER_STALL: Duration = Duration::from_secs(60);
 /// Bytes of a stream within this process that nobody took yet.

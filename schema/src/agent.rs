@@ -276,3 +276,27 @@ pub struct Agent {
     /// Archived agents take no new sessions.
     pub archived_at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_program_is_told_does_not_leave() {
+        let agent = json!({"type": "agent", "id": AgentId::from_uuid(uuid::Uuid::nil()), "version": 1, "name": "a",
+            "model": {"id": "m"}, "system": null, "description": null, "skills": [], "multiagent": null,
+            "tools": [{"type": "mcp_toolset", "mcp_server_name": "b", "configs": [],
+                "default_config": {"enabled": true, "permission_policy": {"type": "always_ask"}}}],
+            "mcp_servers": [{"type": "url", "name": "a", "url": "https://a"},
+                {"type": "stdio", "name": "b", "command": "c", "args": ["d"], "env": {"E": "sealed:f"}}]});
+        let agent: AgentSnapshot = serde_json::from_value(agent).unwrap();
+        assert!(agent.starts_servers() && !agent.clone().without_programs().starts_servers());
+        assert_eq!(agent.clone().without_programs().mcp_servers.len(), 1);
+        let left = agent.without_secrets().mcp_servers;
+        let left: Vec<serde_json::Value> = left.iter().map(|server| server.parse().unwrap()).collect();
+        assert_eq!(left[0]["url"], "https://a");
+        assert_eq!((&left[1]["args"], &left[1]["env"]), (&json!(["d"]), &json!({})));
+    }
+}

@@ -24,13 +24,16 @@ use tokio::time::timeout;
 
 use super::{Refused, open, refuse};
 use crate::blot::Blot;
-use crate::limits::{SECRET_BYTES, SERVER_LAST, SERVER_STALL};
+use crate::limits::{SECRET_BYTES, SERVER_GRACE, SERVER_LAST, SERVER_STALL};
 use crate::process::{SHELL_MARKER, UNKNOWN_STATUS, kill_tree, shell_status};
 use crate::serve::House;
 
 /// Where everything contained is, the variables come in through the pipe before the program's own input: a command line can be read
 /// by others, and what contains must not be told what to load. Pairs end with a NUL byte, and all of them with an empty one.
 const INSIDE: &str = r#"while IFS= read -r -d "" pair && [ -n "$pair" ]; do export "$pair"; done; exec -- "$@""#;
+
+/// How often a text may be written within another one, and still be known.
+const QUOTED: usize = 2;
 
 /// A program that runs.
 struct Server {
@@ -160,7 +163,10 @@ impl Server {
                         Err(_) => None,
                     },
                     // Its input is over, which asks it to end.
-                    () = listen(heard, input) => timeout(SERVER_LAST, child.wait()).await.ok(),
+                    () = listen(heard, input) => {
+                        let rest = async { tokio::join!(child.wait(), &mut telling).0 };
+                        timeout(SERVER_GRACE, rest).await.ok()
+                    }
                     () = house.closing.cancelled() => None,
                     () = house.stop.cancelled() => None,
                 }
@@ -216,21 +222,24 @@ fn pairs(env: &IndexMap<String, Secret>) -> Vec<u8> {
     pairs
 }
 
-/// Those of its variables that look like secrets, as they are and as they are written within JSON.
+/// Those of its variables that look like secrets, as they are, as they are written within JSON, and within JSON that is a text in it.
 fn secrets(env: &IndexMap<String, Secret>) -> Blot {
     let mut values = Vec::new();
-    for (name, value) in env {
-        let value = value.expose();
-        if !names_secret(name) || value.len() < SECRET_BYTES {
-            continue;
+    let secret = env
+        .iter()
+        .filter(|(name, value)| names_secret(name) && value.expose().len() >= SECRET_BYTES);
+    for (_, value) in secret {
+        let mut value = value.expose().to_owned();
+        for _ in 0..=QUOTED {
+            let quoted = serde_json::Value::from(&*value).to_string();
+            let within = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            let within = within.unwrap_or_default().to_owned();
+            values.push(value.into_bytes());
+            value = within;
         }
-        let quoted = serde_json::Value::from(value).to_string();
-        let within = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or_default();
-        if within != value && within.len() >= SECRET_BYTES {
-            values.push(within.as_bytes().to_vec());
-        }
-        values.push(value.as_bytes().to_vec());
     }
+    values.sort_unstable();
+    values.dedup();
     Blot::values(values)
 }
 
@@ -315,8 +324,14 @@ mod tests {
     #[test]
     fn secrets_are_blotted_out_of_last_words_and_of_json() {
         let blot = secrets(&env(&[("API_TOKEN", "tttt\"tttt"), ("MODE", "mmmmmmmm")]));
-        let said = last_words(&blot, br#"tttt"tttt mmmmmmmm {"a":"tttt\"tttt"}"#);
-        assert_eq!(said, r#"[secret] mmmmmmmm {"a":"[secret]"}"#);
+        let said = last_words(
+            &blot,
+            br#"tttt"tttt mmmmmmmm {"a":"tttt\"tttt"} {"a":"{\"b\":\"tttt\\\"tttt\"}"}"#,
+        );
+        assert_eq!(
+            said,
+            r#"[secret] mmmmmmmm {"a":"[secret]"} {"a":"{\"b\":\"[secret]\"}"}"#
+        );
         let long = "e".repeat(3 * SERVER_ERRORS_BYTES);
         assert_eq!(last_words(&Blot::default(), long.as_bytes()).len(), SERVER_ERRORS_BYTES);
     }
