@@ -25,6 +25,7 @@ async fn a_server_without_descriptors_sheds_load_and_recovers() -> Result<()> {
     let session = server.client.session(&agent, &environment).await?;
     server.client.say(&session, &tool("before")).await?;
     let (_, seen) = server.client.until_idle(&session, 0, PATIENCE).await?;
+    let t = std::time::Instant::now();
     allow(server.pid, open(server.pid)? + SPARE)?;
 
     let address = server.url.strip_prefix("http://").context("an address")?;
@@ -53,9 +54,11 @@ async fn a_server_without_descriptors_sheds_load_and_recovers() -> Result<()> {
         up.log().contains("cannot accept a connection"),
         "descriptors never ran out: the rig is vacuous"
     );
+    eprintln!("T crowd {:?}", t.elapsed());
     drop(crowd);
 
     let last = server.client.say(&session, &tool("after")).await?;
+    eprintln!("T said {:?}", t.elapsed());
     posts.push(Post {
         key: "after".to_owned(),
         ids: vec![last],
@@ -63,6 +66,7 @@ async fn a_server_without_descriptors_sheds_load_and_recovers() -> Result<()> {
     let (events, _) = server.client.until_idle(&session, seen, PATIENCE).await?;
     let ran = |event: &serde_json::Value| event["type"] == "agent.tool_result" && event["is_error"] != true;
     ensure!(events.iter().any(ran), "no tool runs any more: {events:#?}");
+    eprintln!("T idle {:?}\n{}", t.elapsed(), up.log());
     println!(
         "\nring 2: out of descriptors: {CROWD} connections, {REQUESTS} requests, {} acknowledged, {refused} refused, {unheard} unheard",
         posts.len() - 1
