@@ -51,14 +51,12 @@ async fn a_server_without_descriptors_sheds_load_and_recovers() -> Result<()> {
         }
     }
     ensure!(
-        up.log().contains("cannot accept a connection"),
+        up.log().contains("cannot accept connections"),
         "descriptors never ran out: the rig is vacuous"
     );
-    eprintln!("T crowd {:?}", t.elapsed());
     drop(crowd);
 
     let last = server.client.say(&session, &tool("after")).await?;
-    eprintln!("T said {:?}", t.elapsed());
     posts.push(Post {
         key: "after".to_owned(),
         ids: vec![last],
@@ -66,7 +64,6 @@ async fn a_server_without_descriptors_sheds_load_and_recovers() -> Result<()> {
     let (events, _) = server.client.until_idle(&session, seen, PATIENCE).await?;
     let ran = |event: &serde_json::Value| event["type"] == "agent.tool_result" && event["is_error"] != true;
     ensure!(events.iter().any(ran), "no tool runs any more: {events:#?}");
-    eprintln!("T idle {:?}\n{}", t.elapsed(), up.log());
     println!(
         "\nring 2: out of descriptors: {CROWD} connections, {REQUESTS} requests, {} acknowledged, {refused} refused, {unheard} unheard",
         posts.len() - 1
