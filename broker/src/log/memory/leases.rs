@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use perennial_engine::ports::{Claimed, Held, ReadyCount, SessionKey};
+use perennial_engine::ports::{Claimed, Held, ReadyCount, SessionKey, SessionRow};
 use perennial_schema::{ExecutorId, OwnerId, Timestamp, WorkspaceId};
 
 use super::state::{Owner, State};
@@ -30,9 +30,11 @@ pub(super) fn claim(state: &mut State, owner: OwnerId, limit: u32, now: Timestam
             state.served.1.insert(key.workspace, state.served.0);
         }
         if let Some(session) = state.sessions.get(&key) {
-            claimed.push(Claimed {
-                row: state.row(key, session, now),
-            });
+            let row = SessionRow {
+                last_event: None,
+                ..state.row(key, session, now)
+            };
+            claimed.push(Claimed { row });
         }
     }
     claimed
