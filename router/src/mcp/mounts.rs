@@ -143,9 +143,9 @@ impl Mounts {
             match reached {
                 Reached::Web(address, http) => {
                     let ear = Ear::new(key, self.news.clone());
-                    Line::connect(&address, http, ear).await
+                    Box::pin(Line::connect(&address, http, ear)).await
                 }
-                Reached::Started(server) => self.start(key, server, &way.environment).await,
+                Reached::Started(server) => Box::pin(self.start(key, server, &way.environment)).await,
             }
         };
         let offer = match slot.listed(connect).await {

@@ -147,9 +147,8 @@ impl Mounts {
 async fn hear(mut heard: impl AsyncRead + Unpin, mut to: DuplexStream, told: Arc<Mutex<Option<String>>>) {
     let mut line = 0;
     let end = loop {
-        let said = match read(&mut heard).await {
-            Ok(Some(said)) => said,
-            Ok(None) | Err(_) => break "the executor where it ran went away".to_owned(),
+        let Ok(Some(said)) = read(&mut heard).await else {
+            break "the executor where it ran went away".to_owned();
         };
         match said {
             Said::Bytes(bytes) => {

@@ -58,12 +58,12 @@ fn servers(given: Value, env: impl Fn(&str) -> Option<String>) -> Result<Servers
     let file: File = serde_json::from_value(given).map_err(|error| format!("not an mcpServers file: {error}"))?;
     let servers = file.mcp_servers.into_iter().map(|(name, entry)| {
         let wrong = |why: String| format!("mcpServers.{name}: {why}");
-        server(&name, entry, &env).map_err(wrong)
+        server(&name, &entry, &env).map_err(wrong)
     });
     Ok(Servers(servers.collect::<Result<_, _>>()?))
 }
 
-fn server(name: &str, entry: Entry, env: &impl Fn(&str) -> Option<String>) -> Result<Value, String> {
+fn server(name: &str, entry: &Entry, env: &impl Fn(&str) -> Option<String>) -> Result<Value, String> {
     let full = |text: &String| expanded(text, env);
     let is_stdio = entry.command.is_some();
     match entry.kind.as_deref().unwrap_or(if is_stdio { "stdio" } else { "http" }) {
