@@ -89,6 +89,7 @@ object! {
         system: Option<String>,
         description: Option<String>,
         tools: Vec<Value>,
+        /// Ours among them, `{type: "stdio", name, command, args, env}`: values of `env` are sealed.
         mcp_servers: Vec<Value>,
         skills: Vec<Value>,
         multiagent: Option<Value>,
@@ -109,6 +110,8 @@ object! {
         system: Option<String>,
         description: Option<String>,
         tools: Option<Vec<Value>>,
+        /// `{type: "url", name, url}`, or ours, a program that is started where its sessions' tools run:
+        /// `{type: "stdio", name, command, args, env}`.
         mcp_servers: Option<Vec<Value>>,
         metadata: Option<std::collections::HashMap<String, String>>,
         /// Ours: `native` (default), `claude-code`, `codex` or `acp:NAME`.

@@ -35,6 +35,11 @@ impl Blot {
         }
     }
 
+    /// The same at the beginning of another stream.
+    pub(crate) fn anew(&self) -> Self {
+        Self::values(self.values.clone())
+    }
+
     /// Whether everything passes.
     pub(crate) const fn is_empty(&self) -> bool {
         self.values.is_empty()
@@ -80,7 +85,7 @@ impl Blot {
         }
         for block in &mut outcome.content {
             if let Block::Text { text } = block {
-                let mut blot = Self::values(self.values.clone());
+                let mut blot = self.anew();
                 let mut passed = blot.push(text.as_bytes());
                 passed.extend(blot.finish());
                 *block = Block::text(String::from_utf8_lossy(&passed).into_owned());

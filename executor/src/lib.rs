@@ -252,6 +252,14 @@ impl Executor {
         self.house.tasks.spawn(streams::serve(house, lane));
     }
 
+    /// The same for who is in this process: the other end of it.
+    #[must_use]
+    pub fn open_stream(&self) -> Lane {
+        let (theirs, ours) = tokio::io::duplex(limits::PIPE_BYTES);
+        self.stream(Lane::over(ours));
+        Lane::over(theirs)
+    }
+
     /// Takes no more calls, stops the running ones (each ends with an outcome that says so, journalled) and ends every shell.
     /// Returns when nothing is alive.
     pub async fn close(&self) {

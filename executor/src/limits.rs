@@ -11,6 +11,8 @@ pub struct Limits {
     pub shells: usize,
     /// A shell without a command for this long is closed.
     pub shell_idle: Duration,
+    /// MCP servers that run at once, over all sessions.
+    pub servers: usize,
     /// Entries one workspace copy may hold.
     pub copy_entries: usize,
     /// Bytes one workspace copy may hold.
@@ -23,6 +25,7 @@ impl Default for Limits {
             calls: 256,
             shells: 64,
             shell_idle: Duration::from_secs(30 * 60),
+            servers: SERVERS,
             copy_entries: 200_000,
             copy_bytes: 4 << 30,
         }
@@ -71,6 +74,18 @@ pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
 pub(crate) const FORWARD_PIECE_BYTES: usize = 64 * 1024;
 /// How long somebody who has nothing more to say may take nothing either.
 pub(crate) const FORWARD_STALL: Duration = Duration::from_secs(60);
+/// MCP servers of one that dialled home: beside each has to be room for other streams of its tunnel.
+const SERVERS: usize = perennial_tunnel::limits::LANES * 3 / 4;
+/// The same of one that serves a host, whose streams are no tunnel's.
+pub const SERVERS_OF_HOST: usize = 128;
+/// How long the last words of such a program, and its end, may take after each other.
+pub(crate) const SERVER_LAST: Duration = Duration::from_millis(500);
+/// How long one may take to end whose input is over.
+pub(crate) const SERVER_GRACE: Duration = Duration::from_secs(2);
+/// How long one may take nothing of what is told to it.
+pub(crate) const SERVER_STALL: Duration = Duration::from_secs(60);
+/// Bytes of a stream within this process that nobody took yet.
+pub(crate) const PIPE_BYTES: usize = 64 * 1024;
 /// Terminals with a shell on them.
 pub(crate) const TERMINALS: usize = 16;
 /// What of a terminal is shown again to who comes back, and kept for who is slow.

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -19,6 +20,8 @@ use tokio::sync::oneshot;
 
 use crate::limits::{KILL_LOOK, KILL_TIME};
 
+/// What a program that cannot say how it ended is said to have ended with.
+pub(crate) const UNKNOWN_STATUS: i32 = -1;
 /// Environment variable that names the journal on whose behalf a process runs.
 pub(crate) const JOURNAL_MARKER: &str = "PERENNIAL_JOURNAL";
 /// Environment variable that names the shell a process descends from.
@@ -103,6 +106,13 @@ fn bound_to_parent() -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
         }
         Ok(())
     }
+}
+
+/// How a program ended, as shells tell it.
+pub(crate) fn shell_status(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let signal = status.signal().map(|signal| 128 + signal);
+    status.code().or(signal).unwrap_or(UNKNOWN_STATUS)
 }
 
 /// When a process started, in clock ticks since boot; `None` when there is none (a zombie counts as none).

@@ -61,6 +61,8 @@ pub(crate) struct House {
     copies_waiting: Arc<Semaphore>,
     /// Further streams of tunnels at a time.
     pub(crate) streams: Semaphore,
+    /// MCP servers at a time.
+    pub(crate) servers: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
     /// Somebody wants to know what the machine is like now.
     pub(crate) asked: Notify,
@@ -84,6 +86,7 @@ impl House {
     ) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(config.limits.calls)),
+            servers: Arc::new(Semaphore::new(config.limits.servers)),
             config,
             journal: store.journal,
             workspaces: store.workspaces,

@@ -1,7 +1,8 @@
-//! An executor as a process of its own: links over a unix socket in the data directory. One process serves a data directory (the
-//! journal's lock sees to that) and outlives the workers that dial it; several may be on the line at once.
+//! An executor as a process of its own: links over a unix socket in the data directory, and further streams over another one beside
+//! it, a connection each. One process serves a data directory (the journal's lock sees to that) and outlives the workers that dial it;
+//! several may be on the line at once.
 //!
-//! Whoever may open the socket may run commands, so it is for its owner alone.
+//! Whoever may open the sockets may run commands, so they are for their owner alone.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_tunnel::frames;
+use perennial_tunnel::{Lane, frames};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -24,6 +25,12 @@ use crate::limits::{ACCEPT_PAUSE, IDLE_LOOKS, LAST_FRAMES, LINK_FRAMES, LINKS};
 #[must_use]
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("executor.sock")
+}
+
+/// Where the one that is reached there takes further streams.
+#[must_use]
+pub fn streams_beside(path: &Path) -> PathBuf {
+    path.with_extension("streams")
 }
 
 /// Why listening ended.
@@ -46,15 +53,18 @@ pub async fn listen(
     idle: Option<Duration>,
     stop: CancellationToken,
 ) -> io::Result<Ended> {
+    // Whoever gets a link finds this one, too.
+    let streams = Socket::bind(&streams_beside(path))?;
     let socket = Socket::bind(path)?;
     let (links, cut) = (TaskTracker::new(), CancellationToken::new());
     let ended = tokio::select! {
         () = stop.cancelled() => Ended::Told,
         never = accept(&socket, &executor, &links, &cut) => match never {},
+        never = take(&streams, &executor) => match never {},
         () = idle_for(idle, &executor, &links) => Ended::Idle,
     };
     // Nobody comes any more; who waits at the door dials again and finds the next process.
-    drop(socket);
+    drop((socket, streams));
     executor.close().await;
     cut.cancel();
     links.close();
@@ -105,6 +115,19 @@ async fn accept(socket: &Socket, executor: &Arc<Executor>, links: &TaskTracker, 
             Err(error) => {
                 // Too many open files, for one: it passes.
                 tracing::warn!(%error, "a link cannot be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Takes further streams; how many there may be at a time is said by who answers them.
+async fn take(socket: &Socket, executor: &Executor) -> Infallible {
+    loop {
+        match socket.listener.accept().await {
+            Ok((stream, _)) => executor.stream(Lane::over(stream)),
+            Err(error) => {
+                tracing::warn!(%error, "a stream cannot be accepted");
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -174,26 +174,7 @@ fn not_sent(why: NoPlace) -> CallError {
 pub(crate) fn call(order: Order, args_hash: String, link: Option<&Link>) -> Call {
     let preparation = order.environment.preparation();
     let variables = preparation.map(|given| given.variables.clone()).unwrap_or_default();
-    let workspace = match order.environment {
-        // A machine that dialled in has no folders of sessions, but one that it offers.
-        EnvironmentConfig::Local {
-            executor_id: Some(_),
-            dir,
-            ..
-        } => match dir.or_else(|| link?.card().cwd.clone()) {
-            Some(path) => Workspace::Dir { path },
-            None => Workspace::Session,
-        },
-        EnvironmentConfig::Local { dir: Some(path), .. } => Workspace::Dir { path },
-        // A sandbox is one session's, and so is its folder.
-        EnvironmentConfig::Cloud { .. } if link.is_some_and(|link| link.guest.is_some()) => {
-            match link.and_then(|link| link.card().cwd.clone()) {
-                Some(path) => Workspace::Dir { path },
-                None => Workspace::Session,
-            }
-        }
-        _ => Workspace::Session,
-    };
+    let workspace = workspace_of(&order.environment, link);
     Call {
         session: order.key.session,
         epoch: order.epoch,
@@ -206,6 +187,29 @@ pub(crate) fn call(order: Order, args_hash: String, link: Option<&Link>) -> Call
         variables,
         secret: order.secret,
         progress: false,
+    }
+}
+
+/// The folder of a session, where an environment says.
+pub(crate) fn workspace_of(environment: &EnvironmentConfig, link: Option<&Link>) -> Workspace {
+    let offered = || link?.card().cwd.clone();
+    match environment {
+        // A machine that dialled in has no folders of sessions, but one that it offers.
+        EnvironmentConfig::Local {
+            executor_id: Some(_),
+            dir,
+            ..
+        } => match dir.clone().or_else(offered) {
+            Some(path) => Workspace::Dir { path },
+            None => Workspace::Session,
+        },
+        EnvironmentConfig::Local { dir: Some(path), .. } => Workspace::Dir { path: path.clone() },
+        // A sandbox is one session's, and so is its folder.
+        EnvironmentConfig::Cloud { .. } if link.is_some_and(|link| link.guest.is_some()) => match offered() {
+            Some(path) => Workspace::Dir { path },
+            None => Workspace::Session,
+        },
+        _ => Workspace::Session,
     }
 }
 

@@ -15,6 +15,7 @@ use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::frame::{Card, FromExecutor, Hello, PROTOCOL_VERSION, PackAnswer, PackAsk, ToExecutor};
 use perennial_schema::tool::Outcome;
 use perennial_schema::{EventId, ExecutorId, PackId, SessionId, WorkspaceId};
+use perennial_tunnel::Opener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -162,13 +163,23 @@ impl Exchange {
     pub async fn attach(
         &self,
         tx: mpsc::Sender<ToExecutor>,
+        rx: mpsc::Receiver<FromExecutor>,
+    ) -> Result<ExecutorId, AttachError> {
+        self.attach_with(tx, rx, None).await
+    }
+
+    /// The same of one that takes further streams ([`crate::socket::home_lanes`]).
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn attach_with(
+        &self,
+        tx: mpsc::Sender<ToExecutor>,
         mut rx: mpsc::Receiver<FromExecutor>,
+        lanes: Option<Opener>,
     ) -> Result<ExecutorId, AttachError> {
         let hello = self.hello(&mut rx).await?;
-        let wire = Wire {
-            frames: tx,
-            lanes: None,
-        };
+        let wire = Wire { frames: tx, lanes };
         self.admit(hello, wire, rx, None).map(|link| link.hello.executor_id)
     }
 
@@ -463,6 +474,10 @@ impl Router for Exchange {
         self.mounted_of(key, agent, environment).await
     }
 
+    fn tools_changed(&self, key: SessionKey) -> bool {
+        self.mounts.get().is_some_and(|mounts| mounts.changed(key))
+    }
+
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String> {
         self.place_call(key, environment).await
     }
@@ -564,6 +579,9 @@ impl Router for Exchange {
     }
 
     async fn forget(&self, session: SessionId, at: Option<ExecutorId>) {
+        if let Some(mounts) = self.mounts.get() {
+            mounts.forget(session);
+        }
         self.retire_sandbox(session).await;
         self.tell_gone(session, at).await;
     }

@@ -108,6 +108,8 @@ pub const UNINTRODUCED: usize = 8;
 pub const TUNNEL_MESSAGE_BYTES: usize = perennial_tunnel::limits::MESSAGE_BYTES;
 /// Bytes of its socket read at a time.
 pub const TUNNEL_READ_BYTES: usize = perennial_tunnel::limits::READ_BYTES;
+/// Streams of an executor of this host at once.
+pub const HOME_LANES: usize = 256;
 /// How long a machine, or its owner, may take to say whether it goes on with a stream.
 pub const OPENING_WAIT: Duration = Duration::from_secs(60);
 /// How long the last word on a file may take after its last byte: it has to be on disk.
@@ -126,6 +128,14 @@ pub(crate) const PROXY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an MCP server may take to be reached, and again to say what it offers.
 pub const MCP_CONNECT: Duration = Duration::from_secs(10);
+/// How long one that is started may take to say anything: it may have to fetch itself first.
+pub const MCP_START: Duration = Duration::from_secs(60);
+/// Calls of which it is remembered why their answer was lost, until somebody asks.
+pub const MCP_LOST: usize = 256;
+/// The end of what one that ended said of errors, as it is told.
+pub const MCP_ERRORS_BYTES: usize = 1024;
+/// Bytes of what a server says that wait to be read.
+pub const MCP_PIPE_BYTES: usize = 64 * 1024;
 /// How long a call of one of its tools may take.
 pub const MCP_CALL: Duration = Duration::from_secs(10 * 60);
 /// How long what it offers is taken as it was said.

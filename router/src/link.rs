@@ -65,7 +65,7 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) frames: mpsc::Sender<ToExecutor>,
-    /// Further streams; none beside a channel in memory or a socket.
+    /// Further streams; none where the executor is older than they are.
     pub(crate) lanes: Option<Opener>,
 }
 

@@ -3,9 +3,10 @@
 //!
 //! What was on its way when a line is lost ends as unknown and is settled over the next one; nothing is kept here.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use perennial_schema::ExecutorId;
 use perennial_schema::frame::{FromExecutor, ToExecutor};
-use perennial_tunnel::frames;
+use perennial_tunnel::{Lane, Opener, Openings, frames, opener_of};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
@@ -24,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exchange::Exchange;
 use crate::limits;
+
+/// The socket beside it that takes streams ends like this (`executor::socket::streams_beside`).
+const STREAMS: &str = "streams";
 
 /// How to start an executor process. It gets an environment of our choosing only (a worker's own holds secrets), a group of its
 /// own so that what is typed at the worker's terminal does not reach it, and outlives whoever starts it. Several may start
@@ -163,11 +167,18 @@ impl Dialler {
         let (reader, writer) = stream.into_split();
         let (to_executor, outgoing) = mpsc::channel(limits::LINE_FRAMES);
         let (incoming, from_executor) = mpsc::channel(limits::LINE_FRAMES);
-        let carrying = carry(reader, writer, outgoing, incoming);
+        let (lanes, openings) = home_lanes();
+        let streams = self.socket.with_extension(STREAMS);
+        let carrying = async {
+            tokio::select! {
+                () = carry(reader, writer, outgoing, incoming) => {}
+                never = open(openings, &streams) => match never {},
+            }
+        };
         tokio::pin!(carrying);
         tokio::select! {
             () = &mut carrying => return Err(io::ErrorKind::ConnectionReset.into()),
-            attached = self.exchange.attach(to_executor, from_executor) => {
+            attached = self.exchange.attach_with(to_executor, from_executor, Some(lanes)) => {
                 let executor = attached.map_err(io::Error::other)?;
                 self.attached.send_replace(Some(executor));
                 // It served: should it be gone again, the next one is started without delay.
@@ -192,6 +203,24 @@ impl Dialler {
             Err(error) => tracing::warn!(%error, "an executor process cannot be started"),
         }
     }
+}
+
+/// How streams are opened on an executor of this host.
+#[must_use]
+pub fn home_lanes() -> (Opener, Openings) {
+    opener_of(limits::HOME_LANES)
+}
+
+/// Opens streams, a connection each. An executor that is older than them has no such socket.
+async fn open(mut openings: Openings, streams: &Path) -> Infallible {
+    while let Some(wanted) = openings.next().await {
+        match UnixStream::connect(streams).await {
+            Ok(stream) => wanted.answer(Lane::over(stream)),
+            Err(error) => tracing::warn!(%error, "the executor takes no further streams"),
+        }
+    }
+    // The line ends by itself.
+    std::future::pending().await
 }
 
 fn pauses() -> impl Iterator<Item = Duration> {

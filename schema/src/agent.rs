@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::Raw;
 use crate::mail::MailDesk;
-use crate::mcp::McpServer;
+use crate::mcp::{McpPlace, McpServer};
 use crate::tool::Policy;
 use crate::{AgentId, Attachment, Timestamp};
 
@@ -217,6 +217,44 @@ impl AgentSnapshot {
             .filter_map(|server| server.parse::<McpServer>().ok());
         servers.into_iter().find(|server| server.name == name)
     }
+
+    /// Whether some of its tools are those of programs that are started where its sessions' tools run.
+    #[must_use]
+    pub fn starts_servers(&self) -> bool {
+        self.tools.iter().any(|toolset| match toolset {
+            Toolset::Mcp { mcp_server_name, .. } => self
+                .mcp_server(mcp_server_name)
+                .is_some_and(|server| matches!(server.place, McpPlace::Stdio(_))),
+            _ => false,
+        })
+    }
+
+    /// Without the servers that are such programs.
+    #[must_use]
+    pub fn without_programs(mut self) -> Self {
+        self.mcp_servers.retain(|server| {
+            let server = server.parse::<McpServer>();
+            !server.is_ok_and(|server| matches!(server.place, McpPlace::Stdio(_)))
+        });
+        self
+    }
+
+    /// Without the variables of its servers, which are sealed for this workspace: for what leaves this server.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        for raw in &mut self.mcp_servers {
+            if let Ok(McpServer {
+                name,
+                place: McpPlace::Stdio(mut server),
+            }) = raw.parse::<McpServer>()
+            {
+                server.env.clear();
+                let place = McpPlace::Stdio(server);
+                *raw = Raw::of(&serde_json::to_value(McpServer { name, place }).unwrap_or_default());
+            }
+        }
+        self
+    }
 }
 
 fn is_native(harness: &Harness) -> bool {
@@ -237,4 +275,28 @@ pub struct Agent {
     pub updated_at: Timestamp,
     /// Archived agents take no new sessions.
     pub archived_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_program_is_told_does_not_leave() {
+        let agent = json!({"type": "agent", "id": AgentId::from_uuid(uuid::Uuid::nil()), "version": 1, "name": "a",
+            "model": {"id": "m"}, "system": null, "description": null, "skills": [], "multiagent": null,
+            "tools": [{"type": "mcp_toolset", "mcp_server_name": "b", "configs": [],
+                "default_config": {"enabled": true, "permission_policy": {"type": "always_ask"}}}],
+            "mcp_servers": [{"type": "url", "name": "a", "url": "https://a"},
+                {"type": "stdio", "name": "b", "command": "c", "args": ["d"], "env": {"E": "sealed:f"}}]});
+        let agent: AgentSnapshot = serde_json::from_value(agent).unwrap();
+        assert!(agent.starts_servers() && !agent.clone().without_programs().starts_servers());
+        assert_eq!(agent.clone().without_programs().mcp_servers.len(), 1);
+        let left = agent.without_secrets().mcp_servers;
+        let left: Vec<serde_json::Value> = left.iter().map(|server| server.parse().unwrap()).collect();
+        assert_eq!(left[0]["url"], "https://a");
+        assert_eq!((&left[1]["args"], &left[1]["env"]), (&json!(["d"]), &json!({})));
+    }
 }

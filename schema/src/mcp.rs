@@ -1,11 +1,17 @@
 //! Tools of MCP servers: where a server is, what its tools are called here, and by what a tool is known again.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{McpToolId, WorkspaceId};
+
+/// Begins the value of a server's variable that is sealed: it is kept like this, and served like this.
+pub const SEALED: &str = "sealed:";
+/// Longest command line of a server as it is told; beyond it the end is a mark of it.
+const ADDRESS_BYTES: usize = 1000;
 
 /// Longest name of a tool that every model provider takes, in bytes.
 const NAME_BYTES: usize = 64;
@@ -17,8 +23,75 @@ const MARK: usize = 8;
 pub struct McpServer {
     /// What the agent calls it.
     pub name: String,
-    /// Where it is, `http` or `https`.
-    pub url: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: McpPlace,
+}
+
+/// Where an MCP server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum McpPlace {
+    /// On the web.
+    Url {
+        /// `http` or `https`.
+        url: String,
+    },
+    /// Our extension: a program that is started where the session's tools run.
+    Stdio(StdioServer),
+    /// The agent has it no more.
+    #[serde(skip)]
+    Nowhere,
+}
+
+/// A server that is a program, which speaks MCP on its standard input and output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StdioServer {
+    /// A program by its name or its path.
+    pub command: String,
+    /// Its arguments, as they are: no shell reads them.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables beside those that every program there has, by name; each value [sealed](SEALED).
+    #[serde(default)]
+    pub env: IndexMap<String, String>,
+}
+
+impl StdioServer {
+    /// What it is known by and shown as: `stdio:` and its command line, as a shell would take it. The machine and the variables are
+    /// no part of it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let words = std::iter::once(&self.command).chain(&self.args);
+        let words: Vec<String> = words.map(|word| quoted(word)).collect();
+        let whole = format!("stdio:{}", words.join(" "));
+        if whole.len() <= ADDRESS_BYTES {
+            return whole;
+        }
+        let mark = hex(&Sha256::digest(whole.as_bytes()));
+        format!("{}… {mark}", &whole[..whole.floor_char_boundary(ADDRESS_BYTES)])
+    }
+
+    /// What the value of one of its variables is sealed for.
+    #[must_use]
+    pub fn seal(workspace: WorkspaceId, variable: &str) -> String {
+        format!("{workspace}/mcp_server/{variable}")
+    }
+}
+
+/// Whether a variable may be called so.
+#[must_use]
+pub fn is_variable(name: &str) -> bool {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// A tool of a server, as its server describes it.
@@ -112,6 +185,31 @@ mod tests {
         assert_eq!(long.len(), NAME_BYTES);
         assert_ne!(long, tool_name("docs", &"x".repeat(101)));
         assert!(tool_name("é", "ü").is_ascii());
+    }
+
+    #[test]
+    fn a_program_is_shown_as_the_command_that_it_is() {
+        let stdio = |text: &str| serde_json::from_str::<McpServer>(text).unwrap().place;
+        let given =
+            r#"{"type":"stdio","name":"a","command":"npx","args":["-y","@b/c","it's $x",""],"env":{"T":"sealed:1"}}"#;
+        let McpPlace::Stdio(server) = stdio(given) else {
+            panic!("a program");
+        };
+        assert_eq!(server.address(), r"stdio:npx -y @b/c 'it'\''s $x' ''");
+        let long = |last: &str| StdioServer {
+            args: vec!["x".repeat(ADDRESS_BYTES), last.into()],
+            ..server.clone()
+        };
+        assert_ne!(long("a").address(), long("b").address());
+        assert!(long("a").address().len() < 2 * ADDRESS_BYTES);
+        let url = stdio(r#"{"type":"url","name":"a","url":"https://a"}"#);
+        assert_eq!(
+            url,
+            McpPlace::Url {
+                url: "https://a".into()
+            }
+        );
+        assert!(is_variable("_A1") && !is_variable("1A") && !is_variable("") && !is_variable("A=B"));
     }
 
     #[test]

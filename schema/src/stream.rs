@@ -4,10 +4,13 @@
 //! Who opened a stream ends it by letting go of it, and the executor then ends what it does for it. A stream that breaks looks
 //! like one that ends, so whatever must be complete says its length before it or a word after it.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::frame::Workspace;
 use crate::search::Search;
 use crate::tool::Builtin;
+use crate::{Secret, SessionId};
 
 /// What is spoken here. It grows when an older executor could not understand a newer server; a purpose or a field more does not
 /// count.
@@ -18,6 +21,10 @@ pub const MAX_OPENING_BYTES: usize = 16 * 1024;
 pub const MAX_PATH_BYTES: usize = 4096;
 /// Largest file that is sent or fetched, in bytes.
 pub const MAX_FILE_BYTES: u64 = 8 << 30;
+/// Longest line of a server's output, in bytes: one of its messages.
+pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+/// What a server's command, arguments and variables may have, in bytes: an [`Opening`] has room for them.
+pub const MAX_SERVER_BYTES: usize = 8 * 1024;
 /// Longest name of a terminal.
 pub const MAX_TERMINAL_NAME_BYTES: usize = 64;
 
@@ -81,6 +88,24 @@ pub enum Purpose {
         /// Its size.
         size: TerminalSize,
     },
+    /// Start a program whose input are the bytes that follow, until the server lets go; the executor says what it prints, and how it
+    /// ended.
+    Server(Box<ServerStart>),
+}
+
+/// A program to be started: an MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStart {
+    /// Whose.
+    pub session: SessionId,
+    /// In which folder.
+    pub workspace: Workspace,
+    /// A program by its name or its path.
+    pub command: String,
+    /// Its arguments, which no shell reads.
+    pub args: Vec<String>,
+    /// Variables beside those that every program there has. Not recorded anywhere.
+    pub env: IndexMap<String, Secret>,
 }
 
 impl Purpose {
@@ -94,7 +119,7 @@ impl Purpose {
             Self::Search(_) => Builtin::Grep,
             Self::WriteFile { .. } => Builtin::Write,
             // A command could connect to whatever listens there.
-            Self::Forward { .. } | Self::Terminal { .. } => Builtin::Bash,
+            Self::Forward { .. } | Self::Terminal { .. } | Self::Server(_) => Builtin::Bash,
         }
     }
 
@@ -112,6 +137,13 @@ impl Purpose {
             Self::WriteFile { path, bytes } => format!("store {bytes} bytes in the file {path}"),
             Self::Forward { port } => format!("connect to port {port} of this machine"),
             Self::Terminal { name, .. } => format!("type into a shell (terminal {name})"),
+            Self::Server(start) => {
+                let words: Vec<&str> = std::iter::once(&start.command)
+                    .chain(&start.args)
+                    .map(String::as_str)
+                    .collect();
+                format!("start the MCP server {words:?}")
+            }
         }
     }
 }

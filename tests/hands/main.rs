@@ -42,6 +42,8 @@ mod rig;
 #[cfg(test)]
 mod rollbacks;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod sessions;

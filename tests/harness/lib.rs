@@ -15,6 +15,9 @@ pub use perennial_proof::oracle;
 pub use perennial_proof::rig::{child, client, server, sse};
 pub use spoke::spoke;
 
+/// An MCP server for `bash -c`: its tool `where` says `$MODE`, which life of it answers, as whom it runs and where.
+pub const MCP_SERVER: &str = include_str!("mcp_server.sh");
+
 /// Says that a check cannot run here, and fails where everything must (`CI`, `PERENNIAL_REQUIRE_ALL`).
 ///
 /// # Errors

@@ -27,6 +27,19 @@ pub fn name(process: u32) -> String {
     name.trim().to_owned()
 }
 
+/// Whether a program with this word in its command line runs in this folder, contained there or not.
+#[must_use]
+pub fn runs_in(folder: &std::path::Path, word: &str) -> bool {
+    let holds = |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|found| found == part.as_bytes());
+    let folder_text = folder.display().to_string();
+    let fits = |process: std::fs::DirEntry| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let here = std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder);
+        holds(&line, word) && (here || holds(&line, &folder_text))
+    };
+    std::fs::read_dir("/proc").is_ok_and(|mut all| all.any(|process| process.is_ok_and(fits)))
+}
+
 /// SIGKILL to the executor process of a data directory, which is nobody's child: whoever started it is dead by now.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! Programs of other people as clients of this server: the official Python SDK by both revisions and over stdio, the MCP inspector, and
-//! Claude Code.
+//! Programs of other people as clients of this server: the official Python SDK by both revisions and over stdio, the MCP inspector,
+//! Claude Code and Codex.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use perennial_tests::client::id;
 use perennial_tests::harnesses::Pinned;
+use perennial_tests::models::{ModelServer, Vendor};
 use perennial_tests::not_run;
 use perennial_tests::server::{Server, Up, binary};
 use serde_json::{Value, json};
@@ -160,6 +161,78 @@ async fn claude_code_is_connected() -> Result<()> {
     let listed = desk.run(&claude, &["mcp", "list"]).await?;
     let connected = listed.lines().filter(|line| line.contains("Connected")).count();
     ensure!(connected == 2, "{listed}");
+    Ok(())
+}
+
+/// Codex calls tools of ours, over HTTP and over stdio, when its model says so.
+#[tokio::test]
+async fn codex_calls_our_tools() -> Result<()> {
+    let Some(codex) = Pinned::Codex.installed()? else {
+        return Ok(());
+    };
+    let desk = Desk::open().await?;
+    let model = ModelServer::start(Vendor::OpenAi).await?;
+    let (program, data) = (binary()?, desk.dir.path().join("data"));
+    let ways = [
+        format!("url = {}\nbearer_token_env_var = \"KEY\"", json!(desk.url())),
+        format!(
+            "command = {}\nargs = [\"mcp\", \"--data-dir\", {}]",
+            json!(program),
+            json!(data)
+        ),
+    ];
+    for way in ways {
+        let config = format!(
+            "model = \"scripted-1\"\nmodel_provider = \"scripted\"\napproval_policy = \"never\"\n[analytics]\nenabled = false\n\
+             [model_providers.scripted]\nname = \"scripted\"\nbase_url = {}\nwire_api = \"responses\"\nenv_key = \"KEY\"\n\
+             [mcp_servers.perennial]\n{way}\nrequired = true\ndefault_tools_approval_mode = \"approve\"\n",
+            json!(model.base_url()),
+        );
+        let home = tempfile::tempdir()?;
+        std::fs::write(home.path().join("config.toml"), config)?;
+        let run = Command::new(&codex)
+            .args([
+                "exec",
+                "--json",
+                "--skip-git-repo-check",
+                "/tool list_agents {}\n/then\n/say done",
+            ])
+            .current_dir(desk.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home.path())
+            .env("CODEX_HOME", home.path())
+            .env("KEY", &desk.key)
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, run)
+            .await
+            .context("codex does not end")??;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let more = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{way}: {}\n{said}\n{more}", output.status);
+        let events: Vec<Value> = said
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let ended = |event: &&Value| event["type"] == "item.completed" && event["item"]["type"] == "mcp_tool_call";
+        let called: Vec<&Value> = events.iter().filter(ended).map(|event| &event["item"]).collect();
+        ensure!(called.len() == 1, "{way}: {said}\n{more}");
+        ensure!(
+            called[0]["server"] == "perennial" && called[0]["tool"] == "list_agents",
+            "{}",
+            called[0]
+        );
+        ensure!(called[0]["status"] == "completed", "{}", called[0]);
+        ensure!(
+            called[0]["result"].to_string().contains("agent/worker"),
+            "{}",
+            called[0]
+        );
+        let last = model.requests().last().context("it was asked")?.body.to_string();
+        ensure!(last.contains("agent/worker"), "its model was told: {last}");
+    }
     Ok(())
 }
 

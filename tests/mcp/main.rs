@@ -1,4 +1,5 @@
-//! MCP with other people's programs: servers on the official Python SDK, whose tools agents have here, and clients of our own server.
+//! MCP with other people's programs: servers on the official Python SDK, on the web and started here, whose tools agents have, and
+//! clients of our own server.
 //! `scripts/setup.sh --test` installs them.
 
 #[cfg(test)]
@@ -7,6 +8,8 @@ mod clients;
 mod conformance;
 #[cfg(test)]
 mod mounts;
+#[cfg(test)]
+mod programs;
 #[cfg(test)]
 mod refused;
 #[cfg(test)]

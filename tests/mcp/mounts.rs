@@ -163,6 +163,37 @@ async fn a_tool_that_says_something_else_is_kept_away_until_somebody_looked() ->
     Ok(())
 }
 
+/// A server says that its tools changed, to who subscribed or who shook hands: in the same turn nobody calls what nobody looked at.
+#[tokio::test]
+async fn a_change_that_is_told_is_heard_in_the_same_turn() -> Result<()> {
+    if python().is_none() {
+        return not_run(NO_PYTHON);
+    }
+    for era in ERAS {
+        let (house, somebody) = (House::start().await?, Somebody::start(era).await?);
+        let session = house.session(&somebody.url()).await?;
+        house.turn(&session, "/tool docs__look {}").await?;
+        let script = "/tool docs__change {\"text\":\"Says it to everybody.\"}\n/then\n/tool bash {}\n/then\n\
+                      /tool docs__echo {\"text\":\"x\"}\n/then\n/tool docs__look {}";
+        let log = house.turn(&session, script).await?;
+        let error = &one(&log, "session.error")?["error"];
+        ensure!(
+            error["message"].to_string().contains("perennial mcp approve"),
+            "{era}: {error}"
+        );
+        let missing = of(&log, "agent.tool_result");
+        ensure!(
+            missing.iter().any(|result| said(result).contains("\"docs__echo\"")),
+            "{era}: {log:#?}"
+        );
+        ensure!(
+            of(&log, "agent.mcp_tool_result").len() == 2 && somebody.calls("echo")?.is_empty(),
+            "{era}"
+        );
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_call_in_flight_at_a_death_is_made_again_only_if_it_only_reads() -> Result<()> {
     if python().is_none() {

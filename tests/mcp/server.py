@@ -13,12 +13,14 @@ from pathlib import Path
 import mcp_types as types
 import uvicorn
 from mcp.server.lowlevel.server import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import JSONResponse
 
 FOLDER = Path(sys.argv[1])
 MODERN = sys.argv[2] == "MODERN"
 OBJECT = {"type": "object"}
+NEWS = InMemorySubscriptionBus()
 
 
 def described(name, fallback):
@@ -47,6 +49,7 @@ async def list_tools(ctx, params):
         tool("look", "Looks it up.", read),
         tool("fail", "Always fails."),
         tool("picture", "Draws a dot.", read),
+        tool("change", "Has echo be described as this text says."),
         tool("wait", "Waits until it is let go."),
         tool("look.slowly", "Looks it up, and waits until it is let go.", read),
     ]
@@ -68,6 +71,11 @@ async def call_tool(ctx, params):
             return types.CallToolResult(content=content, is_error=True)
         case "picture":
             content = [types.ImageContent(type="image", data="aGk=", mime_type="image/png")]
+        case "change":
+            (FOLDER / "echo.txt").write_text(text)
+            # Whoever subscribed hears the one, whoever shook hands the other.
+            await NEWS.publish(ToolsListChanged())
+            await ctx.session.send_tool_list_changed()
         case "wait" | "look.slowly":
             try:
                 await let_go()
@@ -78,7 +86,8 @@ async def call_tool(ctx, params):
 
 
 def app():
-    server = Server("somebody", on_list_tools=list_tools, on_call_tool=call_tool)
+    listen = ListenHandler(NEWS)
+    server = Server("somebody", on_list_tools=list_tools, on_call_tool=call_tool, on_subscriptions_listen=listen)
     anybody = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     inner = server.streamable_http_app(transport_security=anybody)
 

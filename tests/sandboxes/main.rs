@@ -19,4 +19,6 @@ mod lives;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod streams;

@@ -14,10 +14,22 @@ use crate::limits;
 /// One flow-controlled stream, both ways. Dropping it resets it; what is reset reads as ended at the other end.
 #[derive(Debug)]
 pub struct Lane {
-    bytes: Compat<yamux::Stream>,
+    bytes: Way,
     /// Its place among those that were opened here.
     seat: Option<OwnedSemaphorePermit>,
 }
+
+/// What carries its bytes.
+#[derive(Debug)]
+enum Way {
+    Tunnel(Compat<yamux::Stream>),
+    Here(Box<dyn Pipe>),
+}
+
+/// A stream of bytes within a machine.
+trait Pipe: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Sync + Unpin {}
+
+impl<P: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Sync + Unpin> Pipe for P {}
 
 /// Why there is no further stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,15 +47,16 @@ pub enum NoLane {
 pub struct Opener {
     asks: mpsc::Sender<Ask>,
     seats: Arc<Semaphore>,
+    most: usize,
 }
 
 /// What a line hears of its [`Opener`].
 #[derive(Debug)]
 pub struct Openings(mpsc::Receiver<Ask>);
 
-/// Somebody waits for a stream.
+/// Somebody waits for a stream. Dropping it says that there will be none.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub struct Ask {
     seat: OwnedSemaphorePermit,
     reply: oneshot::Sender<Lane>,
 }
@@ -51,9 +64,15 @@ pub(crate) struct Ask {
 /// Both halves: one is kept, the other goes into [`crate::Ends`].
 #[must_use]
 pub fn opener() -> (Opener, Openings) {
+    opener_of(limits::LANES)
+}
+
+/// The same where no tunnel bounds how many streams there are at a time.
+#[must_use]
+pub fn opener_of(most: usize) -> (Opener, Openings) {
     let (asks, asked) = mpsc::channel(limits::LANES);
-    let seats = Arc::new(Semaphore::new(limits::LANES));
-    (Opener { asks, seats }, Openings(asked))
+    let seats = Arc::new(Semaphore::new(most));
+    (Opener { asks, seats, most }, Openings(asked))
 }
 
 impl Opener {
@@ -71,20 +90,24 @@ impl Opener {
     /// Whether nothing that was opened is in use.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.seats.available_permits() == limits::LANES
+        self.seats.available_permits() == self.most
     }
 }
 
 impl Openings {
+    /// The next that is wanted, for who opens streams in another way than a tunnel does; none when nobody can want one any more.
+    pub async fn next(&mut self) -> Option<Ask> {
+        self.0.recv().await
+    }
+
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ask>> {
         self.0.poll_recv(cx)
     }
 }
 
 impl Ask {
-    /// Who asked may have gone.
-    pub(crate) fn answer(self, stream: yamux::Stream) {
-        let mut lane = Lane::of(stream);
+    /// Hands it over. Who asked may have gone.
+    pub fn answer(self, mut lane: Lane) {
         lane.seat = Some(self.seat);
         let _ = self.reply.send(lane);
     }
@@ -93,7 +116,15 @@ impl Ask {
 impl Lane {
     pub(crate) fn of(stream: yamux::Stream) -> Self {
         Self {
-            bytes: stream.compat(),
+            bytes: Way::Tunnel(stream.compat()),
+            seat: None,
+        }
+    }
+
+    /// One that leads to somebody on this machine.
+    pub fn over(pipe: impl AsyncRead + AsyncWrite + std::fmt::Debug + Send + Sync + Unpin + 'static) -> Self {
+        Self {
+            bytes: Way::Here(Box::new(pipe)),
             seat: None,
         }
     }
@@ -101,20 +132,32 @@ impl Lane {
 
 impl AsyncRead for Lane {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_read(cx, buffer)
+        match &mut self.bytes {
+            Way::Tunnel(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Way::Here(pipe) => Pin::new(pipe).poll_read(cx, buffer),
+        }
     }
 }
 
 impl AsyncWrite for Lane {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.bytes).poll_write(cx, bytes)
+        match &mut self.bytes {
+            Way::Tunnel(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Way::Here(pipe) => Pin::new(pipe).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_flush(cx)
+        match &mut self.bytes {
+            Way::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
+            Way::Here(pipe) => Pin::new(pipe).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_shutdown(cx)
+        match &mut self.bytes {
+            Way::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
+            Way::Here(pipe) => Pin::new(pipe).poll_shutdown(cx),
+        }
     }
 }

@@ -15,10 +15,12 @@ mod lane;
 mod lane_tests;
 pub mod limits;
 mod line;
+mod piece;
+pub mod server;
 mod streams;
 pub mod terminal;
 #[cfg(test)]
 mod tests;
 
-pub use lane::{Lane, NoLane, Opener, Openings, opener};
+pub use lane::{Ask, Lane, NoLane, Opener, Openings, opener, opener_of};
 pub use line::{End, Ends, Lost, carry};

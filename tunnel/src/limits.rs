@@ -23,6 +23,10 @@ pub(crate) const STREAMS: usize = 64;
 pub const LANES: usize = 32;
 /// Bytes of a terminal in one piece.
 pub const TERMINAL_PIECE_BYTES: usize = 64 * 1024;
+/// What a program prints, in one piece.
+pub const SERVER_PIECE_BYTES: usize = 64 * 1024;
+/// What is told of what it said of errors.
+pub const SERVER_ERRORS_BYTES: usize = 4 * 1024;
 /// Streams that were opened by the other end and wait to be taken.
 pub const LANES_WAITING: usize = LANES;
 /// Bytes under way to us, over all streams of one tunnel.

@@ -109,7 +109,7 @@ impl Streams {
                 Poll::Ready(stream) => {
                     let stream = stream.map_err(io::Error::other)?;
                     if let Some(ask) = asked.take() {
-                        ask.answer(stream);
+                        ask.answer(Lane::of(stream));
                     }
                 }
                 Poll::Pending => return Ok(()),

@@ -1,13 +1,13 @@
-//! What travels on the stream of a terminal: bytes both ways, and a word between them. One byte says what it is, four how long it
-//! is, big end first.
+//! What travels on the stream of a terminal: bytes both ways, and a word between them, in [pieces](crate::piece).
 
 use std::io;
 
 use bytes::Bytes;
 use perennial_schema::stream::TerminalSize;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use crate::limits::TERMINAL_PIECE_BYTES;
+use crate::piece;
 
 /// Something that was said on a terminal's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,25 +32,12 @@ const EXITED: u8 = 3;
 /// # Errors
 /// When the stream breaks, or what comes is none.
 pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Said>> {
-    loop {
-        let kind = match from.read_u8().await {
-            Ok(kind) => kind,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let length = usize::try_from(from.read_u32().await?).unwrap_or(usize::MAX);
-        if length > TERMINAL_PIECE_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a piece of a terminal is too long",
-            ));
-        }
-        let mut body = vec![0; length];
-        from.read_exact(&mut body).await?;
+    while let Some((kind, body)) = piece::read(from, TERMINAL_PIECE_BYTES).await? {
         if let Some(said) = decode(kind, body)? {
             return Ok(Some(said));
         }
     }
+    Ok(None)
 }
 
 fn decode(kind: u8, body: Vec<u8>) -> io::Result<Option<Said>> {
@@ -77,26 +64,17 @@ fn decode(kind: u8, body: Vec<u8>) -> io::Result<Option<Said>> {
 pub async fn write(to: &mut (impl AsyncWrite + Unpin), said: &Said) -> io::Result<()> {
     match said {
         Said::Bytes(bytes) => {
-            for piece in bytes.chunks(TERMINAL_PIECE_BYTES) {
-                packet(to, BYTES, piece).await?;
+            for part in bytes.chunks(TERMINAL_PIECE_BYTES) {
+                piece::write(to, BYTES, part).await?;
             }
         }
         Said::Resize(TerminalSize { columns, rows }) => {
-            packet(to, RESIZE, &[columns.to_be_bytes(), rows.to_be_bytes()].concat()).await?;
+            piece::write(to, RESIZE, &[columns.to_be_bytes(), rows.to_be_bytes()].concat()).await?;
         }
-        Said::Skipped(bytes) => packet(to, SKIPPED, &bytes.to_be_bytes()).await?,
-        Said::Exited(code) => packet(to, EXITED, &code.to_be_bytes()).await?,
+        Said::Skipped(bytes) => piece::write(to, SKIPPED, &bytes.to_be_bytes()).await?,
+        Said::Exited(code) => piece::write(to, EXITED, &code.to_be_bytes()).await?,
     }
     to.flush().await
-}
-
-async fn packet(to: &mut (impl AsyncWrite + Unpin), kind: u8, body: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    let mut packet = Vec::with_capacity(5 + body.len());
-    packet.push(kind);
-    packet.extend_from_slice(&length.to_be_bytes());
-    packet.extend_from_slice(body);
-    to.write_all(&packet).await
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::metadata::{self, Pairs, Patch};
-use super::{length, tools};
+use super::{length, servers, tools};
 use crate::body::{nullable, part};
 use crate::error::ApiError;
 use crate::query::kind_of;
@@ -74,7 +74,7 @@ impl Create {
     /// 400 naming the field.
     pub(crate) fn into_agent(self, id: AgentId, at: Timestamp, executors: Vec<Attachment>) -> Result<Agent, ApiError> {
         no_multiagent(self.multiagent.as_ref())?;
-        let mcp_servers = tools::servers("mcp_servers", &self.mcp_servers.unwrap_or_default())?;
+        let mcp_servers = servers::servers("mcp_servers", &self.mcp_servers.unwrap_or_default())?;
         let snapshot = AgentSnapshot {
             id,
             kind: "agent".into(),
@@ -216,12 +216,12 @@ impl Overrides {
 pub(crate) fn replace_tools(
     snapshot: &mut AgentSnapshot,
     prefix: &str,
-    servers: Option<Option<Vec<Value>>>,
+    given: Option<Option<Vec<Value>>>,
     toolsets: Option<Option<Vec<Value>>>,
 ) -> Result<(), ApiError> {
-    let given_servers = servers.is_some();
-    if let Some(servers) = servers {
-        snapshot.mcp_servers = tools::servers(&format!("{prefix}mcp_servers"), &servers.unwrap_or_default())?;
+    let given_servers = given.is_some();
+    if let Some(given) = given {
+        snapshot.mcp_servers = servers::servers(&format!("{prefix}mcp_servers"), &given.unwrap_or_default())?;
     }
     let path = format!("{prefix}tools");
     if let Some(toolsets) = toolsets {

@@ -13,6 +13,7 @@ pub(crate) mod mcp;
 pub(crate) mod metadata;
 pub(crate) mod meter;
 pub(crate) mod resource;
+pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod tools;
 pub(crate) mod webhook;

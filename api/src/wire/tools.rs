@@ -1,4 +1,4 @@
-//! Tools, MCP servers and skills of an agent: checked, and filled out the way responses show them.
+//! Tools and skills of an agent: checked, and filled out the way responses show them.
 //!
 //! A policy nobody named is stored and served as `auto`: the router lets it run where hands are contained and asks where they
 //! are not. Tools of MCP servers ask unless told otherwise.
@@ -7,11 +7,11 @@ use std::collections::HashSet;
 
 use perennial_schema::agent::{BuiltinConfig, McpToolConfig, ToolDefaults, Toolset};
 use perennial_schema::event::Raw;
-use perennial_schema::limits::{MCP_SERVERS, NAME_CHARS, TOOLS};
+use perennial_schema::limits::{NAME_CHARS, TOOLS};
 use perennial_schema::mail::MailTool;
 use perennial_schema::tool::{Builtin, Policy};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{count, length};
 use crate::body::part;
@@ -68,15 +68,6 @@ struct CustomInput {
     name: String,
     description: String,
     input_schema: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServerInput {
-    #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    url: String,
 }
 
 /// Checks `tools` against the servers they may name.
@@ -307,38 +298,6 @@ fn no_doubles(path: &str, toolsets: &[Toolset]) -> Result<(), ApiError> {
         )),
         None => Ok(()),
     }
-}
-
-/// Checks `mcp_servers`.
-///
-/// # Errors
-/// 400 naming the field.
-pub(crate) fn servers(path: &str, given: &[Value]) -> Result<Vec<Raw>, ApiError> {
-    count(path, given.len(), MCP_SERVERS)?;
-    let mut names = HashSet::new();
-    let mut servers = Vec::new();
-    for (at, value) in given.iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        let server: ServerInput = part(value, &path)?;
-        if server.kind != "url" {
-            return Err(ApiError::field(format!("{path}.type"), "expected url"));
-        }
-        length(&format!("{path}.name"), &server.name, 1, NAME_CHARS)?;
-        if !(server.url.starts_with("https://") || server.url.starts_with("http://")) {
-            return Err(ApiError::field(
-                format!("{path}.url"),
-                "must begin with https:// or http://",
-            ));
-        }
-        if !names.insert(server.name.clone()) {
-            return Err(ApiError::field(
-                format!("{path}.name"),
-                format!("{:?} is there twice", server.name),
-            ));
-        }
-        servers.push(Raw::of(&json!({"type": "url", "name": server.name, "url": server.url})));
-    }
-    Ok(servers)
 }
 
 fn server_names(servers: &[Raw]) -> HashSet<String> {

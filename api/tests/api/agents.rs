@@ -222,11 +222,12 @@ async fn bad_agents_are_refused_by_field() {
             "mcp_servers[0].url",
         ),
         (
-            with(
-                "mcp_servers",
-                json!([{"type": "stdio", "name": "a", "url": "http://x"}]),
-            ),
+            with("mcp_servers", json!([{"type": "sse", "name": "a", "url": "http://x"}])),
             "mcp_servers[0].type",
+        ),
+        (
+            with("mcp_servers", json!([{"type": "stdio", "name": "a", "command": ""}])),
+            "mcp_servers[0].command",
         ),
         (
             with(

@@ -52,8 +52,7 @@ enum At {
 impl Hands {
     /// Opens the executor of the data directory in this process.
     pub async fn here(settings: &Settings) -> Result<Self> {
-        let config = perennial_executor::Config::new(&settings.data_dir.value);
-        let executor = Arc::new(Executor::open(config).await?);
+        let executor = Arc::new(Executor::open(config(settings)).await?);
         let exchange = exchange(settings);
         let stop = CancellationToken::new();
         let (to_executor, at_executor) = mpsc::channel(FRAMES);
@@ -62,8 +61,16 @@ impl Hands {
             let (executor, stop) = (executor.clone(), stop.clone());
             tokio::spawn(async move { executor.serve(at_executor, from_executor, stop).await })
         };
+        let (lanes, mut openings) = perennial_router::socket::home_lanes();
+        let streaming = executor.clone();
+        // Ends with the link, which holds the other half.
+        tokio::spawn(async move {
+            while let Some(wanted) = openings.next().await {
+                wanted.answer(streaming.open_stream());
+            }
+        });
         exchange
-            .attach(to_executor, at_router)
+            .attach_with(to_executor, at_router, Some(lanes))
             .await
             .context("the executor of this process did not attach")?;
         Ok(Self {
@@ -159,6 +166,13 @@ pub fn tunnels(exchange: &Arc<Exchange>, registry: Arc<dyn Executors>) -> Arc<Tu
     // Ends when the tunnels are closed.
     tokio::spawn(async move { tending.tend().await });
     tunnels
+}
+
+/// What the executor of the data directory is opened with.
+pub fn config(settings: &Settings) -> perennial_executor::Config {
+    let mut config = perennial_executor::Config::new(&settings.data_dir.value);
+    config.limits.servers = perennial_executor::limits::SERVERS_OF_HOST;
+    config
 }
 
 fn ended(ended: Result<(), tokio::task::JoinError>) {

@@ -6,7 +6,7 @@ mod bus;
 mod egress;
 pub mod files;
 mod front;
-mod hands;
+pub mod hands;
 mod instance;
 mod metrics;
 mod models;

@@ -32,7 +32,7 @@ pub async fn run(args: ExecutorArgs, settings: &Settings) -> anyhow::Result<Exit
     let data_dir = &settings.data_dir.value;
     files::data_dir(data_dir)?;
     // Its journal's lock lets one executor serve a data directory.
-    let executor = Arc::new(Executor::open(perennial_executor::Config::new(data_dir)).await?);
+    let executor = Arc::new(Executor::open(crate::house::hands::config(settings)).await?);
     let path = socket::path(data_dir);
     eprintln!(
         "perennial {} executor {} serves {}",

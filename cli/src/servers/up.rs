@@ -66,7 +66,7 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     };
     let models = Access::new(settings, &store, gateway, &front.models);
     hands.exchange().furnish(store.tools());
-    hands.exchange().mount(store.mcp.clone());
+    hands.exchange().mount(store.mcp.clone(), store.seals.clone());
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     // The address is in the data directory before anybody can read it from stdout.

@@ -41,7 +41,7 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     let port = Port::open(gateway.clone(), silent.clone()).await?;
     let models = Access::new(settings, &store, gateway, port.root());
     hands.exchange().furnish(store.tools());
-    hands.exchange().mount(store.mcp.clone());
+    hands.exchange().mount(store.mcp.clone(), store.seals.clone());
     let brains = Brains::new(settings, &store, hands.router(), hands.place(), &models)?;
     let watch = store.watch(settings, brains.owner())?;
     banner::working(&hands, settings);

@@ -162,6 +162,11 @@ pub trait Router: Send + Sync {
         Mounted::default()
     }
 
+    /// Whether one of a session's servers said that its tools changed, since this was asked last.
+    fn tools_changed(&self, _key: SessionKey) -> bool {
+        false
+    }
+
     /// Chooses (and if need be provisions) the executor for a session's call. An error is told to the model.
     async fn place(&self, key: SessionKey, environment: &EnvironmentConfig) -> Result<Placement, String>;
 

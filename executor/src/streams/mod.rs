@@ -9,6 +9,7 @@ mod folder;
 mod forward;
 mod repositories;
 mod search;
+mod server;
 mod terminal;
 
 use std::sync::Arc;
@@ -95,6 +96,8 @@ async fn answer(house: &Arc<House>, purpose: Purpose, mut lane: Lane) {
         Purpose::WriteFile { path, bytes } => files::write(house, path, bytes, &mut lane).await,
         Purpose::Forward { port } => forward::forward(port, &mut lane).await,
         Purpose::Terminal { name, size } => terminal::terminal(house, &name, size, &mut lane).await,
+        // It outlives this, and has places of its own.
+        Purpose::Server(start) => return server::server(house, *start, lane).await,
     };
     if let Err(refused) = done {
         refuse(&mut lane, refused).await;

@@ -1,6 +1,5 @@
 //! One shell on a terminal, from its start until nothing of it is alive.
 
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use perennial_schema::stream::TerminalSize;
@@ -12,11 +11,8 @@ use tokio::time::timeout;
 
 use super::{Key, Terminal};
 use crate::limits::{SCREEN_PIECE_BYTES, TERMINAL_IDLE, TERMINAL_LAST};
-use crate::process::{SHELL_MARKER, kill_tree};
+use crate::process::{SHELL_MARKER, UNKNOWN_STATUS, kill_tree, shell_status};
 use crate::serve::House;
-
-/// What a shell that cannot say how it ended is said to have ended with.
-const UNKNOWN: i32 = -1;
 
 /// A shell that runs.
 pub(super) struct Shell {
@@ -103,15 +99,8 @@ impl Shell {
             Some(ended) => ended,
             None => child.wait().await,
         };
-        ended.map_or(UNKNOWN, code)
+        ended.map_or(UNKNOWN_STATUS, shell_status)
     }
-}
-
-/// As shells tell it.
-fn code(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt as _;
-    let signal = status.signal().map(|signal| 128 + signal);
-    status.code().or(signal).unwrap_or(UNKNOWN)
 }
 
 /// Takes what is shown as it comes, whether anybody looks or not: a shell must not stand still.

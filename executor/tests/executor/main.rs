@@ -9,5 +9,6 @@ mod policy;
 mod repositories;
 mod rig;
 mod sandbox;
+mod servers;
 mod shell;
 mod storage;

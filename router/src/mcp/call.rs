@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use perennial_egress::{Allowed, Client};
 use perennial_engine::ports::{CallError, McpTool, Order, SessionKey, Settled};
 use perennial_schema::EventId;
+use perennial_schema::mcp::McpPlace;
 use perennial_schema::tool::Outcome;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, JsonObject, RequestMetaObject};
 use rmcp::service::ServiceError;
@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::line::{chain, refuses, sources};
+use super::line::{refuses, sources};
 use super::offer::refusal;
+use super::way::Way;
 use super::{Mounts, content};
 use crate::limits;
 
@@ -48,12 +49,7 @@ impl Running {
 
 impl Mounts {
     /// Makes a call, or waits for it if it is under way.
-    pub(crate) async fn call(
-        self: &Arc<Self>,
-        order: Order,
-        tool: McpTool,
-        way: (Client, Allowed),
-    ) -> Result<Outcome, CallError> {
+    pub(crate) async fn call(self: &Arc<Self>, order: Order, tool: McpTool, way: Way) -> Result<Outcome, CallError> {
         let id = (order.key.session, order.call_id);
         let running = {
             let mut calls = self.running();
@@ -72,7 +68,7 @@ impl Mounts {
                     };
                     let (mounts, cancel) = (Arc::clone(self), running.cancel.clone());
                     self.calls.spawn(async move {
-                        let came = mounts.made(&order, &tool, (&way.0, &way.1), cancel).await;
+                        let came = mounts.made(&order, &tool, &way, cancel).await;
                         mounts.running().remove(&id);
                         tell.send_replace(Some(came));
                     });
@@ -90,7 +86,10 @@ impl Mounts {
         match running {
             Some(running) => running.end().await.map(Settled::Done),
             None => Ok(Settled::InDoubt {
-                reason: "the answer of the MCP server was lost".into(),
+                reason: match self.lost((key.session, call_id)) {
+                    Some(why) => format!("the answer was lost ({why})"),
+                    None => "the answer of the MCP server was lost".into(),
+                },
             }),
         }
     }
@@ -106,14 +105,14 @@ impl Mounts {
         &self,
         order: &Order,
         tool: &McpTool,
-        way: (&Client, &Allowed),
+        way: &Way,
         cancel: CancellationToken,
     ) -> Result<Outcome, CallError> {
         let server = &tool.server;
-        if server.url.is_empty() {
+        if server.place == McpPlace::Nowhere {
             return not_started(format!("{:?} is no MCP server of this agent any more", server.name));
         }
-        let connected = self.connected(order.key, &server.url, way).await;
+        let connected = self.connected(order.key, &server.place, way).await;
         let connected = match connected {
             Ok(connected) => connected,
             Err(trouble) => return not_started(format!("MCP server {:?}: {}", server.name, trouble.reason)),
@@ -168,8 +167,15 @@ impl Mounts {
                 true,
             )),
             Ok(Err(error)) => {
-                self.drop_line(order.key, &server.url).await;
-                lost(&server.name, &error)
+                self.drop_line(order.key, &server.place).await;
+                let lost = lost(
+                    format!("MCP server {:?}: {}", server.name, connected.line.why(&error)),
+                    &error,
+                );
+                if let Err(CallError::Unknown(why)) = &lost {
+                    self.note_lost((order.key.session, order.call_id), why.clone());
+                }
+                lost
             }
         }
     }
@@ -180,12 +186,11 @@ fn not_started<T>(reason: String) -> Result<T, CallError> {
 }
 
 /// The answer did not come. Only what shows that the server never took the call says that it did not run.
-fn lost(server: &str, error: &ServiceError) -> Result<Outcome, CallError> {
+fn lost(reason: String, error: &ServiceError) -> Result<Outcome, CallError> {
     let never_left = |error: &(dyn std::error::Error + 'static)| {
         let http = error.downcast_ref::<reqwest::Error>();
         http.is_some_and(reqwest::Error::is_connect)
     };
-    let reason = format!("MCP server {server:?}: {}", chain(error));
     let ServiceError::TransportSend(transport) = error else {
         return Err(CallError::Unknown(reason));
     };

@@ -1,14 +1,18 @@
 //! A connection to an MCP server: of one session, so that what a server keeps for a client is that session's alone.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use perennial_egress::Refused;
+use perennial_engine::ports::SessionKey;
 use perennial_schema::event::{ErrorDetail, ErrorKind, RetryStatus};
 use perennial_schema::mcp::McpToolCard;
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams, ProtocolVersion, Tool};
+use rmcp::model::{
+    ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams, ProtocolVersion, SubscriptionFilter, Tool,
+};
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, RunningService, ServiceError,
     serve_client_with_lifecycle,
@@ -18,8 +22,10 @@ use rmcp::transport::streamable_http_client::{
     AuthRequiredError, InsufficientScopeError, StreamableHttpClientTransportConfig,
 };
 use rmcp::{ClientHandler, RoleClient};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::stdio::Program;
 use crate::limits;
 
 /// Why a server's tools are not there.
@@ -33,8 +39,31 @@ pub(super) struct Trouble {
 /// A live connection, and what its server offered when it was asked last.
 pub(super) struct Line {
     service: RunningService<RoleClient, Ear>,
-    stale: Arc<AtomicBool>,
+    ear: Ear,
     listed: Mutex<Arc<Listed>>,
+    /// What is at the other end, if it was started for this.
+    program: Option<Program>,
+    _listening: JoinSet<()>,
+}
+
+/// Sessions of whose servers one said that its tools changed, until somebody asks.
+#[derive(Debug, Default)]
+pub(super) struct News(Mutex<HashSet<SessionKey>>);
+
+impl News {
+    fn note(&self, key: SessionKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    /// Asks, and forgets.
+    pub(super) fn take(&self, key: SessionKey) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)
+    }
+
+    /// Keeps those that something is known of.
+    pub(super) fn retain(&self, keep: impl Fn(&SessionKey) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(keep);
+    }
 }
 
 /// What a server offered.
@@ -46,16 +75,48 @@ pub(super) struct Listed {
 }
 
 /// Hears when a server's tools change.
-struct Ear(Arc<AtomicBool>);
+#[derive(Clone)]
+pub(super) struct Ear {
+    key: SessionKey,
+    stale: Arc<AtomicBool>,
+    news: Arc<News>,
+}
+
+impl Ear {
+    pub(super) fn new(key: SessionKey, news: Arc<News>) -> Self {
+        Self {
+            key,
+            stale: Arc::default(),
+            news,
+        }
+    }
+
+    fn hear(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+        self.news.note(self.key);
+    }
+}
 
 impl ClientHandler for Ear {
+    /// By the newest revision with a handshake; the one without is negotiated before anybody asks this.
     fn get_info(&self) -> ClientConfig {
         let us = Implementation::new("perennial", env!("CARGO_PKG_VERSION"));
-        ClientConfig::new(ClientCapabilities::default(), us)
+        ClientConfig::new(ClientCapabilities::default(), us).with_protocol_version(ProtocolVersion::V_2025_11_25)
     }
 
     async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
-        self.0.store(true, Ordering::Relaxed);
+        self.hear();
+    }
+}
+
+/// Without a handshake a server tells only who asked to be told.
+async fn listen(peer: Peer<RoleClient>, ear: Ear) {
+    let filter = SubscriptionFilter::builder().tools_list_changed().build();
+    let Ok(mut told) = peer.listen(filter).await else {
+        return;
+    };
+    while let Ok(Some(_)) = told.next().await {
+        ear.hear();
     }
 }
 
@@ -97,35 +158,67 @@ impl From<Refused> for Trouble {
 
 impl Line {
     /// Introduces us and asks for the tools, by the newest revision that both know.
-    pub(super) async fn connect(url: &str, http: reqwest::Client) -> Result<(Self, Arc<Listed>), Trouble> {
-        let stale = Arc::<AtomicBool>::default();
+    pub(super) async fn connect(url: &str, http: reqwest::Client, ear: Ear) -> Result<(Self, Arc<Listed>), Trouble> {
         let config = StreamableHttpClientTransportConfig::with_uri(url);
         let transport = StreamableHttpClientTransport::with_client(http, config);
         let lifecycle = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
-        let opened = serve_client_with_lifecycle(Ear(stale.clone()), transport, lifecycle);
+        let opened = serve_client_with_lifecycle(ear.clone(), transport, lifecycle);
         let service = timeout(limits::MCP_CONNECT, opened)
             .await
             .map_err(|_| slow())?
             .map_err(|error| not_opened(&error))?;
-        let listed = Arc::new(listed_by(service.peer()).await?);
+        Self::begin(service, ear, None).await
+    }
+
+    /// Asks for the tools, and listens for changes.
+    pub(super) async fn begin(
+        service: RunningService<RoleClient, Ear>,
+        ear: Ear,
+        program: Option<Program>,
+    ) -> Result<(Self, Arc<Listed>), Trouble> {
+        let mut listening = JoinSet::new();
+        let info = service.peer().peer_info();
+        if info.is_some_and(|info| {
+            let tools = info.capabilities.tools.as_ref();
+            info.protocol_version == ProtocolVersion::V_2026_07_28
+                && tools.is_some_and(|tools| tools.list_changed == Some(true))
+        }) {
+            listening.spawn(listen(service.peer().clone(), ear.clone()));
+        }
+        let listed = listed_by(service.peer()).await.map_err(|error| match &program {
+            Some(program) => Trouble::unreachable(program.why(&error)),
+            None => Trouble::unreachable(chain(&error)),
+        });
+        let listed = Arc::new(listed?);
         let line = Self {
             service,
-            stale,
+            ear,
             listed: Mutex::new(listed.clone()),
+            program,
+            _listening: listening,
         };
         Ok((line, listed))
+    }
+
+    /// Why something failed on it.
+    pub(super) fn why(&self, error: &(dyn Error + 'static)) -> String {
+        match &self.program {
+            Some(program) => program.why(error),
+            None => chain(error),
+        }
     }
 
     /// What it offers: as it was said a moment ago, unless it said since that it changed. And whether it was asked for this.
     pub(super) async fn listed(&self) -> Result<(Arc<Listed>, bool), Trouble> {
         let known = self.known().clone();
-        if !self.stale.swap(false, Ordering::Relaxed) && known.at.elapsed() < limits::MCP_LIST_FRESH {
+        if !self.ear.stale.swap(false, Ordering::Relaxed) && known.at.elapsed() < limits::MCP_LIST_FRESH {
             return Ok((known, false));
         }
-        let listed = Arc::new(listed_by(self.service.peer()).await?);
+        let listed = listed_by(self.service.peer()).await;
+        let listed = Arc::new(listed.map_err(|error| Trouble::unreachable(self.why(&error)))?);
         *self.known() = listed.clone();
         Ok((listed, true))
     }
@@ -143,9 +236,10 @@ impl Line {
     }
 }
 
-async fn listed_by(peer: &Peer<RoleClient>) -> Result<Listed, Trouble> {
-    let asked = timeout(limits::MCP_CONNECT, pages(peer)).await.map_err(|_| slow())?;
-    let (tools, left_out) = asked.map_err(|error| Trouble::unreachable(chain(&error)))?;
+async fn listed_by(peer: &Peer<RoleClient>) -> Result<Listed, ServiceError> {
+    let patience = limits::MCP_CONNECT;
+    let asked = timeout(patience, pages(peer)).await;
+    let (tools, left_out) = asked.map_err(|_| ServiceError::Timeout { timeout: patience })??;
     Ok(Listed {
         tools,
         left_out,

@@ -2,7 +2,8 @@
 //!
 //! * [`McpEndpoint`]: a catalogue for a driven harness, whose calls come back through it.
 //! * [`McpServer`]: whatever a door offers, for programs from outside.
-//! * [`Mounts`]: the servers of agents, whose tools are offered to models as `server__tool` and called from here.
+//! * [`Mounts`]: the servers of agents, on the web or started where a session's tools run, whose tools are offered to models as
+//!   `server__tool` and called from here.
 
 mod call;
 mod content;
@@ -11,6 +12,7 @@ mod line;
 mod mounts;
 mod offer;
 mod server;
+mod stdio;
 mod way;
 
 pub use endpoint::*;

@@ -2,7 +2,6 @@
 //! tool that is not what was approved, are troubles for people; the turn goes on without them.
 
 use futures_util::future::join_all;
-use perennial_egress::{Allowed, Client};
 use perennial_engine::ports::{ApprovedTool, Lane, Mounted, SessionKey, ToolSpec, house_choice};
 use perennial_schema::agent::{AgentSnapshot, McpToolConfig, ToolDefaults, Toolset};
 use perennial_schema::event::{ErrorDetail, ErrorKind, Permission, RetryStatus};
@@ -12,6 +11,7 @@ use perennial_schema::tool::{Effect, Policy};
 use super::Mounts;
 use super::line::Trouble;
 use super::mounts::Connected;
+use super::way::Way;
 
 /// A toolset with its server.
 struct Wanted<'a> {
@@ -22,9 +22,9 @@ struct Wanted<'a> {
 
 impl Mounts {
     /// The tools of the servers that the agent's toolsets name.
-    pub(crate) async fn mounted(&self, key: SessionKey, agent: &AgentSnapshot, way: (&Client, &Allowed)) -> Mounted {
+    pub(crate) async fn mounted(&self, key: SessionKey, agent: &AgentSnapshot, way: &Way) -> Mounted {
         let asked = wanted(agent).map(|wanted| async move {
-            let connected = self.connected(key, &wanted.server.url, way).await;
+            let connected = self.connected(key, &wanted.server.place, way).await;
             (wanted, connected)
         });
         let mut mounted = Mounted::default();

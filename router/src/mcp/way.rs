@@ -3,22 +3,32 @@
 
 use std::sync::Arc;
 
-use perennial_egress::Allowed;
-use perennial_engine::ports::{CallError, McpApprovals, McpTool, Mounted, Order, SessionKey, Settled};
+use perennial_egress::{Allowed, Client};
+use perennial_engine::ports::{CallError, McpApprovals, McpTool, Mounted, Order, Seals, SessionKey, Settled};
 use perennial_schema::agent::{AgentSnapshot, Toolset};
 use perennial_schema::environment::{EnvironmentConfig, Networking};
 use perennial_schema::tool::Outcome;
 use tokio::time::sleep;
 
 use super::Mounts;
-use super::line::Trouble;
 use crate::exchange::Exchange;
 use crate::{limits, web};
 
+/// How servers of a session are reached.
+pub(crate) struct Way {
+    /// Those on the web.
+    pub(super) web: Result<Client, String>,
+    /// Which of them may be.
+    pub(super) allowed: Allowed,
+    /// Where those are started that are programs.
+    pub(super) environment: EnvironmentConfig,
+}
+
 impl Exchange {
-    /// From now on, MCP servers of agents are reached from here, and what they say of their tools is remembered there.
-    pub fn mount(&self, approvals: Arc<dyn McpApprovals>) {
-        let mounts = Arc::new(Mounts::new(approvals));
+    /// From now on, MCP servers of agents are reached from here, and what they say of their tools is remembered there. What is told
+    /// to those that are started was sealed.
+    pub fn mount(self: &Arc<Self>, approvals: Arc<dyn McpApprovals>, seals: Arc<dyn Seals>) {
+        let mounts = Arc::new(Mounts::new(approvals, seals, Arc::downgrade(self)));
         if self.mounts.set(mounts.clone()).is_err() {
             // Said once, by whoever starts this process.
             return;
@@ -44,12 +54,14 @@ impl Exchange {
         let Some(mounts) = self.mounts.get().filter(|_| agent.tools.iter().any(names)) else {
             return Mounted::default();
         };
-        match self.web() {
-            Ok(client) => mounts.mounted(key, agent, (client, &allowed(environment))).await,
-            Err(error) => Mounted {
-                tools: Vec::new(),
-                troubles: vec![Trouble::unreachable(error).told("any")],
-            },
+        mounts.mounted(key, agent, &self.way(environment.clone())).await
+    }
+
+    fn way(&self, environment: EnvironmentConfig) -> Way {
+        Way {
+            web: self.web().cloned(),
+            allowed: allowed(&environment),
+            environment,
         }
     }
 
@@ -57,9 +69,8 @@ impl Exchange {
         let Some(mounts) = self.mounts.get() else {
             return Err(CallError::NotStarted("this process reaches no MCP servers".into()));
         };
-        let client = self.web().map_err(CallError::NotStarted)?.clone();
-        let allowed = allowed(&order.environment);
-        mounts.call(order, tool, (client, allowed)).await
+        let way = self.way(order.environment.clone());
+        mounts.call(order, tool, way).await
     }
 
     pub(crate) async fn settle_mcp(&self, order: &Order) -> Result<Settled, CallError> {

@@ -1,5 +1,5 @@
-//! Further streams to machines that dialled in, wherever they did: what for is said first, and the machine's own terms decide.
-//! One file per purpose.
+//! Further streams to machines that dialled in, wherever they did, and to the executor of this host: what for is said first, and the
+//! machine's own terms decide. One file per purpose.
 //!
 //! A stream to a machine whose tunnel another process holds goes over the trunk to that process, which hands its bytes on
 //! without looking at them. An open stream uses its sandbox like a running call does.
@@ -8,6 +8,7 @@ mod files;
 mod folder;
 mod forward;
 mod search;
+mod server;
 mod terminal;
 
 use std::io;
@@ -31,7 +32,7 @@ use crate::tunnel::Tunnels;
 #[derive(Debug)]
 pub struct Stream {
     lane: Lane,
-    _in_use: Option<InUse>,
+    in_use: Option<InUse>,
 }
 
 /// Why there is no stream.
@@ -70,31 +71,49 @@ impl From<NoLane> for NoStream {
 }
 
 impl Tunnels {
-    /// Opens a stream, and hears how many bytes follow if it is a file.
+    /// Opens a stream to a machine that dialled in, and hears how many bytes follow if it is a file.
     async fn open(
         &self,
         workspace: WorkspaceId,
         executor: ExecutorId,
         purpose: Purpose,
     ) -> Result<(Option<u64>, Stream), NoStream> {
-        let (link, in_use) = match self.exchange.awake((executor, workspace), Patience::ToCall).await {
+        let of = |link: &Link| match link.guest {
+            Some(_) => Ok(purpose),
+            // An executor of this host is nobody's machine.
+            None => Err(NoStream::Unreached(self.exchange.unreached(executor))),
+        };
+        self.exchange.open_stream(workspace, executor, of).await
+    }
+}
+
+impl Exchange {
+    /// The same of any executor that may work for a workspace. What for may depend on who it turns out to be.
+    async fn open_stream(
+        &self,
+        workspace: WorkspaceId,
+        executor: ExecutorId,
+        purpose: impl FnOnce(&Link) -> Result<Purpose, NoStream>,
+    ) -> Result<(Option<u64>, Stream), NoStream> {
+        let (link, in_use) = match self.awake((executor, workspace), Patience::ToCall).await {
             Some((link, in_use)) => (link.map_err(NoStream::Unreached)?, Some(in_use)),
             None => {
-                let line = self.exchange.line_of(executor, workspace).await;
-                let unreached = || NoStream::Unreached(self.exchange.unreached(executor));
+                let line = self.line_of(executor, workspace).await;
+                let unreached = || NoStream::Unreached(self.unreached(executor));
                 (line.ok_or_else(unreached)?, None)
             }
         };
+        let opening = Opening::of(purpose(&link)?);
         let mut lane = link.lane().await?;
         let asking = async {
-            frames::write(&mut lane, &Opening::of(purpose)).await?;
+            frames::write(&mut lane, &opening).await?;
             frames::read_within::<Answer>(&mut lane, MAX_OPENING_BYTES).await
         };
         let said = tokio::select! {
             said = timeout(limits::OPENING_WAIT, asking) => said,
             () = link.ended() => return Err(NoStream::Lost),
         };
-        let stream = |lane| Stream { lane, _in_use: in_use };
+        let stream = |lane| Stream { lane, in_use };
         match said {
             Ok(Ok(Some(Answer::Open { bytes }))) => Ok((bytes, stream(lane))),
             Ok(Ok(Some(Answer::Refused { reason, message }))) => Err(NoStream::Refused { reason, message }),

@@ -8,7 +8,7 @@ use perennial_engine::ports::{
 };
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::ToolDispatched;
-use perennial_schema::mcp::McpServer;
+use perennial_schema::mcp::{McpPlace, McpServer};
 use perennial_schema::tool::{Effect, Outcome};
 use perennial_schema::{Attachment, EventId, ExecutorId};
 use tracing::{debug, info, warn};
@@ -275,7 +275,10 @@ impl Session {
     }
 
     /// The same, while the log and the lease are watched: a machine may have to be made first. None when an interrupt came before.
-    async fn placed(&mut self, hand: Option<&Attachment>) -> Result<Option<Result<Placement, Unready>>, Stop> {
+    pub(super) async fn placed(
+        &mut self,
+        hand: Option<&Attachment>,
+    ) -> Result<Option<Result<Placement, Unready>>, Stop> {
         if let Some(placement) = self.placement(hand) {
             return Ok(Some(Ok(placement)));
         }
@@ -410,7 +413,7 @@ impl Session {
         };
         let nowhere = || McpServer {
             name: server.clone(),
-            url: String::new(),
+            place: McpPlace::Nowhere,
         };
         Some(McpTool {
             server: self.row.agent.mcp_server(server).unwrap_or_else(nowhere),
@@ -424,7 +427,7 @@ impl Session {
         let sent = call.dispatched.as_ref()?;
         let mcp = self.mcp_tool(call);
         let environment = match mcp {
-            // Its networking says which servers are reached.
+            // Its networking says which servers are reached, and it where others are started.
             Some(_) => self.row.environment.clone(),
             None => environment_of(call.hand.as_ref(), &self.row.environment),
         };

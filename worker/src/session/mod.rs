@@ -9,6 +9,7 @@ mod calls;
 mod compact;
 mod hold;
 mod load;
+mod mount;
 mod output;
 mod packages;
 mod prepare;
@@ -75,6 +76,8 @@ pub(crate) struct Session {
     epoch: u64,
     state: State,
     tools: Vec<ToolSpec>,
+    /// Whether those of MCP servers are among them.
+    mounted: bool,
     /// What is missing among them, to be told with the first model request.
     troubles: Vec<ErrorDetail>,
     /// Opened by the first model request, thrown away whenever the session stops thinking.
@@ -119,6 +122,7 @@ impl Session {
             epoch: row.epoch,
             state: warm.unwrap_or_default(),
             tools: Vec::new(),
+            mounted: false,
             troubles: Vec::new(),
             harness: None,
             watch,
@@ -194,17 +198,7 @@ impl Session {
             self.announce(vec![notice]).await?;
         }
         let (router, row) = (&self.ports.router, &self.row);
-        let (tools, mounted) = tokio::join!(
-            router.catalogue(self.key, &row.agent, &row.environment),
-            router.mounted(self.key, &row.agent, &row.environment),
-        );
-        self.tools = tools;
-        for tool in mounted.tools {
-            if self.tools.iter().all(|known| known.name != tool.name) {
-                self.tools.push(tool);
-            }
-        }
-        self.troubles = mounted.troubles;
+        self.tools = router.catalogue(self.key, &row.agent, &row.environment).await;
         self.catch_up().await?;
         loop {
             if self.watch.lost.is_cancelled() {
@@ -221,7 +215,17 @@ impl Session {
     }
 
     async fn step(&mut self) -> Result<Flow, Stop> {
-        match self.state.next_within(self.compact_at) {
+        let next = self.state.next_within(self.compact_at);
+        let asks_servers = match &next {
+            Step::Think | Step::Compact { .. } => true,
+            Step::Call(calls) => calls.iter().any(|call| mount::is_mounted(&call.lane)),
+            _ => false,
+        };
+        if asks_servers && !self.mount().await? {
+            // The interrupt says what comes next.
+            return Ok(Flow::Continue);
+        }
+        match next {
             Step::CloseRequest(start) if self.own_request == Some(start) => self.think().await,
             Step::CloseRequest(_) => {
                 let drafts = self.decide(Command::AbandonRequest {

@@ -54,6 +54,10 @@ impl Session {
             while self.own_request.is_none() && self.state.interrupt.is_none() {
                 self.begin_request().await?;
             }
+            // A request may begin with the results of calls that an earlier attempt made.
+            if self.mount().await? {
+                self.mount_again().await?;
+            }
             // Folded before anybody waited for it: no notice will come.
             if self.state.interrupt.is_some() {
                 return if self.own_request.is_some() {

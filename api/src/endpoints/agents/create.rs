@@ -13,6 +13,7 @@ use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::respond::json;
 use crate::wire::agent::Create;
+use crate::wire::servers;
 
 #[utoipa::path(post, path = "/v1/agents", tag = "agents", request_body = doc::AgentCreate, responses(
     (status = 200, description = "The agent, version 1", body = doc::Agent),
@@ -26,7 +27,8 @@ pub(crate) async fn create_agent(
     let input: Create = body.parse()?;
     let id = AgentId::from_uuid(app.ports.ids.uuid());
     let executors = attachments(&app, principal, "executors", input.executors()).await?;
-    let agent = input.into_agent(id, app.ports.clock.now(), executors)?;
+    let mut agent = input.into_agent(id, app.ports.clock.now(), executors)?;
+    servers::seal(&mut agent.snapshot, app.ports.seals.as_ref(), principal.workspace)?;
     let accounts = &app.ports.accounts;
     let made = accounts
         .create_agent(principal.workspace, agent, repeatable.with(&body))

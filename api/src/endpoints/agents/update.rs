@@ -17,6 +17,7 @@ use crate::openapi as doc;
 use crate::path::Id;
 use crate::respond::json;
 use crate::wire::agent::Update;
+use crate::wire::servers;
 
 /// How often an update without an expected version is applied to a newer one.
 const TRIES: u32 = 5;
@@ -53,11 +54,12 @@ pub(crate) async fn update_agent(
             Some(given) => Some(attachments(&app, principal, "executors", given).await?),
             None => None,
         };
-        let Some(next) = input.apply(&current, at, executors)? else {
+        let Some(mut next) = input.apply(&current, at, executors)? else {
             let made = Earlier::agent(agent, current.snapshot.version);
             changed_nothing(&app, principal, idempotency, made).await?;
             return Ok(json(&current));
         };
+        servers::seal(&mut next.snapshot, app.ports.seals.as_ref(), principal.workspace)?;
         let put = accounts
             .put_agent_version(principal.workspace, next, idempotency.clone())
             .await;

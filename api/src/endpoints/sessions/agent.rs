@@ -1,7 +1,7 @@
 //! By which definition a session runs: an agent of the workspace, one with overrides, or what the session has, changed.
 
-use perennial_schema::AgentId;
 use perennial_schema::agent::{AgentSnapshot, Harness};
+use perennial_schema::{AgentId, WorkspaceId};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use crate::body::{nullable, part};
 use crate::error::ApiError;
 use crate::query::kind_of;
 use crate::wire::agent::Overrides;
+use crate::wire::servers;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,7 +72,19 @@ pub(super) async fn snapshot(app: &App, principal: Principal, given: &Value) -> 
             "the agent is archived and takes no new sessions",
         ));
     }
-    overrides.apply(agent.snapshot)
+    applied(app, principal.workspace, overrides, agent.snapshot)
+}
+
+/// With these changes, of which nothing secret is readable.
+pub(super) fn applied(
+    app: &App,
+    workspace: WorkspaceId,
+    overrides: Overrides,
+    current: AgentSnapshot,
+) -> Result<AgentSnapshot, ApiError> {
+    let mut snapshot = overrides.apply(current)?;
+    servers::seal(&mut snapshot, app.ports.seals.as_ref(), workspace)?;
+    Ok(snapshot)
 }
 
 /// Another agent, or the one a session has with changes: an object that names no agent changes the one there is.
@@ -83,7 +96,7 @@ pub(super) async fn another(
 ) -> Result<AgentSnapshot, ApiError> {
     let names_one = given.get("id").is_some() || given.get("type").is_some();
     if given.is_object() && !names_one {
-        return part::<Overrides>(given, "agent")?.apply(current);
+        return applied(app, principal.workspace, part::<Overrides>(given, "agent")?, current);
     }
     snapshot(app, principal, given).await
 }

@@ -117,7 +117,7 @@ async fn change(
         let told = Draft::new(
             app.ports.ids.event(),
             Body::SessionUpdated(SessionUpdated {
-                agent: Some(Raw::of(&agent)),
+                agent: Some(Raw::of(&agent.clone().without_secrets())),
                 ..SessionUpdated::default()
             }),
             app.ports.clock.now(),

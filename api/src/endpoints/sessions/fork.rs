@@ -169,7 +169,7 @@ fn tail(
     if let Some(other) = other {
         // Told where it takes effect: behind the copied rows, before whatever closes them.
         let told = SessionUpdated {
-            agent: Some(Raw::of(other)),
+            agent: Some(Raw::of(&other.clone().without_secrets())),
             ..SessionUpdated::default()
         };
         let told = Draft::new(app.ports.ids.event(), Body::SessionUpdated(told), at);

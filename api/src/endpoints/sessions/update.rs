@@ -11,6 +11,7 @@ use perennial_schema::limits::NAME_CHARS;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::agent::applied;
 use super::{budget, served, stored};
 use crate::api::App;
 use crate::auth::Principal;
@@ -87,7 +88,7 @@ async fn once(
     }
     let given = input.budget.as_ref().map(|given| given.clone().unwrap_or_default());
     let ceiling = budget::read(given.as_ref())?;
-    let mut patch = patch(row, input)?;
+    let mut patch = patch(app, row, input)?;
     if let Some(ceiling) = &ceiling {
         let shown = ceiling.as_ref().map(|ceiling| ceiling.shown.clone());
         patch.budget = (shown != row.budget).then_some(shown);
@@ -127,7 +128,7 @@ async fn once(
 }
 
 /// What really changes.
-fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
+fn patch(app: &App, row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
     if let Some(Some(title)) = &input.title {
         length("title", title, 0, NAME_CHARS)?;
     }
@@ -138,7 +139,9 @@ fn patch(row: &SessionRow, input: Update) -> Result<SessionPatch, ApiError> {
         .collect();
     let merged = metadata::merge(pairs.clone(), input.metadata)?;
     let agent = match input.agent {
-        Some(update) => Some(update.apply(row.agent.clone())?).filter(|agent| *agent != row.agent),
+        Some(update) => {
+            Some(applied(app, row.key.workspace, update, row.agent.clone())?).filter(|agent| *agent != row.agent)
+        }
         None => None,
     };
     Ok(SessionPatch {
@@ -153,7 +156,7 @@ fn told(patch: &SessionPatch) -> SessionUpdated {
     SessionUpdated {
         title: patch.title.as_ref().map(Raw::of),
         metadata: patch.metadata.as_ref().map(Raw::of),
-        agent: patch.agent.as_ref().map(Raw::of),
+        agent: patch.agent.clone().map(|agent| Raw::of(&agent.without_secrets())),
         budget: patch.budget.as_ref().map(Raw::of),
     }
 }

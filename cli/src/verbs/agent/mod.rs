@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod create;
 pub mod list;
+mod mcp_config;
 pub mod show;
 pub mod update;
 
@@ -103,6 +104,7 @@ impl Definition {
     }
 }
 
+/// A file of JSON; `-` is the standard input.
 fn read(path: &Path) -> Result<Value, Error> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())

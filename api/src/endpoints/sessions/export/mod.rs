@@ -225,7 +225,7 @@ async fn write(
 
 fn head(row: &SessionRow) -> Head {
     Head {
-        agent: row.agent.clone(),
+        agent: row.agent.clone().without_secrets(),
         environment: row.environment.clone().without_secrets(),
         title: row.title.clone(),
         metadata: row.metadata.clone(),

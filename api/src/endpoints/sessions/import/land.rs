@@ -55,7 +55,7 @@ impl Landing<'_> {
     pub(super) async fn place(&self, head: Option<&Head>) -> Result<Place, ApiError> {
         let given = match (&self.wishes.agent_id, head) {
             (Some(id), _) => agent::snapshot(self.app, self.principal, &json!(id)).await?,
-            (None, Some(head)) => checked(head.agent.clone())?,
+            (None, Some(head)) => checked(head.agent.clone().without_secrets())?,
             (None, None) => {
                 return Err(ApiError::field(
                     "agent_id",
