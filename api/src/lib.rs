@@ -24,6 +24,7 @@ mod feed;
 mod host;
 mod idempotency;
 mod json;
+pub mod keda;
 pub mod limits;
 mod llm;
 mod mcp;

@@ -766,6 +766,8 @@ object! {
         /// The same in workers like those that are there; null when sessions wait and there is none to go by.
         wanted_workers: Option<u64>,
         ready_sessions: u64,
+        /// Those among them that no worker could take, because their workspaces have all the slots they get. They want none.
+        over_slots_sessions: u64,
         held_sessions: u64,
         /// How long the longest of the ready ones has waited.
         oldest_ready_ms: u64,
@@ -773,9 +775,27 @@ object! {
         workers: u64,
         /// Theirs.
         slots: u64,
+        /// What is wanted of each harness, by name.
+        harnesses: Vec<ScalingHarness>,
+    }
+    ScalingHarness {
+        harness: String,
+        ready_sessions: u64,
+        held_sessions: u64,
+        oldest_ready_ms: u64,
+        /// Active ones that have it. Where there is none, ready sessions wait half a minute for one, and then fail saying so.
+        workers: u64,
     }
     Deleted { id: String, r#type: String, }
-    Health { status: String, default_model: Option<String>, }
+    Health {
+        status: String,
+        default_model: Option<String>,
+        /// Of the server's program.
+        version: Option<String>,
+        /// How other processes of the install are reached: `alone` (there are none), `connected` or `disconnected` (NATS), `polled`
+        /// (without NATS they look at the database).
+        bus: Option<String>,
+    }
 }
 
 macro_rules! params {

@@ -8,6 +8,8 @@ mod deployed;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod place;
 #[cfg(test)]
 mod pool;

@@ -105,7 +105,7 @@ fn imports_point_one_way() {
 
 #[test]
 fn each_library_has_its_rooms() {
-    let rooms: [(&str, &[&str]); 9] = [
+    let rooms: [(&str, &[&str]); 12] = [
         (
             "sqlx",
             &[
@@ -129,6 +129,10 @@ fn each_library_has_its_rooms() {
         ),
         ("bollard", &["perennial-router"]),
         ("kube", &["perennial-router"]),
+        // KEDA's external scaler speaks gRPC; nothing else here does.
+        ("tonic", &["perennial-api"]),
+        ("tonic-prost", &["perennial-api"]),
+        ("prost", &["perennial-api"]),
         (
             "axum",
             &[

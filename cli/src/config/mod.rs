@@ -8,6 +8,7 @@ mod context;
 mod environment;
 mod file;
 mod harness;
+mod pool;
 mod providers;
 mod resolve;
 mod sandbox;
@@ -25,6 +26,7 @@ use perennial_worker::model::Windows;
 use secrecy::SecretString;
 
 pub use environment::{Environment, environment};
+pub use pool::{Kept, PoolSettings};
 pub use sandbox::SandboxSettings;
 
 /// A configuration that cannot be used.
@@ -185,6 +187,10 @@ pub struct Settings {
     pub previews: Previews,
     /// Where a worker's metrics are served; none serves them nowhere.
     pub metrics_listen: Option<Setting<SocketAddr>>,
+    /// Where KEDA asks how much there is to do; none answers it nowhere.
+    pub keda_listen: Option<Setting<SocketAddr>>,
+    /// How workers are kept, and shared.
+    pub pool: PoolSettings,
     /// Tools that change the host run without asking even where nothing contains them.
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
@@ -275,6 +281,14 @@ pub struct Flags {
     pub metrics_listen: Option<String>,
     /// `--preview-url`.
     pub preview_url: Option<String>,
+    /// `--keda-listen`.
+    pub keda_listen: Option<String>,
+    /// `--workspace-slots`.
+    pub workspace_slots: Option<u32>,
+    /// `--min`.
+    pub min_workers: Option<u32>,
+    /// `--max`.
+    pub max_workers: Option<u32>,
     /// `--allow-local`.
     pub allow_local: bool,
     /// `--slots`.

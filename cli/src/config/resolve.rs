@@ -71,6 +71,15 @@ impl Settings {
                 )
                 .map(|text| parsed(text, "ADDRESS:PORT"))
                 .transpose()?,
+            keda_listen: layers
+                .text(
+                    flags.keda_listen.clone().map(|value| (value, "--keda-listen")),
+                    "PERENNIAL_KEDA_LISTEN",
+                    file.keda_listen.map(|value| (value, "keda_listen")),
+                )
+                .map(|text| parsed(text, "ADDRESS:PORT"))
+                .transpose()?,
+            pool: layers.pool(flags, &file.pool)?,
             allow_local: layers.switch(
                 flags.allow_local.then_some((true, "--allow-local")),
                 "PERENNIAL_ALLOW_LOCAL",
@@ -250,6 +259,17 @@ impl Layers<'_> {
             return Err(wrong(&found.from, "0", N::EXPECTED));
         }
         Ok(found)
+    }
+
+    /// A number that need not be given.
+    pub(super) fn maybe_number<N: Number>(
+        &self,
+        flag: Named<N>,
+        variable: &str,
+        file: Named<N>,
+    ) -> Result<Option<Setting<N>>, ConfigError> {
+        let there = flag.is_some() || file.is_some() || self.environment.get(variable).is_some();
+        there.then(|| self.number(flag, variable, file, N::ZERO)).transpose()
     }
 
     fn switch(&self, flag: Named<bool>, variable: &str, file: Named<bool>) -> Result<Setting<bool>, ConfigError> {

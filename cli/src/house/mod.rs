@@ -8,6 +8,7 @@ pub mod files;
 mod front;
 mod hands;
 mod instance;
+pub mod keda;
 mod metrics;
 mod models;
 mod registry;
@@ -16,6 +17,7 @@ mod seals;
 mod signals;
 mod store;
 pub mod webhooks;
+mod workers;
 
 use perennial_engine::ports::Ids;
 
@@ -29,6 +31,7 @@ pub use registry::{Connection, Registry, Terms};
 pub use sandboxes::Sandboxes;
 pub use signals::Signals;
 pub use store::Store;
+pub use workers::Workers;
 
 /// Ids of this process.
 pub struct SystemIds;

@@ -1,5 +1,7 @@
 //! `perennial doctor`: the effective configuration, where each value came from, and what is missing.
 
+mod pool;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -60,7 +62,12 @@ struct Check {
 pub async fn run(context: &Context) -> Result<Exit, Error> {
     let settings = effective(context);
     let mut checks = vec![data_dir(context)];
-    checks.push(server(context).await);
+    let server = server(context).await;
+    let reached = server.verdict == Verdict::Ok;
+    checks.push(server);
+    if reached {
+        checks.extend(pool::examine(context).await);
+    }
     checks.extend(cluster(&context.settings).await);
     checks.push(bubblewrap().await);
     checks.extend(sandboxes(&context.settings).await);
@@ -144,6 +151,10 @@ fn effective(context: &Context) -> Vec<Line> {
         line("listen", &settings.listen),
         line("allow local", &settings.allow_local),
         line("slots", &settings.slots),
+        match &settings.pool.workspace_slots {
+            Some(slots) => line("slots of a workspace", slots),
+            None => text("slots of a workspace", "(all)", &config::Origin::Default),
+        },
         line("lease ttl (ms)", &settings.lease_ttl_ms),
         line("lease renew (ms)", &settings.renew_ms),
         line("sweep (ms)", &settings.sweep_ms),
@@ -164,6 +175,16 @@ fn effective(context: &Context) -> Vec<Line> {
             None => text(name, "(not set)", &""),
         });
     }
+    if let Some(kept) = &settings.pool.kept {
+        let workers = format!("{} to {}", kept.min, kept.max.value);
+        lines.push(text("workers kept", workers, &kept.max.from));
+    }
+    lines.extend(
+        settings
+            .keda_listen
+            .as_ref()
+            .map(|address| line("keda listen", address)),
+    );
     lines.extend(settings.advertise.as_ref().map(|url| line("advertise", url)));
     if let Some(sandbox) = &settings.sandbox {
         lines.push(line("docker", &sandbox.docker));
