@@ -122,10 +122,10 @@ async fn workers_follow_the_work_from_zero_and_back() -> Result<()> {
     let (first, session) = server.turn(&agent, &environment, "/say hello").await?;
     ensure!(answers(&server.door, &session).await? > 0);
     server.until("back to zero", <[u32]>::is_empty).await?;
-    let (again, session) = server.turn(&agent, &environment, "/say hello").await?;
+    let (again, session) = server.turn(&agent, &environment, "/tokens 20 5\n/say done").await?;
     let expected = answers(&server.door, &session).await?;
     say(format_args!(
-        "first model request from zero workers: {first:?}, and {again:?} with the executor running (n = 1 each, a debug build)"
+        "from a message to the first model request, with no worker running: {first:?} and {again:?} (n = 1 each)"
     ));
 
     // More than one can take: a second comes, and when it is killed a third.

@@ -68,7 +68,7 @@ pub(super) fn backlog([from, to]: [&str; 2], workspace_slots: Option<u32>) -> St
 /// How many of the ready ones are beyond what their workspaces have room for.
 fn over([from, to]: [&str; 2], workspace_slots: Option<u32>) -> Statement {
     let Some(slots) = workspace_slots else {
-        return statement("0");
+        return statement("cast(0 AS bigint)");
     };
     // Whatever is larger than the room counts, and the room is nothing where more is held than there are slots.
     statement(format!(

@@ -19,8 +19,8 @@ use tracing::{info, warn};
 
 use self::plan::{Backoff, wanted};
 use self::process::{Process, Program, Step, reaped};
-use super::Store;
 use super::store::Burial;
+use super::{Hands, Store};
 use crate::config::{Kept, Settings};
 use crate::error::Error;
 
@@ -58,6 +58,7 @@ impl Workers {
             return Ok(None);
         };
         let keeper = Keeper {
+            settings: settings.clone(),
             kept: kept.clone(),
             slots: settings.slots.value,
             program: Program::of(settings).context("cannot tell which program this is")?,
@@ -84,6 +85,7 @@ impl Workers {
 }
 
 struct Keeper {
+    settings: Settings,
     kept: Kept,
     /// Of each worker.
     slots: u32,
@@ -101,6 +103,11 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self, closing: CancellationToken) {
+        // The hands are there before the first of them is needed, and stay when the last has gone.
+        match Hands::beside(&self.settings).await {
+            Ok(hands) => hands.close().await,
+            Err(error) => warn!(%error, "the executor does not run; the first worker tries again"),
+        }
         loop {
             self.look().await;
             tokio::select! {

@@ -11,8 +11,8 @@ use crate::accounts::{ApiKey, Ensured, Secret, SecretHash};
 /// Whether a key's workspace is the one the install was made with.
 macro_rules! operates {
     () => {
-        "CASE WHEN workspace_id = (SELECT w.workspace_id FROM workspaces w ORDER BY w.created_at, w.workspace_id LIMIT 1)
-            THEN 1 ELSE 0 END AS operates"
+        "cast(CASE WHEN workspace_id = (SELECT w.workspace_id FROM workspaces w ORDER BY w.created_at, w.workspace_id LIMIT 1)
+            THEN 1 ELSE 0 END AS bigint) AS operates"
     };
 }
 pub(super) use operates;
