@@ -85,14 +85,6 @@ check_ip() {
     ok "$(PATH="$PATH:/usr/sbin" ip -V)"
 }
 
-check_faketime() {
-    local library
-    find_faketime() { library=$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null | head -n1); [ "$library" ]; }
-    find_faketime || apt_install "no libfaketime, for wrong clocks" libfaketime
-    find_faketime || fail "no libfaketime (installed, but not found)"
-    ok "$library"
-}
-
 check_nats() {
     # Debian's own place for it is not in every user's PATH.
     local server
@@ -196,7 +188,6 @@ scripts/console.sh
 if [ "$with_tests" ]; then
     check_bwrap
     check_nats
-    check_faketime
     check_docker
     check_ip
     check_postgres

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -37,6 +37,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const HEADERS: usize = 100;
 /// Pause after a failed accept (out of file descriptors): there is no signal to wait for.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often that is worth a line of the log.
+const ACCEPT_SAID: Duration = Duration::from_secs(10);
 
 /// Where connections come from.
 pub trait Listener: Send {
@@ -78,6 +80,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.connections));
+    let mut said: Option<Instant> = None;
     loop {
         // Room first: when it is full, further clients wait in the backlog.
         let permit = tokio::select! {
@@ -97,7 +100,10 @@ pub async fn serve(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if said.is_none_or(|at| at.elapsed() >= ACCEPT_SAID) {
+                    said = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

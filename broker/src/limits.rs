@@ -20,6 +20,10 @@ pub const ACCOUNT_CONNECTIONS: u32 = 2;
 pub const STATEMENTS: usize = 256;
 /// Payload bytes one `read` returns at most, unless a single event is larger.
 pub const READ_BYTES: usize = 8 * 1024 * 1024;
+/// A commit with more packed bytes is not opened for the one line that lists show of it.
+pub const TELLING_BYTES: u32 = 64 * 1024;
+/// Sessions whose rows the writer remembers.
+pub const HEADS: usize = 4096;
 /// Rows of one INSERT (SQLite binds at most 32,766 values per statement).
 pub const ROWS_PER_INSERT: usize = 256;
 /// Events that one statement of a listing or a search looks through.

@@ -29,8 +29,8 @@ impl Default for Limits {
     }
 }
 
-/// Requests waiting for one session.
-pub(crate) const MAILBOX: usize = 256;
+/// Requests waiting for one session: beside each of all calls there may be, its settlement and its cancellation.
+pub(crate) const MAILBOX: usize = 1024;
 /// How long the journal of a forgotten session stays: longer than any server repeats a request.
 pub(crate) const JOURNAL_AGE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// How often it is looked for such journals, as long as sessions are forgotten.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
+use perennial_proof::rig::clock::Clock;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -27,8 +28,8 @@ pub struct Postgres {
     programs: PathBuf,
     data: PathBuf,
     child: Option<Child>,
-    /// The library that gives it a clock of its own, if it has one.
-    clock: Option<PathBuf>,
+    /// A clock of its own, and the library for it.
+    clock: Option<(Clock, PathBuf)>,
 }
 
 impl Postgres {
@@ -97,13 +98,8 @@ impl Postgres {
         ] {
             command.args(["-c", setting]);
         }
-        if let Some(library) = &self.clock {
-            command
-                .env("LD_PRELOAD", library)
-                .env("FAKETIME_TIMESTAMP_FILE", self.clock_file())
-                .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-                .env("FAKETIME_DISABLE_SHM", "1");
+        if let Some((clock, library)) = &self.clock {
+            command.envs(clock.env(library));
         }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         bind_to_us(&mut command);
@@ -129,34 +125,19 @@ impl Postgres {
         Ok(())
     }
 
-    /// Gives it a clock of its own, by this library (libfaketime), from its next start on.
+    /// Gives it a clock of its own, by this library, from its next start on.
     ///
     /// # Errors
     /// When the clock cannot be written.
     pub fn with_clock(&mut self, library: PathBuf) -> Result<()> {
-        self.clock = Some(library);
-        self.set_clock(0)
+        self.clock = Some((Clock::new(self.data.with_extension("clock"))?, library));
+        Ok(())
     }
 
-    /// Whether it has a clock of its own.
+    /// Its own clock, if it has one.
     #[must_use]
-    pub fn has_clock(&self) -> bool {
-        self.clock.is_some()
-    }
-
-    /// Sets its clock so many seconds off, at once.
-    ///
-    /// # Errors
-    /// When the clock cannot be written.
-    pub fn set_clock(&self, seconds: i64) -> Result<()> {
-        // Moved into place: it is read at every look at the clock.
-        let (file, fresh) = (self.clock_file(), self.data.with_extension("clock.new"));
-        std::fs::write(&fresh, format!("{seconds:+}\n"))?;
-        std::fs::rename(&fresh, &file).with_context(|| format!("cannot set {}", file.display()))
-    }
-
-    fn clock_file(&self) -> PathBuf {
-        self.data.with_extension("clock")
+    pub fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref().map(|(clock, _)| clock)
     }
 
     /// Stops it as a crash would (`immediate`: no checkpoint, no word to its clients), and waits until it is gone.
@@ -180,7 +161,7 @@ impl Drop for Postgres {
         // Its children notice that it is gone; the next run removes what they leave.
         self.child = None;
         let _ = std::fs::remove_dir_all(&self.data);
-        let _ = std::fs::remove_file(self.clock_file());
+        let _ = std::fs::remove_file(self.data.with_extension("clock"));
     }
 }
 

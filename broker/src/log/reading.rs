@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use perennial_engine::ports::{EventFilter, ReadFrom, StoreError, TimeBounds};
-use perennial_schema::event::{self, Answer, Body, Domain, Record};
-use perennial_schema::{EventId, Timestamp};
+use perennial_schema::event::{self, Answer, Body, Domain, LastEvent, Record};
+use perennial_schema::{EventId, SessionId, Timestamp};
 
 use super::packed::{Commit, Entry};
 use super::rules::ToolUse;
@@ -38,6 +38,26 @@ impl Span {
         let high = self.high.min(limits::LAST_SEQ);
         (self.low <= high).then_some(Self { high, ..self })
     }
+}
+
+/// What a commit tells of its session in a list; its turn and time are of no interest here. Of one that does not parse nothing:
+/// whoever reads the log is told so, and the list is not worse for it.
+pub(crate) fn told(session: SessionId, first_seq: u64, ids: &[u8], events: &[u8]) -> Option<LastEvent> {
+    let commit = Commit {
+        session,
+        first_seq,
+        turn: 0,
+        at: Timestamp::from_micros(0),
+        ids,
+        events,
+    };
+    let mut last = None;
+    let visited = commit.visit(|entry| {
+        let body = Body::parse(entry.kind, &entry.payload()).ok();
+        last = body.and_then(|body| LastEvent::told(&body)).or(last.take());
+        Ok(true)
+    });
+    visited.ok().and(last)
 }
 
 /// The events of a read, until it is full.

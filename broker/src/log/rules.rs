@@ -28,7 +28,8 @@ pub(crate) struct Head {
     pub(crate) usage: Usage,
     pub(crate) place: Option<ExecutorId>,
     pub(crate) hold: Option<BudgetHold>,
-    pub(crate) last_event: Option<LastEvent>,
+    /// The first seq of the last commit that tells a person something.
+    pub(crate) telling: Option<u64>,
     pub(crate) updated_at: Timestamp,
     pub(crate) archived_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
@@ -50,7 +51,7 @@ impl Head {
             usage: Usage::default(),
             place: None,
             hold: None,
-            last_event: None,
+            telling: None,
             updated_at: now,
             archived_at: None,
             deleted_at: None,
@@ -123,12 +124,11 @@ impl Head {
     pub(crate) fn grow(&mut self, events: &[Draft], projection: &Projection, now: Timestamp) -> Outcome {
         let first_seq = self.head + 1;
         self.head += events.len() as u64;
-        self.last_event = match LastEvent::of(events) {
-            // A deleted session keeps nothing of what was said.
-            _ if self.deleted_at.is_some() => None,
-            None => self.last_event.take(),
-            last => last,
-        };
+        if LastEvent::is_among(events) {
+            self.telling = Some(first_seq);
+        }
+        // Of a deleted session nothing is told.
+        self.telling = self.telling.filter(|_| self.deleted_at.is_none());
         if !events.is_empty() || projection.patch != perennial_engine::ports::SessionPatch::default() {
             self.updated_at = now;
         }
@@ -188,8 +188,7 @@ impl Head {
     /// Only where both times are known: who leaves them to its database asks there.
     fn says_after_a_pause(&self, before: &Self) -> bool {
         let pause = self.updated_at.micros().saturating_sub(before.updated_at.micros());
-        self.last_event != before.last_event
-            && u128::try_from(pause).is_ok_and(|pause| pause >= LAST_EVENT_PAUSE.as_micros())
+        self.telling != before.telling && u128::try_from(pause).is_ok_and(|pause| pause >= LAST_EVENT_PAUSE.as_micros())
     }
 
     /// Moves the time from which the session may be claimed.

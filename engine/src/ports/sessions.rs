@@ -133,7 +133,8 @@ pub struct SessionRow {
     pub budget: Option<Raw>,
     /// Made at.
     pub created_at: Timestamp,
-    /// Its last event, for lists; none of a session that ends with what was copied into it, or was deleted.
+    /// Its last event, for lists; none of a session that ends with what was copied into it, or was deleted, and none of one that
+    /// is claimed: who works on it reads its log.
     pub last_event: Option<LastEvent>,
     /// Last append at.
     pub updated_at: Timestamp,

@@ -12,6 +12,7 @@ use super::Sabotage;
 use super::trace::{FILTER, Trace};
 use crate::proxy::{self, Proxy};
 use crate::rig::client::Client;
+use crate::rig::clock::Clock;
 use crate::rig::process::{Process, Program, beside, free_port};
 use crate::rig::server::SHORT_LEASES;
 use crate::rig::visitor::Doors;
@@ -36,7 +37,7 @@ pub struct Cluster {
     pub nodes: usize,
     /// Processes that work.
     pub workers: usize,
-    /// The library that gives processes a clock of their own (libfaketime), where workers' clocks are to be set wrong.
+    /// The library that gives processes a clock of their own, where workers' clocks are to be set wrong.
     pub clocks: Option<PathBuf>,
 }
 
@@ -64,36 +65,6 @@ pub(super) struct Member {
     pub(super) database: Option<Proxy>,
     /// The file that sets its clock, if it has one of its own.
     pub(super) clock: Option<Clock>,
-}
-
-/// A file that says by how much a process's clock is wrong.
-pub(super) struct Clock(PathBuf);
-
-impl Clock {
-    fn at(file: PathBuf) -> Result<Self> {
-        let clock = Self(file);
-        clock.set(0)?;
-        Ok(clock)
-    }
-
-    /// From now on. Written beside and moved into place: it is read at every look at the clock.
-    pub(super) fn set(&self, seconds: i64) -> Result<()> {
-        let fresh = beside(&self.0, ".new");
-        std::fs::write(&fresh, format!("{seconds:+}\n"))?;
-        std::fs::rename(&fresh, &self.0).with_context(|| format!("cannot set {}", self.0.display()))
-    }
-
-    /// What a process must be started with to go by it. Only the time of day is made up: how long something takes stays true.
-    fn env(&self, library: &Path) -> [(String, String); 5] {
-        [
-            ("LD_PRELOAD", library.display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-    }
 }
 
 pub(super) struct Node {
@@ -158,7 +129,7 @@ impl House {
             let clock = match &cluster.clocks {
                 None => None,
                 Some(library) => {
-                    let clock = Clock::at(beside(&house.data_dir, &format!("-worker-{index}.clock")))?;
+                    let clock = Clock::new(beside(&house.data_dir, &format!("-worker-{index}.clock")))?;
                     program.env.extend(clock.env(library));
                     Some(clock)
                 }

@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod client;
+pub mod clock;
 pub mod process;
 pub mod script;
 pub mod server;

@@ -1,4 +1,4 @@
--- What happened last in a session, in few words (JSON), written with the append that brings it: lists show it and read no log.
-ALTER TABLE sessions ADD COLUMN last_event TEXT;
+-- The commit with what happened last in a session, by its first seq: lists show the beginning of its words.
+ALTER TABLE sessions ADD COLUMN telling INTEGER;
 -- The sessions in which somebody allowed or denied something.
 CREATE INDEX answers_confirmed ON answers (session) WHERE way = 'confirmation';

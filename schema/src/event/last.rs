@@ -1,5 +1,5 @@
-//! What a list of sessions says of a session: its last event that tells a person something, and the beginning of its words. It is
-//! made of the commit that brings the event, and kept on the session's row: no list ever reads a log for it.
+//! What a list of sessions says of a session: its last event that tells a person something, and the beginning of its words. A
+//! session's row only says which commit brought the event: lists are read seldom and rows are written with every step.
 
 use std::borrow::Cow;
 
@@ -41,13 +41,38 @@ pub struct LastEvent {
 }
 
 impl LastEvent {
-    /// The last of a commit's events that tells something; none when they are for machines only.
+    /// Whether a commit has an event that tells something; otherwise its events are for machines only.
     #[must_use]
-    pub fn of(events: &[Draft]) -> Option<Self> {
-        events.iter().rev().find_map(|event| Self::told(&event.body))
+    pub fn is_among(events: &[Draft]) -> bool {
+        events.iter().any(|event| Self::is_told(&event.body))
     }
 
-    fn told(body: &Body) -> Option<Self> {
+    const fn is_told(body: &Body) -> bool {
+        matches!(
+            body,
+            Body::UserMessage(_)
+                | Body::AgentMessage(_)
+                | Body::UserDefineOutcome(_)
+                | Body::UserInterrupt(_)
+                | Body::UserToolConfirmation(_)
+                | Body::AgentToolUse(_)
+                | Body::AgentCustomToolUse(_)
+                | Body::AgentMcpToolUse(_)
+                | Body::AgentToolResult(_)
+                | Body::UserToolResult(_)
+                | Body::AgentMcpToolResult(_)
+                | Body::UserCustomToolResult(_)
+                | Body::SessionError(_)
+                | Body::MailReceived(_)
+                | Body::SessionForked(_)
+                | Body::SessionImported(_)
+                | Body::ContextCompacted(_)
+        )
+    }
+
+    /// What an event tells; none when it is for machines only.
+    #[must_use]
+    pub fn told(body: &Body) -> Option<Self> {
         let (name, text) = match body {
             Body::UserMessage(said) | Body::AgentMessage(said) => (None, words_of(&said.content)),
             Body::UserDefineOutcome(wanted) => (None, line(&wanted.description)),
@@ -169,8 +194,14 @@ mod tests {
         }))
     }
 
+    fn of(events: &[Draft]) -> Option<LastEvent> {
+        let last = events.iter().rev().find_map(|event| LastEvent::told(&event.body));
+        assert_eq!(last.is_some(), LastEvent::is_among(events));
+        last
+    }
+
     fn check(events: &[Draft], expect: Option<(&str, Option<&str>, Option<&str>)>) {
-        let last = LastEvent::of(events);
+        let last = of(events);
         let shown = last
             .as_ref()
             .map(|last| (last.kind.as_str(), last.name.as_deref(), last.text.as_deref()));
@@ -206,7 +237,7 @@ mod tests {
     #[test]
     fn words_are_few_however_many_there_are() {
         for text in ["é".repeat(4000), "ab ".repeat(4000), format!("{}x", "é".repeat(80))] {
-            let last = LastEvent::of(&[said(&text)]).and_then(|last| last.text).unwrap();
+            let last = of(&[said(&text)]).and_then(|last| last.text).unwrap();
             assert!(last.len() <= WORDS && last.len() > WORDS - 8, "{} bytes", last.len());
             assert!(last.ends_with('…'));
         }
@@ -225,7 +256,7 @@ mod tests {
             content: Some(text_content("exit code 1")),
             is_error: Some(true),
         }));
-        let last = LastEvent::of(&[result]).unwrap();
+        let last = of(&[result]).unwrap();
         assert_eq!((last.text.as_deref(), last.is_error), (Some("exit code 1"), true));
         let kept = serde_json::to_string(&last).unwrap();
         assert_eq!(serde_json::from_str::<LastEvent>(&kept).unwrap(), last);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, Held, Reach, ReadyCount, SessionKey};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, Held, Reach, ReadyCount, SessionKey, SessionRow};
 use perennial_schema::{OwnerId, Timestamp, WorkspaceId};
 
 use super::state::{Owner, Session, State};
@@ -38,9 +38,11 @@ pub(super) fn claim(state: &mut State, owner: OwnerId, wanted: Wanted, now: Time
             state.served.1.insert(key.workspace, state.served.0);
         }
         if let Some(session) = state.sessions.get(&key) {
-            claimed.push(Claimed {
-                row: state.row(key, session, now),
-            });
+            let row = SessionRow {
+                last_event: None,
+                ..state.row(key, session, now)
+            };
+            claimed.push(Claimed { row });
         }
     }
     claimed

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use perennial_engine::ports::{Idempotency, Reach, SessionKey, SessionMetadata, SessionPatch, SessionRow};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::{Answer, Awaits, Draft, Raw, Record};
+use perennial_schema::event::{Answer, Awaits, Draft, LastEvent, Raw, Record};
 use perennial_schema::{AppendId, EnvironmentId, EventId, OwnerId, Timestamp, WorkspaceId};
 
 use crate::limits;
@@ -150,7 +150,7 @@ impl State {
             usage: head.usage,
             place: head.place,
             hold: head.hold,
-            last_event: head.last_event,
+            last_event: head.telling.and_then(|seq| session.told(seq)),
             agent: details.agent,
             environment_id: details.environment_id,
             environment: details.environment,
@@ -171,6 +171,14 @@ impl Session {
     /// The event of an id.
     pub(super) fn by_id(&self, id: EventId) -> Option<&Event> {
         self.ids.get(&id).and_then(|index| self.events.get(*index))
+    }
+
+    /// What happened last, from this event on.
+    fn told(&self, first_seq: u64) -> Option<LastEvent> {
+        let before = usize::try_from(first_seq.saturating_sub(1)).ok()?;
+        let events = self.events.get(before..)?.iter().rev();
+        let mut bodies = events.filter_map(|event| event.record.decode().ok());
+        bodies.find_map(|event| LastEvent::told(&event.body))
     }
 
     /// What is known of a tool use.

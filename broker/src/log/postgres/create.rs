@@ -270,7 +270,7 @@ impl Create {
             .sql(
                 ", bumped AS (INSERT INTO sessions (number, workspace_id, id, agent_id, agent_version, harness, place, head, turn,
                     status, stop_reason, input_tokens, output_tokens, cache_creation_input_tokens,
-                    cache_read_input_tokens, quarantined, last_event, ready_at, created_at, updated_at) SELECT ",
+                    cache_read_input_tokens, quarantined, telling, ready_at, created_at, updated_at) SELECT ",
             )
             .bind(place.number)
             .comma(place.key.workspace.uuid())
@@ -288,7 +288,7 @@ impl Create {
             .comma(integer(head.usage.cache_creation_input_tokens))
             .comma(integer(head.usage.cache_read_input_tokens))
             .comma(head.quarantined)
-            .comma(head.last_event.as_ref().map(text));
+            .comma(head.telling.map(integer));
         match head.wake(self.new.projection.ready) {
             Wake::Now => script.sql(", c.now"),
             Wake::At(at) => script.comma(at.datetime()),

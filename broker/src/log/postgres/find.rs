@@ -17,9 +17,12 @@ const SERVED_STATUS: &str =
 
 fn select(time: &Time) -> Script {
     let mut script = time.script();
-    script.sql(" SELECT ").sql(&rows::session_columns()).sql(
-        " FROM clock c CROSS JOIN sessions s JOIN session_details d ON d.session = s.number WHERE s.workspace_id = ",
-    );
+    script
+        .sql(" SELECT ")
+        .sql(&rows::telling_columns())
+        .sql(" FROM clock c CROSS JOIN sessions s JOIN session_details d ON d.session = s.number ")
+        .sql(rows::TELLING)
+        .sql(" WHERE s.workspace_id = ");
     script
 }
 

@@ -12,7 +12,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
 use uuid::Uuid;
 
+use crate::limits::TELLING_BYTES;
 use crate::log::packed::Commit;
+use crate::log::reading::told;
 use crate::log::rules::{Head, Outcome};
 
 macro_rules! ids {
@@ -76,6 +78,12 @@ impl Cells<'_> {
         u64::try_from(number).map_err(|error| self.broken(column, error))
     }
 
+    pub(super) fn maybe_count(&self, column: &str) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> = self.get(column)?;
+        let parse = |number| u64::try_from(number).map_err(|error| self.broken(column, error));
+        number.map(parse).transpose()
+    }
+
     pub(super) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         self.get::<DateTime<Utc>>(column).map(Timestamp::from)
     }
@@ -109,7 +117,7 @@ impl Cells<'_> {
 /// The columns [`head`] reads, of a table called `s`.
 pub(super) const HEAD: &str = "s.number, s.revision, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn,
     s.ready_at, s.attempts, s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens,
-    s.cache_read_input_tokens, s.place, s.budget_hold, s.budget_need, s.last_event, s.updated_at, s.archived_at, s.deleted_at";
+    s.cache_read_input_tokens, s.place, s.budget_hold, s.budget_need, s.telling, s.updated_at, s.archived_at, s.deleted_at";
 
 /// A session's hot columns as of a revision: what a writer says it saw.
 #[derive(Clone, Debug)]
@@ -141,7 +149,7 @@ pub(super) fn known(cells: &Cells<'_>) -> Result<Known, StoreError> {
         },
         place: cells.maybe_id("place")?,
         hold: hold(cells)?,
-        last_event: cells.maybe_json("last_event")?,
+        telling: cells.maybe_count("telling")?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -161,8 +169,23 @@ fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
     Ok(Some(BudgetHold { budget, need }))
 }
 
-/// What [`session`] reads beside the head, of `sessions s`, `session_details d` and `clock c`.
+/// What [`session`] reads beside the head, of `sessions s`, `session_details d` and `clock c`. What happened last is not told.
 pub(super) fn session_columns() -> String {
+    format!(
+        "{}, NULL::bytea AS telling_ids, NULL::bytea AS telling_events",
+        columns()
+    )
+}
+
+/// The same and what happened last, of [`TELLING`] as well.
+pub(super) fn telling_columns() -> String {
+    format!(
+        "{}, t.ids AS telling_ids, CASE WHEN octet_length(t.events) <= {TELLING_BYTES} THEN t.events END AS telling_events",
+        columns()
+    )
+}
+
+fn columns() -> String {
     format!(
         "{HEAD}, s.workspace_id, s.id, s.created_at, s.changed::text AS changed, d.agent, d.environment_id, d.environment,
         d.title, d.metadata, d.resources, d.vault_ids, d.budget,
@@ -170,6 +193,9 @@ pub(super) fn session_columns() -> String {
         super::clock::ALIVE
     )
 }
+
+/// The commit with what happened last in a session.
+pub(super) const TELLING: &str = "LEFT JOIN commits t ON t.session = s.number AND t.first_seq = s.telling";
 
 /// Reads a whole session.
 pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
@@ -181,6 +207,10 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
     let key = key(&cells)?;
     cells.key = key.session.to_string();
     let head = known(&cells)?.head;
+    let last_event = match (head.telling, cells.get("telling_ids")?, cells.get("telling_events")?) {
+        (Some(first_seq), Some(ids), Some(events)) => told(key.session, first_seq, ids, events),
+        _ => None,
+    };
     Ok(SessionRow {
         key,
         head: head.head,
@@ -195,7 +225,7 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
         usage: head.usage,
         place: head.place,
         hold: head.hold,
-        last_event: head.last_event,
+        last_event,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,

@@ -84,12 +84,12 @@ pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mu
             cache_creation_input_tokens = m.cache_creation_input_tokens,
             cache_read_input_tokens = m.cache_read_input_tokens,
             place = m.place, owner = CASE WHEN m.held THEN s.owner END,
-            last_event = CASE WHEN m.deleted THEN NULL ELSE coalesce(m.last_event, s.last_event) END,
+            telling = m.telling,
             ready_at = CASE m.wake WHEN 'keep' THEN s.ready_at WHEN 'now' THEN least(s.ready_at, c.now) ELSE m.wake_at END,
             updated_at = CASE WHEN m.touched THEN c.now ELSE s.updated_at END,
             archived_at = CASE WHEN m.archived THEN coalesce(s.archived_at, c.now) ELSE s.archived_at END,
             deleted_at = CASE WHEN m.deleted THEN c.now ELSE s.deleted_at END,
-            changed = CASE WHEN m.news OR (m.last_event IS NOT NULL AND s.updated_at <= c.now - make_interval(secs => ",
+            changed = CASE WHEN m.news OR (m.telling IS DISTINCT FROM s.telling AND s.updated_at <= c.now - make_interval(secs => ",
     );
     script.sql(&LAST_EVENT_PAUSE.as_secs().to_string());
     script.sql(")) THEN pg_current_xact_id() ELSE s.changed END");
@@ -100,7 +100,7 @@ pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mu
     script.sql(
         ") AS m (number, revision, head, status, stop_reason, turn, attempts, quarantined, input_tokens, output_tokens,
             cache_creation_input_tokens, cache_read_input_tokens, place, held, wake, wake_at, touched, archived, deleted, news,
-            last_event),
+            telling),
             clock c
          WHERE s.number = m.number AND s.revision = m.revision
          RETURNING s.number, s.ready_at, s.updated_at, s.archived_at, s.deleted_at)",
@@ -186,9 +186,6 @@ fn columns(script: &mut Script, shifts: &[&Shift]) {
         .sql("::boolean[]")
         .comma(each(shifts, |s| s.news))
         .sql("::boolean[]")
-        .comma(each(shifts, |s| {
-            let another = s.before.head.last_event != s.after.last_event;
-            s.after.last_event.as_ref().filter(|_| another).map(rows::text)
-        }))
-        .sql("::text[]");
+        .comma(each(shifts, |s| s.after.telling.map(integer)))
+        .sql("::bigint[]");
 }

@@ -53,6 +53,17 @@ pub(super) struct Found {
     pub(super) replay: Option<Outcome>,
 }
 
+impl Found {
+    /// What is known of a session that was written before, for an append that was not.
+    pub(super) fn known(number: i64, head: Head) -> Self {
+        Self {
+            number,
+            head,
+            replay: None,
+        }
+    }
+}
+
 /// An append that may happen, and what it comes to.
 pub(super) struct Judged {
     pub(super) place: Place,

@@ -12,6 +12,7 @@ mod create;
 mod failure;
 mod find;
 mod group;
+mod heads;
 mod idempotency;
 mod leases;
 mod lock;

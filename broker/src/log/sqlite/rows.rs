@@ -11,8 +11,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 use uuid::Uuid;
 
-use crate::limits;
+use crate::limits::{self, TELLING_BYTES};
 use crate::log::packed::Commit;
+use crate::log::reading::told;
 use crate::log::rules::Head;
 
 /// An id as it is stored.
@@ -85,6 +86,12 @@ impl Cells<'_> {
         u64::try_from(number).map_err(|error| self.broken(column, error))
     }
 
+    pub(super) fn maybe_count(&self, column: &str) -> Result<Option<u64>, StoreError> {
+        let number: Option<i64> = self.get(column)?;
+        let parse = |number| u64::try_from(number).map_err(|error| self.broken(column, error));
+        number.map(parse).transpose()
+    }
+
     pub(super) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         self.get(column).map(Timestamp::from_micros)
     }
@@ -126,7 +133,7 @@ impl Cells<'_> {
 pub(super) const HEAD: &str =
     "s.number, s.head, s.epoch, s.owner, s.status, s.stop_reason, s.turn, s.ready_at, s.attempts,
     s.quarantined, s.input_tokens, s.output_tokens, s.cache_creation_input_tokens, s.cache_read_input_tokens,
-    s.place, s.budget_hold, s.budget_need, s.last_event, s.updated_at, s.archived_at, s.deleted_at";
+    s.place, s.budget_hold, s.budget_need, s.telling, s.updated_at, s.archived_at, s.deleted_at";
 
 /// Reads the hot columns.
 pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
@@ -150,7 +157,7 @@ pub(super) fn head(cells: &Cells<'_>) -> Result<Head, StoreError> {
         },
         place: cells.maybe_id("place")?,
         hold: hold(cells)?,
-        last_event: cells.maybe_json("last_event")?,
+        telling: cells.maybe_count("telling")?,
         updated_at: cells.time("updated_at")?,
         archived_at: cells.maybe_time("archived_at")?,
         deleted_at: cells.maybe_time("deleted_at")?,
@@ -165,13 +172,30 @@ fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
     Ok(Some(BudgetHold { budget, need }))
 }
 
+/// What is told of a session beside its own row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// What happened last.
+    Last,
+    /// Nothing: whoever works on a session reads its log.
+    Nothing,
+}
+
 /// Whole sessions: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
-pub(super) fn select_sessions() -> String {
+pub(super) fn select_sessions(telling: Telling) -> String {
+    // The row of no commit.
+    let of = if telling == Telling::Last {
+        "(s.number << 32 | s.telling)"
+    } else {
+        "NULL"
+    };
     format!(
         "SELECT {HEAD}, s.workspace_id, s.id, s.created_at, s.changed, d.agent, d.environment_id, d.environment, d.title, d.metadata,
             d.resources, d.vault_ids, d.budget,
-            EXISTS (SELECT 1 FROM owners o WHERE o.owner = s.owner AND o.expires_at > ?) AS held
-         FROM sessions s JOIN session_details d ON d.session = s.number"
+            EXISTS (SELECT 1 FROM owners o WHERE o.owner = s.owner AND o.expires_at > ?) AS held, t.ids AS telling_ids,
+            CASE WHEN length(t.events) <= {TELLING_BYTES} THEN t.events END AS telling_events
+         FROM sessions s JOIN session_details d ON d.session = s.number
+         LEFT JOIN commits t ON t.position = {of}"
     )
 }
 
@@ -188,6 +212,10 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
     };
     cells.key = key.session.to_string();
     let head = head(&cells)?;
+    let last_event = match (head.telling, cells.get("telling_ids")?, cells.get("telling_events")?) {
+        (Some(first_seq), Some(ids), Some(events)) => told(key.session, first_seq, ids, events),
+        _ => None,
+    };
     Ok(SessionRow {
         key,
         head: head.head,
@@ -202,7 +230,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         usage: head.usage,
         place: head.place,
         hold: head.hold,
-        last_event: head.last_event,
+        last_event,
         agent: cells.json("agent")?,
         environment_id: cells.id("environment_id")?,
         environment: cells.json("environment")?,

@@ -200,8 +200,8 @@ pub(super) fn head(script: &mut Script, place: Place, before: &Head, after: &Hea
             .sql(", input_tokens = ?, output_tokens = ?, cache_creation_input_tokens = ?, cache_read_input_tokens = ?");
         bind_usage(script, after.usage);
     }
-    if before.last_event != after.last_event {
-        script.sql(", last_event = ?").bind(json(after.last_event.as_ref()));
+    if before.telling != after.telling {
+        script.sql(", telling = ?").bind(after.telling.map(integer));
     }
     indexed(script, place, before, after);
     script.sql(" WHERE number = ?;").bind(place.number);
@@ -245,11 +245,11 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
         "UPDATE sessions SET updated_at = v.column2, head = v.column3, status = v.column4, stop_reason = v.column5,
             turn = v.column6, attempts = v.column7, input_tokens = v.column8, output_tokens = v.column9,
             cache_creation_input_tokens = v.column10, cache_read_input_tokens = v.column11,
-            last_event = coalesce(v.column12, last_event) FROM (VALUES ",
+            telling = v.column12 FROM (VALUES ",
     );
     places(script, heads.len(), COLUMNS);
     script.sql(") AS v WHERE sessions.number = v.column1;");
-    for (place, before, after) in heads {
+    for (place, _, after) in heads {
         script
             .bind(place.number)
             .bind(after.updated_at.micros())
@@ -259,9 +259,7 @@ pub(super) fn heads(script: &mut Script, heads: &[(Place, &Head, &Head)]) {
             .bind(integer(after.turn))
             .bind(after.attempts);
         bind_usage(script, after.usage);
-        // Patches, deletions among them, go alone: here an event only takes the place of another.
-        let last = (before.last_event != after.last_event).then_some(after.last_event.as_ref());
-        script.bind(json(last.flatten()));
+        script.bind(after.telling.map(integer));
     }
     surplus(script, heads.len(), COLUMNS);
     for (place, before, after) in heads {

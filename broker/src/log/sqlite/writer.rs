@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{self, Halt};
+use super::heads::Heads;
 use super::lock::Lock;
 use super::{group, prune};
 use crate::limits;
@@ -167,6 +168,8 @@ pub(super) struct Task {
     inbox: mpsc::Receiver<Order>,
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
+    /// What is known of sessions, once a connection is followed.
+    heads: Option<Heads>,
     clock: Arc<dyn Clock>,
     pruned: Timestamp,
     /// Released when the task ends, that is after its last write.
@@ -185,6 +188,7 @@ pub(super) fn start(
         inbox,
         options,
         connection: Some(connection),
+        heads: None,
         pruned: clock.now(),
         clock,
         _lock: lock,
@@ -242,9 +246,13 @@ impl Task {
 
     async fn commit(&mut self, mut batch: Vec<Work>) {
         let fate = match self.connect().await {
-            Ok(mut connection) => {
-                let fate = transact(&mut connection, &mut batch, self.clock.as_ref()).await;
-                self.settle(connection, &fate).await;
+            Ok((mut connection, mut heads)) => {
+                let fate = transact(&mut connection, &mut heads, &mut batch, self.clock.as_ref()).await;
+                match &fate {
+                    Ok(()) => heads.committed(),
+                    Err(_) => heads.lost(),
+                }
+                self.settle(connection, heads, &fate).await;
                 fate.map_err(|lost| lost.said)
             }
             Err(error) => Err(failure::before_commit(&error)),
@@ -264,15 +272,20 @@ impl Task {
     }
 
     /// The connection; a new one after a failure, so that writing resumes once the cause is gone.
-    async fn connect(&mut self) -> Result<SqliteConnection, sqlx::Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => self.options.connect().await,
-        }
+    async fn connect(&mut self) -> Result<(SqliteConnection, Heads), sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        let heads = match self.heads.take() {
+            Some(heads) => heads,
+            None => Heads::following(&mut connection).await?,
+        };
+        Ok((connection, heads))
     }
 
     /// Keeps the connection unless the transaction broke on it.
-    async fn settle(&mut self, connection: SqliteConnection, fate: &Result<(), Lost>) {
+    async fn settle(&mut self, connection: SqliteConnection, heads: Heads, fate: &Result<(), Lost>) {
         match fate {
             Err(lost) if !lost.healthy => {
                 // Closing rolls back whatever is left.
@@ -280,7 +293,7 @@ impl Task {
                     tracing::warn!(%error, "closing a failed connection");
                 }
             }
-            _ => self.connection = Some(connection),
+            _ => (self.connection, self.heads) = (Some(connection), Some(heads)),
         }
     }
 
@@ -305,8 +318,13 @@ pub(super) struct Lost {
     pub(super) healthy: bool,
 }
 
-async fn transact(db: &mut SqliteConnection, batch: &mut [Work], clock: &dyn Clock) -> Result<(), Lost> {
-    if group::whole(db, batch, clock).await? {
+async fn transact(
+    db: &mut SqliteConnection,
+    heads: &mut Heads,
+    batch: &mut [Work],
+    clock: &dyn Clock,
+) -> Result<(), Lost> {
+    if group::whole(db, heads, batch, clock).await? {
         return Ok(());
     }
     let before = |error: sqlx::Error| Lost {
@@ -328,7 +346,7 @@ async fn transact(db: &mut SqliteConnection, batch: &mut [Work], clock: &dyn Clo
         said: failure::before_commit(&error),
     })?;
     let now = clock.now();
-    group::run(db, batch, now).await.map_err(before)?;
+    group::run(db, heads, batch, now).await.map_err(before)?;
     fail::fail_point!("broker.commit.before");
     db.execute(commit).await.map_err(|error| Lost {
         healthy: false,
