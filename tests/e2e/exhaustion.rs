@@ -25,7 +25,6 @@ async fn a_server_without_descriptors_sheds_load_and_recovers() -> Result<()> {
     let session = server.client.session(&agent, &environment).await?;
     server.client.say(&session, &tool("before")).await?;
     let (_, seen) = server.client.until_idle(&session, 0, PATIENCE).await?;
-    let t = std::time::Instant::now();
     allow(server.pid, open(server.pid)? + SPARE)?;
 
     let address = server.url.strip_prefix("http://").context("an address")?;
