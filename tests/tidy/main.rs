@@ -301,10 +301,16 @@ fn every_fault_has_its_test() {
     for folder in ["tests", "api/tests"] {
         sources(&root().join(folder), &mut files);
     }
-    let tests: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let tests: String = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
     let rows = table.lines().filter(|line| line.starts_with("| F"));
     let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
-    let missing: Vec<_> = names.clone().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+    let missing: Vec<_> = names
+        .clone()
+        .filter(|name| !tests.contains(&format!("fn {name}(")))
+        .collect();
     assert!(names.count() > 30, "the table has no names");
     assert!(missing.is_empty(), "no such test: {missing:?}");
 }
