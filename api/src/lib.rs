@@ -38,6 +38,7 @@ mod scope;
 mod server;
 mod sse;
 mod telemetry;
+mod traced;
 mod wire;
 
 pub use api::{Api, Config, Ports};

@@ -146,6 +146,8 @@ impl Default for Limits {
 
 /// Content of one message of mail, in bytes.
 pub(crate) const MAIL_BYTES: usize = 256 * 1024;
+/// Messages that the feed of a mailbox reads and holds at once.
+pub(crate) const MAIL_FEED_PAGE: u32 = 16;
 /// Messages of a queue received at once.
 pub(crate) const MAIL_RECEIVED: u32 = 10;
 /// How long a received message is hidden from others when the client does not say.

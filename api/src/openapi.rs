@@ -662,8 +662,22 @@ object! {
         expires_at: Option<chrono::DateTime<chrono::Utc>>,
         created_at: chrono::DateTime<chrono::Utc>,
         updated_at: chrono::DateTime<chrono::Utc>,
+        /// What makes it a task: what its receiver's turn says in the end is awaited.
+        task: Option<MailTask>,
         /// Of a message that was received: names this delivery.
         receipt: Option<String>,
+    }
+    MailTask {
+        /// For whom it is done in the end, and through whom: of each the session and its agent, the first that delegated first.
+        chain: Vec<String>,
+        /// Model requests it may take.
+        max_turns: Option<u32>,
+        /// What it may use of models: `{"tokens": n}` or `{"microusd": n}`.
+        max_budget: Option<Value>,
+        /// Seconds it may take.
+        timeout: u64,
+        /// The message that tells how it ended, with its turns, tokens and cost; there once it has.
+        answer_id: String,
     }
     MailPage { data: Vec<Mail>, next_page: Option<String>, }
     MailSend {
@@ -897,6 +911,10 @@ params! {
         /// Go on with this harness.
         harness: String,
         title: String,
+    }
+    MailFeedParams {
+        /// Resume behind this id of the stream, `0-0` for all that is kept; wins over `Last-Event-ID`.
+        after: String,
     }
     FeedParams {
         /// Resume behind this id of the stream; wins over `Last-Event-ID`.

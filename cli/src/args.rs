@@ -90,6 +90,15 @@ pub struct WorkArgs {
     pub sweep_ms: Option<NonZeroU64>,
 }
 
+/// Who hears what is done.
+#[derive(Debug, Default, Args)]
+pub struct TraceArgs {
+    /// Export traces to this OTLP/HTTP collector, without a word of what is said: http://127.0.0.1:4318 [default: nowhere]
+    /// [env: PERENNIAL_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+}
+
 /// What sandboxes are made of here.
 #[derive(Debug, Default, Args)]
 pub struct SandboxArgs {
@@ -148,6 +157,12 @@ impl SandboxArgs {
     fn set(&self, flags: &mut Flags) {
         flags.docker.clone_from(&self.docker);
         flags.sandbox_image.clone_from(&self.sandbox_image);
+    }
+}
+
+impl TraceArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.otlp_endpoint.clone_from(&self.otlp_endpoint);
     }
 }
 
@@ -234,9 +249,18 @@ impl Cli {
             _ => (None, None, None),
         };
         match &self.verb {
-            Verb::Up(up) => up.sandbox.set(&mut flags),
-            Verb::Serve(serve) => serve.sandbox.set(&mut flags),
-            Verb::Worker(worker) => flags.metrics_listen.clone_from(&worker.metrics_listen),
+            Verb::Up(up) => {
+                up.sandbox.set(&mut flags);
+                up.trace.set(&mut flags);
+            }
+            Verb::Serve(serve) => {
+                serve.sandbox.set(&mut flags);
+                serve.trace.set(&mut flags);
+            }
+            Verb::Worker(worker) => {
+                flags.metrics_listen.clone_from(&worker.metrics_listen);
+                worker.trace.set(&mut flags);
+            }
             _ => {}
         }
         if let Some(front) = front {

@@ -19,3 +19,5 @@ mod sabotage;
 mod storms;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod traces;

@@ -124,6 +124,7 @@ impl Rig {
             store.clone(),
             Arc::new(MailAgents(Arc::new(accounts.clone()))),
             Arc::clone(&bus),
+            Arc::clone(&metering),
         ));
         let mcp = Arc::new(perennial_broker::mcp::Memory::new(clock.clone()));
         let ports = Ports {

@@ -23,6 +23,7 @@ pub(super) struct FileConfig {
     pub(super) advertise: Option<String>,
     pub(super) preview_url: Option<String>,
     pub(super) metrics_listen: Option<String>,
+    pub(super) otlp_endpoint: Option<String>,
     pub(super) allow_local: Option<bool>,
     pub(super) slots: Option<u32>,
     pub(super) traces_days: Option<u32>,

@@ -8,6 +8,7 @@ mod context;
 mod environment;
 mod file;
 mod harness;
+mod otlp;
 mod providers;
 mod resolve;
 mod sandbox;
@@ -25,6 +26,7 @@ use perennial_worker::model::Windows;
 use secrecy::SecretString;
 
 pub use environment::{Environment, environment};
+pub use otlp::Otlp;
 pub use sandbox::SandboxSettings;
 
 /// A configuration that cannot be used.
@@ -185,6 +187,8 @@ pub struct Settings {
     pub previews: Previews,
     /// Where a worker's metrics are served; none serves them nowhere.
     pub metrics_listen: Option<Setting<SocketAddr>>,
+    /// Where traces go; none exports none.
+    pub otlp: Option<Otlp>,
     /// Tools that change the host run without asking even where nothing contains them.
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
@@ -273,6 +277,8 @@ pub struct Flags {
     pub advertise: Option<String>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<String>,
+    /// `--otlp-endpoint`.
+    pub otlp_endpoint: Option<String>,
     /// `--preview-url`.
     pub preview_url: Option<String>,
     /// `--allow-local`.

@@ -71,6 +71,7 @@ impl Settings {
                 )
                 .map(|text| parsed(text, "ADDRESS:PORT"))
                 .transpose()?,
+            otlp: layers.otlp(flags, file.otlp_endpoint)?,
             allow_local: layers.switch(
                 flags.allow_local.then_some((true, "--allow-local")),
                 "PERENNIAL_ALLOW_LOCAL",
@@ -370,7 +371,7 @@ impl Layers<'_> {
 impl Layers<'_> {
     /// Another gateway's address, with or without the `/llm` at its end.
     /// Where something is, over HTTP.
-    fn url_of(
+    pub(super) fn url_of(
         &self,
         flag: Named<String>,
         variable: &str,

@@ -15,6 +15,7 @@ mod sandboxes;
 mod seals;
 mod signals;
 mod store;
+mod traces;
 pub mod webhooks;
 
 use perennial_engine::ports::Ids;
@@ -29,6 +30,7 @@ pub use registry::{Connection, Registry, Terms};
 pub use sandboxes::Sandboxes;
 pub use signals::Signals;
 pub use store::Store;
+pub use traces::Traces;
 
 /// Ids of this process.
 pub struct SystemIds;

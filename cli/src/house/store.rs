@@ -179,7 +179,13 @@ impl Store {
         };
         let agents = Arc::new(MailAgents(accounts.clone()));
         Self {
-            mail: Arc::new(Office::new(kept.mail, log.clone(), agents, bus.clone())),
+            mail: Arc::new(Office::new(
+                kept.mail,
+                log.clone(),
+                agents,
+                bus.clone(),
+                metering.clone(),
+            )),
             tending: tokio::spawn(meter::tend(metering.clone(), clock.clone(), habits)),
             metering,
             clock,

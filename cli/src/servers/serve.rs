@@ -8,10 +8,10 @@ use perennial_router::Remote;
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
-use crate::args::{ClusterArgs, FrontArgs, SandboxArgs};
+use crate::args::{ClusterArgs, FrontArgs, SandboxArgs, TraceArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Front, Keys, Sandboxes, Signals, Store, files};
+use crate::house::{self, Front, Keys, Sandboxes, Signals, Store, Traces, files};
 
 /// Serve the API of a cluster; any number of them on any number of hosts.
 ///
@@ -24,6 +24,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub sandbox: SandboxArgs,
     #[command(flatten)]
+    pub trace: TraceArgs,
+    #[command(flatten)]
     pub cluster: ClusterArgs,
     /// Make another key and leave it in the data directory, which has none that works
     #[arg(long)]
@@ -34,6 +36,7 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
+    let traces = Traces::begin(settings)?;
     let store = Store::of_cluster(settings, None).await?;
     // Machines dial in to this node or another one; calls to them leave from here.
     let exchange = house::exchange(settings);
@@ -65,5 +68,6 @@ pub async fn run(args: ServeArgs, settings: &Settings) -> anyhow::Result<Exit> {
     exchange.close().await;
     gateway.settled().await;
     store.close().await;
+    traces.close().await;
     Ok(Exit::Done)
 }

@@ -8,10 +8,10 @@ use perennial_router::Remote;
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
-use crate::args::{ClusterArgs, FrontArgs, SandboxArgs, WorkArgs};
+use crate::args::{ClusterArgs, FrontArgs, SandboxArgs, TraceArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Access, Brains, BusKind, Front, Hands, Keys, Sandboxes, Signals, Store, files};
+use crate::house::{self, Access, Brains, BusKind, Front, Hands, Keys, Sandboxes, Signals, Store, Traces, files};
 
 /// Start the server: API, worker and executor in one process on an embedded database.
 ///
@@ -26,6 +26,8 @@ pub struct UpArgs {
     #[command(flatten)]
     pub sandbox: SandboxArgs,
     #[command(flatten)]
+    pub trace: TraceArgs,
+    #[command(flatten)]
     pub cluster: ClusterArgs,
     /// What carries hints and previews between the parts; `silent` loses every one of them (for tests)
     #[arg(long, value_name = "BUS", hide = true, default_value = "local")]
@@ -37,6 +39,7 @@ pub struct UpArgs {
 pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
+    let traces = Traces::begin(settings)?;
     let (store, hands) = match &settings.database {
         // The store first: its lock keeps a second server out of the data directory.
         None => (Store::embedded(settings, args.bus).await?, Hands::here(settings).await?),
@@ -96,5 +99,6 @@ pub async fn run(args: UpArgs, settings: &Settings) -> anyhow::Result<Exit> {
     models.settled().await;
     hands.close().await;
     store.close().await;
+    traces.close().await;
     Ok(Exit::Done)
 }

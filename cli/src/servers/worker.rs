@@ -5,10 +5,10 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
-use crate::args::{ClusterArgs, WorkArgs};
+use crate::args::{ClusterArgs, TraceArgs, WorkArgs};
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::house::{self, Access, Brains, Hands, Metrics, Port, Sandboxes, Signals, Store, files};
+use crate::house::{self, Access, Brains, Hands, Metrics, Port, Sandboxes, Signals, Store, Traces, files};
 
 /// Drive sessions of a cluster; any number of them on any number of hosts.
 ///
@@ -18,6 +18,8 @@ use crate::house::{self, Access, Brains, Hands, Metrics, Port, Sandboxes, Signal
 pub struct WorkerArgs {
     #[command(flatten)]
     pub work: WorkArgs,
+    #[command(flatten)]
+    pub trace: TraceArgs,
     #[command(flatten)]
     pub cluster: ClusterArgs,
     /// Serve /metrics for Prometheus and /healthz here, to whoever asks [default: nowhere] [env: PERENNIAL_METRICS_LISTEN]
@@ -29,6 +31,7 @@ pub struct WorkerArgs {
 pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     files::data_dir(&settings.data_dir.value)?;
+    let traces = Traces::begin(settings)?;
     let mut hands = Hands::beside(settings).await?;
     let store = Store::of_cluster(settings, Some(hands.place())).await?;
     hands.answer(store.bus.clone());
@@ -60,5 +63,6 @@ pub async fn run(_args: WorkerArgs, settings: &Settings) -> anyhow::Result<Exit>
     drop(watch);
     hands.close().await;
     store.close().await;
+    traces.close().await;
     Ok(Exit::Done)
 }

@@ -67,6 +67,7 @@ pub async fn run(context: &Context) -> Result<Exit, Error> {
     checks.push(providers(context));
     checks.push(harness(&context.settings.claude.value, &CLAUDE).await);
     checks.push(harness(&context.settings.codex.value, &CODEX).await);
+    checks.extend(traces(&context.settings));
     checks.extend(misspelt());
     let healthy = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if context.json {
@@ -171,6 +172,7 @@ fn effective(context: &Context) -> Vec<Line> {
     }
     lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
     lines.extend(settings.gateway_url.as_ref().map(|url| line("gateway url", url)));
+    lines.extend(settings.otlp.as_ref().map(|otlp| line("traces", &otlp.endpoint)));
     for (name, provider) in &settings.providers {
         let key = if provider.key.is_some() {
             "with a key"
@@ -467,6 +469,16 @@ async fn harness(binary: &Option<PathBuf>, program: &Program) -> Check {
         ),
     };
     Check { check, verdict, detail }
+}
+
+/// Whether what was said of traces is any use.
+fn traces(settings: &Settings) -> Option<Check> {
+    let reason = settings.otlp.as_ref()?.unusable.clone()?;
+    Some(Check {
+        check: "traces",
+        verdict: Verdict::Note,
+        detail: format!("not exported: {reason}"),
+    })
 }
 
 fn misspelt() -> Option<Check> {

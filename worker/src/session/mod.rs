@@ -14,6 +14,7 @@ mod packages;
 mod prepare;
 mod rest;
 mod think;
+mod trace;
 
 pub(crate) use think::Asked;
 
@@ -98,6 +99,7 @@ pub(crate) struct Session {
     brain: (String, String),
     /// Tokens beyond which the context is compacted. Beyond reach once that has failed.
     compact_at: u64,
+    tracing: trace::Tracing,
 }
 
 impl Session {
@@ -131,6 +133,7 @@ impl Session {
             placements: BTreeMap::new(),
             unprepared: None,
             requests: 0,
+            tracing: trace::Tracing::default(),
             ports,
             row,
         }
@@ -213,6 +216,7 @@ impl Session {
             if self.drain.is_cancelled() {
                 return Err(Stop::Draining);
             }
+            self.find_place();
             match self.step().await? {
                 Flow::Continue => {}
                 Flow::Released => return Ok(()),
