@@ -26,6 +26,24 @@ pub(crate) struct Principal {
     pub key: KeyId,
     pub workspace: WorkspaceId,
     pub scope: Scope,
+    /// Runs the servers: the key is of the workspace the install was made with.
+    pub operates: bool,
+}
+
+/// A caller who runs the servers. What concerns all workspaces of an install takes one.
+pub(crate) struct Operator;
+
+impl<S: Send + Sync> FromRequestParts<S> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        if Principal::from_request_parts(parts, state).await?.operates {
+            return Ok(Self);
+        }
+        Err(ApiError::forbidden(
+            "workers serve every workspace of this install: only a key of the workspace it was made with may see and steer them",
+        ))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
@@ -83,6 +101,7 @@ pub(crate) async fn principal(app: &App, headers: &HeaderMap) -> Result<Principa
         key: key.id,
         workspace: key.workspace,
         scope: Scope::Workspace,
+        operates: key.operates,
     })
 }
 
@@ -98,6 +117,7 @@ async fn worker(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Api
             key: key.id,
             workspace: key.workspace,
             scope: Scope::Environment(key.environment),
+            operates: false,
         }));
     }
     let Ok((id, token)) = Secret::parse_work(text) else {
@@ -122,6 +142,7 @@ async fn worker(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Api
             session: work.session,
             live: !work.is_over(),
         }),
+        operates: false,
     }))
 }
 

@@ -24,6 +24,7 @@ mod feed;
 mod host;
 mod idempotency;
 mod json;
+pub mod keda;
 pub mod limits;
 mod llm;
 mod mcp;
@@ -38,6 +39,7 @@ mod scope;
 mod server;
 mod sse;
 mod telemetry;
+mod traced;
 mod wire;
 
 pub use api::{Api, Config, Ports};

@@ -56,6 +56,20 @@ pub const CONSOLE_LOGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const CONSOLE_LINK: Duration = Duration::from_secs(600);
 /// Links that wait to be opened.
 pub const CONSOLE_LINKS: usize = 16;
+/// Connections of KEDA at once; it needs one for each replica of its operator.
+pub const KEDA_CONNECTIONS: usize = 64;
+/// Calls at once on one of them.
+pub const KEDA_CALLS: u32 = 64;
+/// Streams on all of them together; each counts what there is to do, [`KEDA_LOOK`] apart.
+pub const KEDA_STREAMS: usize = 64;
+/// Between two looks for such a stream.
+pub const KEDA_LOOK: Duration = Duration::from_millis(500);
+/// Longest message of KEDA, in bytes.
+pub const KEDA_MESSAGE: usize = 64 * 1024;
+/// A connection of KEDA is asked so often whether it is alive, and has so long to say it.
+pub const KEDA_ALIVE: Duration = Duration::from_secs(20);
+/// How long open calls of KEDA may take when the server ends.
+pub const KEDA_GRACE: Duration = Duration::from_secs(2);
 /// Connections of one sandbox at once: one is in use, and the next may come before the end of the last was seen.
 pub const SANDBOX_CONNECTIONS: usize = 4;
 /// Sessions imported at once; each holds a log in memory and its file on disk.
@@ -146,6 +160,8 @@ impl Default for Limits {
 
 /// Content of one message of mail, in bytes.
 pub(crate) const MAIL_BYTES: usize = 256 * 1024;
+/// Messages that the feed of a mailbox reads and holds at once.
+pub(crate) const MAIL_FEED_PAGE: u32 = 16;
 /// Messages of a queue received at once.
 pub(crate) const MAIL_RECEIVED: u32 = 10;
 /// How long a received message is hidden from others when the client does not say.

@@ -665,8 +665,22 @@ object! {
         expires_at: Option<chrono::DateTime<chrono::Utc>>,
         created_at: chrono::DateTime<chrono::Utc>,
         updated_at: chrono::DateTime<chrono::Utc>,
+        /// What makes it a task: what its receiver's turn says in the end is awaited.
+        task: Option<MailTask>,
         /// Of a message that was received: names this delivery.
         receipt: Option<String>,
+    }
+    MailTask {
+        /// For whom it is done in the end, and through whom: of each the session and its agent, the first that delegated first.
+        chain: Vec<String>,
+        /// Model requests it may take.
+        max_turns: Option<u32>,
+        /// What it may use of models: `{"tokens": n}` or `{"microusd": n}`.
+        max_budget: Option<Value>,
+        /// Seconds it may take.
+        timeout: u64,
+        /// The message that tells how it ended, with its turns, tokens and cost; there once it has.
+        answer_id: String,
     }
     MailPage { data: Vec<Mail>, next_page: Option<String>, }
     MailSend {
@@ -769,6 +783,8 @@ object! {
         /// The same in workers like those that are there; null when sessions wait and there is none to go by.
         wanted_workers: Option<u64>,
         ready_sessions: u64,
+        /// Those among them that no worker could take, because their workspaces have all the slots they get. They want none.
+        over_slots_sessions: u64,
         held_sessions: u64,
         /// How long the longest of the ready ones has waited.
         oldest_ready_ms: u64,
@@ -776,9 +792,27 @@ object! {
         workers: u64,
         /// Theirs.
         slots: u64,
+        /// What is wanted of each harness, by name.
+        harnesses: Vec<ScalingHarness>,
+    }
+    ScalingHarness {
+        harness: String,
+        ready_sessions: u64,
+        held_sessions: u64,
+        oldest_ready_ms: u64,
+        /// Active ones that have it. Where there is none, ready sessions wait half a minute for one, and then fail saying so.
+        workers: u64,
     }
     Deleted { id: String, r#type: String, }
-    Health { status: String, default_model: Option<String>, }
+    Health {
+        status: String,
+        default_model: Option<String>,
+        /// Of the server's program.
+        version: Option<String>,
+        /// How other processes of the install are reached: `alone` (there are none), `connected` or `disconnected` (NATS), `polled`
+        /// (without NATS they look at the database).
+        bus: Option<String>,
+    }
 }
 
 macro_rules! params {
@@ -900,6 +934,10 @@ params! {
         /// Go on with this harness.
         harness: String,
         title: String,
+    }
+    MailFeedParams {
+        /// Resume behind this id of the stream, `0-0` for all that is kept; wins over `Last-Event-ID`.
+        after: String,
     }
     FeedParams {
         /// Resume behind this id of the stream; wins over `Last-Event-ID`.

@@ -13,7 +13,7 @@ use crate::endpoints::{
     mcp_tools, metrics, openapi, sessions, usage, webhooks, work, workers,
 };
 use crate::llm::Llm;
-use crate::{auth, console, host, mcp, preview, respond, telemetry};
+use crate::{auth, console, host, mcp, preview, respond, telemetry, traced};
 
 /// Routes that need a key.
 pub(crate) fn keyed() -> OpenApiRouter<App> {
@@ -94,6 +94,7 @@ pub(crate) fn keyed() -> OpenApiRouter<App> {
         .routes(routes!(mailboxes::retrieve_mail))
         .routes(routes!(mailboxes::cancel_mail))
         .routes(routes!(mailboxes::replay_mail))
+        .routes(routes!(mailboxes::follow_mail))
         .routes(routes!(mailboxes::receive_mail))
         .routes(routes!(mailboxes::acknowledge_mail))
         .routes(routes!(mailboxes::reject_mail))
@@ -148,6 +149,7 @@ pub(crate) fn router(app: App) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key))
         .merge(open)
         .merge(console)
+        .route_layer(from_fn_with_state(Arc::clone(&app), traced::follow))
         .route_layer(from_fn(telemetry::measure))
         .fallback(console::page_or_no_route)
         .method_not_allowed_fallback(respond::no_method)

@@ -36,7 +36,7 @@ pub(crate) struct Shutdown(pub CancellationToken);
 const HEAD_BYTES: usize = 64 * 1024;
 const HEADERS: usize = 100;
 /// Pause after a failed accept (out of file descriptors): there is no signal to wait for.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often that is worth a line of the log.
 const ACCEPT_SAID: Duration = Duration::from_secs(10);
 

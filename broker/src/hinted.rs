@@ -7,11 +7,11 @@ use std::time::Instant;
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log,
-    NewSession, Past, Projection, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionPatch,
-    SessionRow, Sessions, StoreError,
+    NewSession, Past, Projection, Reach, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey,
+    SessionPatch, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, OwnerId, WorkspaceId};
 
 /// A store `L` that tells a bus.
 #[derive(Clone)]
@@ -136,8 +136,8 @@ impl<L: Sessions> Sessions for Hinted<L> {
 
 #[async_trait]
 impl<L: Leases> Leases for Hinted<L> {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
-        self.store.register(owner, ttl_millis, place).await
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, reach: &Reach) -> Result<(), StoreError> {
+        self.store.register(owner, ttl_millis, reach).await
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {

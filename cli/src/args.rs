@@ -67,6 +67,30 @@ pub struct FrontArgs {
     pub metrics_listen: Option<String>,
 }
 
+/// Who works, and how much for whom.
+#[derive(Debug, Default, Args)]
+pub struct PoolArgs {
+    /// Work on at most so many sessions of a workspace at once, all workers together; give it to every process of a cluster
+    /// [default: as many as there are slots] [env: PERENNIAL_WORKSPACE_SLOTS]
+    #[arg(long, value_name = "N")]
+    pub workspace_slots: Option<NonZeroU32>,
+}
+
+/// Worker processes that a server keeps.
+#[derive(Debug, Default, Args)]
+pub struct KeepArgs {
+    /// Keep at least so many worker processes on this host [default: 0, if there is a --max] [env: PERENNIAL_MIN_WORKERS]
+    #[arg(long, value_name = "N")]
+    pub min: Option<u32>,
+    /// On a cluster's database: start and stop worker processes on this host by how much there is to do, at most so many; one that
+    /// dies is started again [default: none, others start them] [env: PERENNIAL_MAX_WORKERS]
+    #[arg(long, value_name = "N")]
+    pub max: Option<NonZeroU32>,
+    /// Answer KEDA here, as an external scaler over gRPC, to whoever asks [default: nowhere] [env: PERENNIAL_KEDA_LISTEN]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub keda_listen: Option<String>,
+}
+
 /// How sessions are worked on.
 #[derive(Debug, Default, Args)]
 pub struct WorkArgs {
@@ -88,6 +112,15 @@ pub struct WorkArgs {
     /// Time between sweeps for ready sessions
     #[arg(long, value_name = "MS", hide = true)]
     pub sweep_ms: Option<NonZeroU64>,
+}
+
+/// Who hears what is done.
+#[derive(Debug, Default, Args)]
+pub struct TraceArgs {
+    /// Export traces to this OTLP/HTTP collector, without a word of what is said: http://127.0.0.1:4318 [default: nowhere]
+    /// [env: PERENNIAL_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// What sandboxes are made of here.
@@ -133,6 +166,20 @@ impl FrontArgs {
     }
 }
 
+impl PoolArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.workspace_slots = self.workspace_slots.map(Into::into);
+    }
+}
+
+impl KeepArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.min_workers = self.min;
+        flags.max_workers = self.max.map(Into::into);
+        flags.keda_listen.clone_from(&self.keda_listen);
+    }
+}
+
 impl WorkArgs {
     fn set(&self, flags: &mut Flags) {
         flags.allow_local = self.allow_local;
@@ -148,6 +195,12 @@ impl SandboxArgs {
     fn set(&self, flags: &mut Flags) {
         flags.docker.clone_from(&self.docker);
         flags.sandbox_image.clone_from(&self.sandbox_image);
+    }
+}
+
+impl TraceArgs {
+    fn set(&self, flags: &mut Flags) {
+        flags.otlp_endpoint.clone_from(&self.otlp_endpoint);
     }
 }
 
@@ -234,9 +287,24 @@ impl Cli {
             _ => (None, None, None),
         };
         match &self.verb {
-            Verb::Up(up) => up.sandbox.set(&mut flags),
-            Verb::Serve(serve) => serve.sandbox.set(&mut flags),
-            Verb::Worker(worker) => flags.metrics_listen.clone_from(&worker.metrics_listen),
+            Verb::Up(up) => {
+                up.sandbox.set(&mut flags);
+                up.pool.set(&mut flags);
+                up.keep.set(&mut flags);
+                up.trace.set(&mut flags);
+            }
+            Verb::Serve(serve) => {
+                serve.sandbox.set(&mut flags);
+                serve.pool.set(&mut flags);
+                serve.keep.set(&mut flags);
+                flags.slots = serve.slots.map(Into::into);
+                serve.trace.set(&mut flags);
+            }
+            Verb::Worker(worker) => {
+                worker.pool.set(&mut flags);
+                flags.metrics_listen.clone_from(&worker.metrics_listen);
+                worker.trace.set(&mut flags);
+            }
             _ => {}
         }
         if let Some(front) = front {

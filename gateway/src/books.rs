@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use perennial_engine::ports::{Amounts, BudgetMetric, Clock, Ids, Metering, Payer, ReserveError, Trace};
 use perennial_schema::model::Usage;
-use perennial_schema::{ReservationId, Timestamp, TraceId};
+use perennial_schema::{ReservationId, Timestamp, TraceId, TraceParent};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::limits::{RESERVATION, SETTLE_PAUSE, SETTLE_TRIES};
 use crate::price::{Price, Prices, UNKNOWN};
 use crate::refusal::{Kind, Refusal};
+use crate::span;
+use crate::tally;
 use crate::usage::Seen;
 
 /// What entries are written with.
@@ -39,6 +41,8 @@ pub(crate) struct Line {
     pub(crate) tokens: (u64, u64),
     /// It asks for a stream.
     pub(crate) streamed: bool,
+    /// The span it is part of.
+    pub(crate) parent: Option<TraceParent>,
 }
 
 /// How a request ended.
@@ -237,6 +241,18 @@ impl Open {
                 (End::Left, _) => "the caller left".to_owned(),
             })
         });
+        if perennial_telemetry::enabled() {
+            let first = self.first.map(|first| (first - self.begun).as_secs_f64());
+            let request = span::Request {
+                line: &self.line,
+                fresh: self.books.ids.uuid(),
+                time: (self.at, self.books.clock.now()),
+                first,
+                usage: &usage,
+                failure: span::failure(end, self.status, error.is_some()),
+            };
+            perennial_telemetry::record(request.span());
+        }
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let trace = Trace {
             id: TraceId::from_uuid(self.books.ids.uuid()),
@@ -254,6 +270,7 @@ impl Open {
             streamed: self.line.streamed,
         };
         count(&trace);
+        tally::by_model(&trace);
         let Some(metering) = self.books.metering.clone() else {
             return;
         };

@@ -35,6 +35,7 @@ impl Caller {
                 session: key.session,
                 agent: key.agent,
                 key: Some(key.id),
+                aside: false,
             },
             models: key.models,
             providers: key.providers,

@@ -8,7 +8,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Method, StatusCode};
 use perennial_engine::ports::{Clock, Ids, Metering};
 use perennial_schema::model::Usage;
-use perennial_schema::{GatewayKeyId, VirtualKey};
+use perennial_schema::{GatewayKeyId, TraceParent, VirtualKey};
 
 use crate::answer::{Answer, Body, Pieces};
 use crate::books::{Books, End, Entry, Line};
@@ -169,6 +169,7 @@ impl Gateway {
             body: 0,
             tokens,
             streamed: true,
+            parent: parent(caller, None),
         };
         let mut entry = self.books.open(line).await?;
         entry.answered(200);
@@ -205,8 +206,9 @@ impl Gateway {
         name: &str,
         target: &Target<'_>,
         endpoint: Endpoint,
-        body: &Bytes,
+        ask: &Ask,
     ) -> Result<Option<Entry>, Refusal> {
+        let body = &ask.body;
         if endpoint == Endpoint::Models {
             if body.is_empty() {
                 return Ok(None);
@@ -235,9 +237,16 @@ impl Gateway {
             model: peek.model,
             wire: wire.as_str(),
             body: body.len(),
+            parent: parent(caller, Some(&ask.headers)),
         };
         self.books.open(line).await.map(Some)
     }
+}
+
+/// The span that a request is part of: as its sender said, or where the session is for which it is made.
+fn parent(caller: &Caller, headers: Option<&HeaderMap>) -> Option<TraceParent> {
+    let said = headers.and_then(|headers| headers.get("traceparent")?.to_str().ok()?.parse().ok());
+    said.or_else(|| caller.payer.session.and_then(perennial_telemetry::here))
 }
 
 /// Who answers.
@@ -297,7 +306,7 @@ impl Forward for Gateway {
                 Some((url, sent))
             }
         };
-        let mut entry = self.admit(caller, name, &target, endpoint, &ask.body).await?;
+        let mut entry = self.admit(caller, name, &target, endpoint, &ask).await?;
         let begun = match (&target, sendable) {
             (Target::There(provider), Some((url, sent))) => {
                 let (method, body) = (ask.method.clone(), ask.body.clone());

@@ -17,14 +17,19 @@ const HOP: [&str; 9] = [
 ];
 
 /// Who the caller is, where it comes from, and what is made anew for the next connection.
-const CALLER: [&str; 16] = [
+const CALLER: [&str; 19] = [
     "api-key",
     "authorization",
+    // Where a caller is in its trace is its own affair and ours: a provider is on the other side of the boundary at which the
+    // standard lets a trace end.
+    "baggage",
     "content-length",
     "cookie",
     "expect",
     "forwarded",
     "host",
+    "traceparent",
+    "tracestate",
     "via",
     "x-api-key",
     "x-forwarded-for",

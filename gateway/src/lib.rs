@@ -32,6 +32,8 @@ mod refusal;
 mod rehearsal;
 mod remote;
 mod scrub;
+mod span;
+mod tally;
 mod upstream;
 mod usage;
 mod wire;

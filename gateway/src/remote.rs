@@ -87,6 +87,10 @@ impl Remote {
         let mut value = HeaderValue::from_str(secret.expose_secret()).map_err(|_| Refusal::invalid("a bad key"))?;
         value.set_sensitive(true);
         sent.insert("x-api-key", value);
+        let here = payer.session.and_then(perennial_telemetry::here);
+        if let Some(here) = here.and_then(|here| HeaderValue::try_from(here.to_string()).ok()) {
+            sent.insert("traceparent", here);
+        }
         let sending = self
             .upstream
             .send(name, ask.method.clone(), url.clone(), sent, ask.body.clone());

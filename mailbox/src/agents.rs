@@ -27,6 +27,12 @@ pub struct Peer {
     pub id: AgentId,
     /// What it says of itself.
     pub description: Option<String>,
+    /// Skills it was given, by their ids.
+    pub skills: Vec<String>,
+    /// Where its tools run: what kind of environment, and machines by name.
+    pub executors: Vec<String>,
+    /// The environment of its mail is there.
+    pub receives: bool,
 }
 
 /// The agents of a workspace. Of several with one name the one made first answers.

@@ -2,7 +2,7 @@
 
 use perennial_engine::kernel::admit;
 use perennial_engine::ports::{Append, Authority, Message, SessionKey};
-use perennial_schema::event::{Body, Draft, MailReceived};
+use perennial_schema::event::{Body, Draft, MailReceived, Private};
 use perennial_schema::{AppendId, EventId, Timestamp};
 
 /// The append that hands it over. Its id and the event's are the message's: it happens once, however often it is tried.
@@ -16,7 +16,14 @@ pub(crate) fn append(message: &Message, key: SessionKey, at: Timestamp) -> Appen
         thread: Some(letter.thread.clone()),
         in_reply_to: letter.in_reply_to,
     });
-    let events = vec![Draft::new(EventId::from_uuid(letter.id.uuid()), body, at)];
+    let mut event = Draft::new(EventId::from_uuid(letter.id.uuid()), body, at);
+    if letter.trace.is_some() {
+        event = event.with_private(&Private {
+            trace: letter.trace,
+            ..Private::default()
+        });
+    }
+    let events = vec![event];
     Append {
         key,
         append_id: AppendId::from_uuid(letter.id.uuid()),

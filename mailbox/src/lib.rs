@@ -11,6 +11,8 @@
 //! the next message only when the one before has ended.
 
 mod agents;
+mod allowance;
+mod cards;
 mod event;
 mod limits;
 mod notice;
@@ -21,6 +23,8 @@ mod tasks;
 mod tools;
 
 pub use agents::{Agents, Peer, Reception};
+pub use cards::{Card, CardStatus};
 pub use office::{Office, Outgoing, PostError};
 pub use postman::Postman;
+pub use tasks::answer_id;
 pub use tools::MailTools;

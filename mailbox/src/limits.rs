@@ -30,6 +30,8 @@ pub(crate) const SUCCESSORS: u32 = 3;
 pub(crate) const NOTICES: u32 = 32;
 /// Agents that are listed to a model.
 pub(crate) const PEERS: u32 = 100;
+/// Sessions at work among which those of the agents that are listed are looked for.
+pub(crate) const RUNNING: u32 = 200;
 /// What a model may write in one message, in bytes.
 pub(crate) const TOOL_CONTENT_BYTES: usize = 64 * 1024;
 /// A subject, in characters.
@@ -44,6 +46,10 @@ pub(crate) const TASK_LOOK: Duration = Duration::from_millis(500);
 pub(crate) const TASK_SECONDS: u64 = 3_600;
 /// The longest that a model may say.
 pub(crate) const TASK_SECONDS_MOST: u64 = 7 * 24 * 3_600;
+/// How much longer than a task may take a part of a budget stays set aside for it; then it counts as used. In milliseconds.
+pub(crate) const ASIDE_MILLIS: u64 = 3_600_000;
+/// Model requests whose cost a task's end adds up.
+pub(crate) const TASK_TRACES: u32 = 1_000;
 /// Messages among which a session finds the task it works on.
 pub(crate) const TASK_MAIL: u32 = 50;
 /// Model requests of a task that are counted.

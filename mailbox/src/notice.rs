@@ -56,6 +56,7 @@ fn notice(dead: &Message) -> Option<Letter> {
         deliver_at: None,
         expires_at: None,
         task: None,
+        trace: letter.trace,
     })
 }
 

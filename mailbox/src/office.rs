@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::ports::{
-    Bus, Letter, Mailboxes, Message, Receipt, Return, SendError, Sent, SessionKey, SessionMetadata, Sessions,
-    StoreError,
+    Bus, Letter, Mailboxes, Message, Metering, Receipt, Return, SendError, Sent, SessionKey, SessionMetadata, Sessions,
+    StoreError, Subscription,
 };
 use perennial_schema::event::Raw;
 use perennial_schema::mail::{Address, Sender, Task};
-use perennial_schema::{MessageId, Timestamp, WorkspaceId};
+use perennial_schema::{MessageId, Timestamp, TraceParent, WorkspaceId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -41,6 +41,8 @@ pub struct Outgoing {
     pub expires_at: Option<Timestamp>,
     /// What its receiver's turn says in the end is awaited.
     pub task: Option<Task>,
+    /// The span in which it is sent.
+    pub trace: Option<TraceParent>,
 }
 
 /// A message that was not taken in.
@@ -74,6 +76,7 @@ pub struct Office {
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) agents: Arc<dyn Agents>,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) metering: Arc<dyn Metering>,
     /// There is mail for the postman of this process.
     pub(crate) bell: Notify,
 }
@@ -86,12 +89,14 @@ impl Office {
         sessions: Arc<dyn Sessions>,
         agents: Arc<dyn Agents>,
         bus: Arc<dyn Bus>,
+        metering: Arc<dyn Metering>,
     ) -> Self {
         Self {
             mail,
             sessions,
             agents,
             bus,
+            metering,
             bell: Notify::new(),
         }
     }
@@ -106,6 +111,12 @@ impl Office {
     #[must_use]
     pub fn agents(&self) -> &dyn Agents {
         self.agents.as_ref()
+    }
+
+    /// Hears of changes in a mailbox, of most of them and of some that are none: a hint where to look.
+    #[must_use]
+    pub fn listen(&self, workspace: WorkspaceId, mailbox: &Address) -> Box<dyn Subscription> {
+        self.bus.subscribe(room::of(workspace, mailbox))
     }
 
     /// Takes a message in: from here on it is delivered or its sender learns why not.
@@ -243,6 +254,16 @@ impl Office {
         Ok(message)
     }
 
+    /// Takes a message back. False when it is not waiting any more, or has been on its way already.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn cancel(&self, workspace: WorkspaceId, message: &Message) -> Result<bool, StoreError> {
+        let did = self.mail.cancel(workspace, message.letter.id).await?;
+        self.ring(workspace, &message.letter.to, message.position);
+        Ok(did)
+    }
+
     /// Queues a dead letter again. False when it is not dead.
     ///
     /// # Errors
@@ -280,5 +301,6 @@ fn letter(outgoing: Outgoing, thread: String, hops: u32) -> Letter {
         deliver_at: outgoing.deliver_at,
         expires_at: outgoing.expires_at,
         task: outgoing.task,
+        trace: outgoing.trace,
     }
 }

@@ -222,6 +222,7 @@ impl Postman {
             workspace: message.workspace,
             session,
         };
+        self.office.allow(message, session).await?;
         fail::fail_point!("mail.append.before");
         let append = event::append(message, key, self.clock.now());
         self.log.append(append).await?;

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use perennial_engine::kernel::admit;
 use perennial_engine::ports::{
     Append, AppendError, Authority, Clock, EventFilter, Letter, Log, Message, SendError, SessionKey, SessionMetadata,
-    SessionRow, StoreError,
+    SessionRow, StoreError, TraceQuery,
 };
 use perennial_schema::content::{plain_text, text_content};
 use perennial_schema::event::{Body, Draft, Interrupt};
-use perennial_schema::mail::{Address, MailState, Sender, TASK_DEPTH, Task};
+use perennial_schema::mail::{Address, Allowance, MailState, Sender, TASK_DEPTH, Task};
 use perennial_schema::model::Usage;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{AppendId, EventId, MessageId, SessionId};
+use perennial_schema::{AppendId, EventId, MessageId, SessionId, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ const STOP: u128 = 0x7374_6f70_0000_0000_0000_0000_0000_0000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) max_turns: Option<u32>,
+    /// Of models.
+    pub(crate) max_budget: Option<Allowance>,
     /// Until it is stopped.
     pub(crate) seconds: u64,
 }
@@ -44,6 +46,7 @@ enum End {
         text: String,
         requests: usize,
         usage: Usage,
+        microusd: u64,
     },
     /// It was stopped, or cannot go on.
     Not(String),
@@ -70,8 +73,9 @@ impl Office {
         let row = self.sessions.get(key).await.map_err(failed)?;
         let row = row.ok_or("this session is gone")?;
         let received = self.mail.delivered_to(key, limits::TASK_MAIL).await.map_err(failed)?;
-        let own = received.into_iter().find_map(|message| message.letter.task);
-        let mut chain = own.map(|task| task.chain).unwrap_or_default();
+        let own = received.into_iter().find(|message| message.letter.task.is_some());
+        let above = own.as_ref().and_then(|own| own.letter.task.as_ref());
+        let mut chain = above.map(|task| task.chain.clone()).unwrap_or_default();
         chain.push(Address::Session(key.session));
         chain.push(Address::Agent(row.agent.name));
         if chain.contains(to) {
@@ -82,6 +86,7 @@ impl Office {
         let task = Task {
             chain,
             max_turns: terms.max_turns,
+            max_budget: terms.max_budget,
             seconds: terms.seconds,
         };
         if task.depth() > TASK_DEPTH {
@@ -89,6 +94,8 @@ impl Office {
                 "{TASK_DEPTH} sessions stand behind each other for this already: do it here"
             ));
         }
+        self.set_aside(key, own.as_ref(), id, task.max_budget, task.seconds)
+            .await?;
         Ok(task)
     }
 
@@ -101,6 +108,7 @@ impl Office {
         let taken_back = self.mail.cancel(task.workspace, task.letter.id).await?;
         let told = self.tell(task, &End::Not("it was cancelled".into())).await?;
         if taken_back {
+            self.disallow(task).await?;
             self.mail.close_task(task.workspace, task.letter.id).await?;
         }
         self.bell.notify_one();
@@ -185,6 +193,7 @@ impl Keeper<'_> {
             // Its sender is told like of any mail that cannot be delivered.
             _ => {}
         }
+        self.office.disallow(task).await?;
         mail.close_task(workspace, id).await
     }
 
@@ -197,6 +206,8 @@ impl Keeper<'_> {
         match self.office.sessions.get(key).await? {
             Some(row) if !rests(&row) && row.held => {}
             Some(row) if !rests(&row) => return Ok(false),
+            // It would go on with what it owes as soon as there is room.
+            Some(row) if row.hold.is_some() => {}
             _ => return Ok(true),
         }
         let id = apart(task.letter.id, STOP);
@@ -245,7 +256,13 @@ impl Keeper<'_> {
             }
             let (requests, usage) = self.requests(key, begun.seq).await?;
             let text = self.last_word(key, begun.seq).await?;
-            return Ok(Some(End::Done { text, requests, usage }));
+            let microusd = self.cost(key, begun.created_at).await?;
+            return Ok(Some(End::Done {
+                text,
+                requests,
+                usage,
+                microusd,
+            }));
         }
         if let Some(most) = terms.max_turns
             && self.requests(key, begun.seq).await?.0 >= most as usize
@@ -271,6 +288,23 @@ impl Keeper<'_> {
             }
         }
         Ok((requests, usage))
+    }
+
+    /// What the gateway has counted for its session since, as far as it has.
+    async fn cost(&self, key: SessionKey, since: Timestamp) -> Result<u64, StoreError> {
+        let metering = &self.office.metering;
+        metering.flush().await?;
+        let query = TraceQuery {
+            workspace: key.workspace,
+            session: Some(key.session),
+            key: None,
+            model: None,
+            from: Some(since),
+            to: None,
+            cursor: None,
+            limit: limits::TASK_TRACES,
+        };
+        Ok(metering.traces(query).await?.iter().map(|trace| trace.microusd).sum())
     }
 
     /// What the receiver said last.
@@ -300,7 +334,9 @@ fn rests(row: &SessionRow) -> bool {
     row.status == Status::Idle && !row.held && (row.ready_at.is_none() || row.hold.is_some())
 }
 
-fn answer_id(task: MessageId) -> MessageId {
+/// The id of the message that tells how a task ended.
+#[must_use]
+pub fn answer_id(task: MessageId) -> MessageId {
     MessageId::from_uuid(apart(task, ANSWER))
 }
 
@@ -312,10 +348,22 @@ fn apart(id: MessageId, from: u128) -> Uuid {
 fn answer(task: &Message, end: &End) -> Option<Letter> {
     let letter = &task.letter;
     let (subject, text, told) = match end {
-        End::Done { text, requests, usage } => {
+        End::Done {
+            text,
+            requests,
+            usage,
+            microusd,
+        } => {
             let tokens = usage.context();
-            let head = format!("Task {} is done: {requests} turns, {tokens} tokens.", letter.id);
-            let told = json!({"task": "done", "turns": requests, "tokens": tokens});
+            let dollars = match microusd {
+                0 => String::new(),
+                some => format!(", ${}.{:06}", some / 1_000_000, some % 1_000_000),
+            };
+            let head = format!(
+                "Task {} is done: {requests} turns, {tokens} tokens{dollars}.",
+                letter.id
+            );
+            let told = json!({"task": "done", "turns": requests, "tokens": tokens, "cost_microusd": microusd});
             ("task done", format!("{head}\n{text}"), told)
         }
         End::Not(why) => {
@@ -345,5 +393,6 @@ fn answer(task: &Message, end: &End) -> Option<Letter> {
         deliver_at: None,
         expires_at: None,
         task: None,
+        trace: letter.trace,
     })
 }

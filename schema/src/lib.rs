@@ -30,6 +30,7 @@ pub mod stream;
 pub mod text;
 pub mod time;
 pub mod tool;
+mod traceparent;
 pub mod transcript;
 pub mod virtual_key;
 
@@ -38,4 +39,5 @@ pub use executor_token::{ExecutorCode, ExecutorPass, ExecutorSecretHash, Executo
 pub use id::*;
 pub use secret::Secret;
 pub use time::Timestamp;
+pub use traceparent::{ParseTraceParentError, TraceParent, span_of};
 pub use virtual_key::{VirtualKey, VirtualKeyHash};

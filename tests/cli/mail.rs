@@ -1,6 +1,7 @@
 //! `mail` verbs, from a message to the answer of a session that was opened for it.
 
 use anyhow::{Context, Result, ensure};
+use tokio::io::AsyncBufReadExt as _;
 
 use crate::bench::Bench;
 
@@ -140,7 +141,12 @@ async fn agents_write_to_each_other() -> Result<()> {
         .run(&["run", "--agent", &writer, "--env", &environment, "/tool list_agents {}"])
         .await?
         .with(0)?;
-    ensure!(ran.out.contains("agent/reviewer: answers letters"), "{}", ran.out);
+    ensure!(
+        ran.out
+            .contains("agent/reviewer: answers letters (idle; tools run in: "),
+        "{}",
+        ran.out
+    );
     let session = ran.last_line().to_owned();
     let answer = serde_json::json!({"to": format!("session/{session}"), "content": "/say thank you"});
     let letter = serde_json::json!({"to": "agent/reviewer", "subject": "hello", "content": format!("/tool send_message {answer}")});
@@ -182,5 +188,35 @@ async fn agents_write_to_each_other() -> Result<()> {
         "{}",
         refused.out
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mailbox_is_followed() -> Result<()> {
+    let bench = Bench::open().await?;
+    let send = async |text: &str| bench.run(&["mail", "send", "queue/jobs", text]).await?.with(0);
+    send("first").await?;
+    let mut following = bench
+        .command(&["--json", "mail", "list", "queue/jobs", "--follow"])?
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let out = following.stdout.take().context("its output")?;
+    let mut lines = tokio::io::BufReader::new(out).lines();
+    let mut next = async || -> Result<serde_json::Value> {
+        let line = tokio::time::timeout(std::time::Duration::from_secs(30), lines.next_line()).await??;
+        Ok(serde_json::from_str(&line.context("it goes on")?)?)
+    };
+    let first = next().await?;
+    ensure!(
+        first["content"][0]["text"] == "first" && first["state"] == "queued",
+        "{first}"
+    );
+    send("second").await?;
+    ensure!(next().await?["content"][0]["text"] == "second");
+    bench.run(&["mail", "receive", "jobs"]).await?.with(0)?;
+    let taken = next().await?;
+    ensure!(taken["id"] == first["id"] && taken["state"] == "leased", "{taken}");
+    following.kill().await?;
     Ok(())
 }

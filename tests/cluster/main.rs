@@ -8,6 +8,8 @@ mod deployed;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod place;
 #[cfg(test)]
 mod pool;
@@ -19,3 +21,5 @@ mod sabotage;
 mod storms;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod traces;

@@ -81,6 +81,47 @@ async fn a_drained_worker_gives_its_sessions_to_the_others() -> Result<()> {
     Ok(())
 }
 
+/// Two workers share a workspace's slots, and each keeps to them.
+#[tokio::test]
+async fn a_workspace_has_no_more_at_work_than_it_gets() -> Result<()> {
+    const SLOTS: u64 = 3;
+    let Some(place) = Place::new().await? else {
+        return Ok(());
+    };
+    let env = [("PERENNIAL_WORKSPACE_SLOTS".to_owned(), SLOTS.to_string())];
+    let house = place.house_with(1, 2, &env).await?;
+    let door = house.doors().requests.first().context("no node")?.clone();
+    let (agent, environment) = door.agent_and_environment("rehearsal-1").await?;
+    let mut sessions = Vec::with_capacity(SESSIONS);
+    for _ in 0..SESSIONS {
+        let session = door.session(&agent, &environment).await?;
+        door.say(&session, "/tokens 60 5\n/say done").await?;
+        sessions.push(session);
+    }
+    let (begun, mut full) = (Instant::now(), false);
+    loop {
+        let scaling = door.get("/v1/scaling/default").await?.ok()?;
+        let number = |name: &str| scaling[name].as_u64().unwrap_or(u64::MAX);
+        ensure!(number("held_sessions") <= SLOTS, "{scaling}");
+        ensure!(
+            number("wanted_slots") <= SLOTS,
+            "what may not run wants no worker: {scaling}"
+        );
+        full |= number("held_sessions") == SLOTS && number("over_slots_sessions") > 0;
+        if number("ready_sessions") + number("held_sessions") == 0 {
+            break;
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{scaling}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ensure!(full, "the slots were never all taken");
+    for session in &sessions {
+        ensure!(answers(&finished(&door, session).await?) > 0, "{session}");
+    }
+    house.close().await;
+    Ok(())
+}
+
 /// Sessions that all have a worker.
 async fn at_work(door: &Client, agent: &str, environment: &str, prompt: &str) -> Result<Vec<String>> {
     let mut sessions = Vec::with_capacity(SESSIONS);

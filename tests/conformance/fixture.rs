@@ -9,9 +9,9 @@ use perennial_broker::log::postgres::{self, Postgres};
 use perennial_broker::log::sqlite::{Settings, Sqlite};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Claimed, Clock, EventFilter, Guard, Idempotency, Leases, Log, NewSession,
-    Projection, ReadFrom, Ready, SessionFilter, SessionKey, SessionRow, Sessions,
+    Projection, Reach, ReadFrom, Ready, SessionFilter, SessionKey, SessionRow, Sessions,
 };
-use perennial_schema::agent::{AgentSnapshot, ModelConfig};
+use perennial_schema::agent::{AgentSnapshot, Harness, ModelConfig};
 use perennial_schema::environment::{EnvironmentConfig, Preparation};
 use perennial_schema::event::{
     Body, CustomToolResult, Draft, Empty, Idle, InputProcessed, Message, Permission, Raw, Record, ToolConfirmation,
@@ -61,19 +61,29 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn memory() -> Self {
+        Self::memory_with(None)
+    }
+
+    /// The same; a workspace gets so many slots.
+    pub(crate) fn memory_with(workspace_slots: Option<u32>) -> Self {
         let clock = Hand::new();
-        Self {
-            store: Arc::new(Memory::new(Arc::<Hand>::clone(&clock))),
-            clock,
-            workspace: workspace(),
-            _dir: None,
-        }
+        let store = Memory::new(Arc::<Hand>::clone(&clock));
+        let store = match workspace_slots {
+            Some(slots) => store.with_workspace_slots(slots),
+            None => store,
+        };
+        Self::over(Arc::new(store), clock)
     }
 
     pub(crate) async fn sqlite() -> Self {
+        Self::sqlite_with(None).await
+    }
+
+    /// The same; a workspace gets so many slots.
+    pub(crate) async fn sqlite_with(workspace_slots: Option<u32>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Hand::new();
-        let store = Arc::new(open(dir.path(), &clock).await);
+        let store = Arc::new(open_with(dir.path(), &clock, workspace_slots).await);
         Self {
             store,
             clock,
@@ -84,10 +94,16 @@ impl Rig {
 
     /// `None` where Postgres is not installed.
     pub(crate) async fn postgres() -> Option<Self> {
+        Self::postgres_with(None).await
+    }
+
+    /// The same; a workspace gets so many slots.
+    pub(crate) async fn postgres_with(workspace_slots: Option<u32>) -> Option<Self> {
         let url = database().await?;
         let clock = Hand::new();
         let settings = postgres::Settings {
             clock: Some(Arc::<Hand>::clone(&clock)),
+            workspace_slots,
             ..postgres::Settings::default()
         };
         let store = Postgres::open(&url, settings).await.unwrap();
@@ -170,8 +186,29 @@ impl Rig {
     /// A living owner.
     pub(crate) async fn owner(&self) -> OwnerId {
         let owner = OwnerId::from_uuid(Uuid::now_v7());
-        self.store.register(owner, TTL, None).await.unwrap();
+        self.store.register(owner, TTL, &Reach::default()).await.unwrap();
         owner
+    }
+
+    /// A living owner that has these harnesses.
+    pub(crate) async fn owner_with(&self, harnesses: &[&str]) -> OwnerId {
+        let owner = OwnerId::from_uuid(Uuid::now_v7());
+        let reach = Reach {
+            harnesses: Some(harnesses.iter().map(|&name| name.to_owned()).collect()),
+            ..Reach::default()
+        };
+        self.store.register(owner, TTL, &reach).await.unwrap();
+        owner
+    }
+
+    /// A ready session whose agent wants a harness.
+    pub(crate) async fn wants(&self, harness: Harness) -> SessionKey {
+        let mut new = new_session(self.key());
+        new.agent.harness = harness;
+        let key = new.key;
+        self.store.create(new, None).await.unwrap();
+        self.say(key, "go").await;
+        key
     }
 
     pub(crate) async fn claim(&self, owner: OwnerId, limit: u32) -> Vec<Claimed> {
@@ -307,8 +344,14 @@ pub(crate) async fn database() -> Option<String> {
 
 /// Opens a SQLite store in a directory.
 pub(crate) async fn open(dir: &Path, clock: &Arc<Hand>) -> Sqlite {
+    open_with(dir, clock, None).await
+}
+
+/// The same; a workspace gets so many slots.
+pub(crate) async fn open_with(dir: &Path, clock: &Arc<Hand>, workspace_slots: Option<u32>) -> Sqlite {
     let settings = Settings {
         clock: Arc::<Hand>::clone(clock),
+        workspace_slots,
     };
     Sqlite::open(dir, settings).await.unwrap()
 }
@@ -398,7 +441,7 @@ pub(crate) fn agent() -> AgentSnapshot {
         skills: Vec::new(),
         multiagent: None,
         execution_identity: None,
-        harness: perennial_schema::agent::Harness::Native,
+        harness: Harness::Native,
         mail: None,
         executors: Vec::new(),
     }

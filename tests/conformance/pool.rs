@@ -5,11 +5,14 @@ use std::sync::Arc;
 use perennial_broker::log::memory::Memory;
 use perennial_broker::log::postgres::{Postgres, Settings};
 use perennial_broker::pool;
-use perennial_engine::ports::{Backlog, Pool, PoolWorker, Ready, Standing, WORKER_GONE_MILLIS, WorkerCard};
+use perennial_engine::ports::{
+    Backlog, Demand, HARNESS_PATIENCE_MILLIS, Pool, PoolWorker, Ready, Standing, WORKER_GONE_MILLIS, WorkerCard,
+};
 use perennial_schema::OwnerId;
+use perennial_schema::agent::Harness;
 use uuid::Uuid;
 
-use crate::fixture::{Hand, Rig, client, database, open};
+use crate::fixture::{Hand, Rig, TTL, client, database, open, open_with};
 
 /// A pool under test, and the sessions it works on.
 struct Desk {
@@ -124,6 +127,8 @@ on_every_pool![
     sessions_that_are_held_are_counted_by_holder,
     the_backlog_is_what_waits_and_what_is_held,
     only_active_workers_count_as_room,
+    demand_is_counted_by_harness,
+    nobody_waits_for_a_cordoned_worker,
 ];
 
 async fn a_worker_says_what_it_is_and_that_it_is_here(desk: Desk) {
@@ -235,6 +240,7 @@ async fn the_backlog_is_what_waits_and_what_is_held(desk: Desk) {
         .unwrap();
     let expected = Backlog {
         ready: 2,
+        over: 0,
         held: 1,
         oldest_millis: 1_500,
         workers: 0,
@@ -255,4 +261,80 @@ async fn only_active_workers_count_as_room(desk: Desk) {
     assert_eq!(room(desk.backlog().await), (1, 4));
     desk.elsewhere.steer(first, Standing::Draining).await.unwrap();
     assert_eq!(room(desk.backlog().await), (0, 0));
+}
+
+async fn demand_is_counted_by_harness(desk: Desk) {
+    assert_eq!(desk.elsewhere.demand().await.unwrap(), []);
+    desk.rig.held().await;
+    for _ in 0..2 {
+        desk.rig.wants(Harness::Codex).await;
+        desk.pass(1_000);
+    }
+    let _idle = desk.rig.session().await;
+    let of = |harness: &str, ready, held, oldest_millis| Demand {
+        harness: harness.to_owned(),
+        ready,
+        held,
+        oldest_millis,
+    };
+    let expected = [of("codex", 2, 0, 2_000), of("native", 0, 1, 0)];
+    assert_eq!(desk.elsewhere.demand().await.unwrap(), expected);
+}
+
+/// It has what a session wants, and claims nothing: another one takes it and says what is missing.
+async fn nobody_waits_for_a_cordoned_worker(desk: Desk) {
+    let waits = desk.rig.wants(Harness::Codex).await;
+    let rich = desk.rig.owner_with(&["codex"]).await;
+    let plain = desk.rig.owner_with(&["native"]).await;
+    desk.attend(rich).await;
+    desk.attend(plain).await;
+    for _ in 0..4 {
+        desk.pass(HARNESS_PATIENCE_MILLIS / 4);
+        for owner in [rich, plain] {
+            desk.rig.store.renew(owner, TTL).await.unwrap();
+        }
+    }
+    assert!(desk.rig.claim(plain, 10).await.is_empty());
+    desk.elsewhere.steer(rich, Standing::Cordoned).await.unwrap();
+    let claimed = desk.rig.claim(plain, 10).await;
+    assert_eq!(
+        claimed.iter().map(|claimed| claimed.row.key).collect::<Vec<_>>(),
+        [waits]
+    );
+}
+
+/// What nobody may take is nothing to start a worker for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_a_workspaces_slots_wants_no_worker() {
+    let clock = Hand::new();
+    let memory = Memory::new(Arc::<Hand>::clone(&clock)).with_workspace_slots(2);
+    let kept: Arc<dyn Pool> = Arc::new(pool::Memory::new(memory.clone(), Arc::<Hand>::clone(&clock)));
+    let mut pools = vec![(kept, Rig::over(Arc::new(memory), clock))];
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Hand::new();
+    let store = open_with(dir.path(), &clock, Some(2)).await;
+    pools.push((pool::embedded(store.clone()), Rig::over(Arc::new(store), clock)));
+    if let Some(url) = database().await {
+        let clock = Hand::new();
+        let settings = Settings {
+            clock: Some(Arc::<Hand>::clone(&clock)),
+            workspace_slots: Some(2),
+            ..Settings::default()
+        };
+        let store = Postgres::open(&url, settings).await.unwrap();
+        pools.push((pool::shared(&store), Rig::over(Arc::new(store), clock)));
+    }
+    for (pool, rig) in pools {
+        let (other, owner) = (rig.tenant(), rig.owner().await);
+        for (tenant, many) in [(&rig, 4), (&other, 1)] {
+            for _ in 0..many {
+                tenant.wants(Harness::Native).await;
+            }
+        }
+        let backlog = pool.backlog().await.unwrap();
+        assert_eq!((backlog.ready, backlog.over, backlog.wanted_slots()), (5, 2, 3));
+        assert_eq!(rig.claim(owner, 10).await.len(), 3);
+        let backlog = pool.backlog().await.unwrap();
+        assert_eq!((backlog.ready, backlog.over, backlog.wanted_slots()), (2, 2, 3));
+    }
 }

@@ -21,4 +21,6 @@ mod storage;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod turns;

@@ -195,6 +195,68 @@ async fn a_task_that_is_stopped_is_told_once_and_stops() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_task_uses_what_it_was_given_and_passes_on_no_more() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Up::on(&dir.path().join("data")).start().await?;
+    let client = &server.client;
+    let session = lead(client).await?;
+    // Less than a single request may need.
+    let little = json!({"max_budget": {"tokens": 10}});
+    let log = turn(client, &session, &delegate("agent/worker", "/say no", &little)).await?;
+    let task = task_of(&told(&log).concat())?;
+    let answer = ended(client, &session, &task).await?;
+    ensure!(answer.contains("its budget is used up"), "{answer}");
+    // Its ceiling is gone with it, nothing is held, and nobody goes on with it.
+    let budgets = client.get("/v1/budgets").await?.ok()?;
+    ensure!(budgets["data"].as_array().is_some_and(Vec::is_empty), "{budgets}");
+    let shown = client
+        .get(&format!("/v1/mailboxes/agent/worker/messages/{task}"))
+        .await?
+        .ok()?;
+    ensure!(
+        shown["task"]["max_budget"]["tokens"] == 10 && shown["task"]["chain"][1] == "agent/lead",
+        "{shown}"
+    );
+    let worker = shown["session_id"].as_str().context("a session")?;
+    let before = serde_json::to_string(&client.log(worker).await?)?;
+    ensure!(!before.contains("rehearsal-1: no"), "it was done: {before}");
+    let said = serde_json::to_string(&turn(client, worker, "/say here I am").await?)?;
+    ensure!(said.contains("rehearsal-1: here I am"), "{said}");
+
+    // Who is limited itself says how much of it another may use, and gives no more than there is.
+    let third = |more: &Value| delegate("agent/third", "/say done", more);
+    let (_, environment) = client.agent_and_environment("rehearsal-1").await?;
+    agent(client, "third", &environment).await?;
+    let nested = [
+        third(&json!({})),
+        third(&json!({"max_budget": {"tokens": 900_000}})),
+        third(&json!({"max_budget": {"amount": "5", "currency": "USD"}})),
+        third(&json!({"max_budget": {"tokens": 50_000}})),
+    ]
+    .join("\n/then\n");
+    let much = json!({"max_budget": {"tokens": 200_000}});
+    let log = turn(client, &session, &delegate("agent/worker", &nested, &much)).await?;
+    let task = task_of(&told(&log).concat())?;
+    ended(client, &session, &task).await?;
+    let shown = client
+        .get(&format!("/v1/mailboxes/agent/worker/messages/{task}"))
+        .await?
+        .ok()?;
+    let worker = shown["session_id"].as_str().context("a session")?;
+    let told = told(&client.log(worker).await?);
+    ensure!(told.len() == 4, "{told:?}");
+    for (told, why) in told.iter().zip([
+        "say how much of it this task may use",
+        "are left of what you may use yourself",
+        "in the same unit",
+        "Delegated to agent/third",
+    ]) {
+        ensure!(told.contains(why), "{told}");
+    }
+    server.kill().await
+}
+
+#[tokio::test]
 async fn sigkill_around_tasks_tells_each_end_once() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("data");

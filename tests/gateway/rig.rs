@@ -177,6 +177,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let settings = sqlite::Settings {
             clock: Arc::new(System),
+            ..sqlite::Settings::default()
         };
         let store = Sqlite::open(dir.path(), settings).await.unwrap();
         let meter = Arc::new(Meter::sqlite(store));

@@ -1,6 +1,7 @@
 //! What the tests share: the real server as a child process, a plain HTTP client, scripted model servers, and the oracle.
 
 pub mod clock;
+pub mod collector;
 pub mod docker;
 pub mod git;
 pub mod harnesses;

@@ -1,7 +1,7 @@
 //! Servers of agents: their tools are the model's, under the agent's policies, and each call is made once.
 
 use anyhow::{Context, Result, ensure};
-use perennial_tests::client::id;
+use perennial_tests::client::{id, message};
 use perennial_tests::not_run;
 use serde_json::{Value, json};
 
@@ -31,6 +31,40 @@ async fn tools_of_a_server_are_called_by_either_revision() -> Result<()> {
         // Known to its server by our id of it, and made once.
         let calls = somebody.calls("echo")?;
         ensure!(calls.len() == 1 && calls[0]["call"] == used["id"], "{calls:?}");
+        ensure!(calls[0]["trace"].is_null(), "nobody traces: {calls:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_of_a_traced_turn_says_where_it_belongs() -> Result<()> {
+    if python().is_none() {
+        return not_run(NO_PYTHON);
+    }
+    // Whether anybody collects the spans makes no difference to that.
+    let house = House::traced("http://127.0.0.1:1").await?;
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    for era in ERAS {
+        let somebody = Somebody::start(era).await?;
+        let session = house.session(&somebody.url()).await?;
+        let client = house.client()?;
+        let request = client
+            .request("POST", &format!("/v1/sessions/{session}/events"))
+            .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"))
+            .json(&message("/tool docs__echo {\"text\":\"hi\"}"));
+        client.send(request).await?.ok()?;
+        let log = house.rest(&session, 0).await?;
+        let used = one(&log, "agent.mcp_tool_use")?["id"]
+            .as_str()
+            .context("an id")?
+            .to_owned();
+        let calls = somebody.calls("echo")?;
+        // The span of a call is named by its id.
+        let expected = format!("00-{TRACE}-{}-01", &used[used.len() - 16..]);
+        ensure!(
+            calls.len() == 1 && calls[0]["trace"] == expected,
+            "{expected}: {calls:?}"
+        );
     }
     Ok(())
 }

@@ -122,8 +122,18 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn start() -> Result<Self> {
+        Self::with(|up| up).await
+    }
+
+    /// One that exports traces.
+    pub(crate) async fn traced(collector: &str) -> Result<Self> {
+        Self::with(|up| up.arg("--otlp-endpoint").arg(collector)).await
+    }
+
+    async fn with(terms: impl FnOnce(Up) -> Up) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let up = Up::on(&dir.path().join("data")).env("PERENNIAL_TEST_EGRESS", "mcp.test=127.0.0.1");
+        let up = terms(up);
         let server = Some(up.start().await?);
         Ok(Self { up, server, _dir: dir })
     }

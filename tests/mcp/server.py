@@ -64,7 +64,7 @@ async def let_go():
 async def call_tool(ctx, params):
     arguments = params.arguments or {}
     text = arguments.get("text", "")
-    note(tool=params.name, text=text, call=(ctx.meta or {}).get("perennial/callId"))
+    note(tool=params.name, text=text, call=(ctx.meta or {}).get("perennial/callId"), trace=(ctx.meta or {}).get("traceparent"))
     content = [types.TextContent(type="text", text=f"{params.name}: {text}")]
     match params.name:
         case "fail":

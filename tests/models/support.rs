@@ -140,6 +140,7 @@ pub(crate) fn request(model: &str, messages: Vec<Message>) -> ModelRequest {
             session: Some(SessionId::from_uuid(Uuid::from_u128(1))),
             agent: None,
             key: None,
+            aside: false,
         },
         model: ModelConfig {
             id: model.into(),

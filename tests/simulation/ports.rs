@@ -8,9 +8,9 @@ use perennial_broker::bus::local::Local;
 use perennial_broker::{Hinted, blobs};
 use perennial_engine::kernel::MessagePart;
 use perennial_engine::ports::{
-    Append, AppendError, Appended, Authority, Backlog, Bus, Claimed, Delta, DeltaSink, EventFilter, Held, Ids, Leases,
-    Log, ModelError, ModelStep, NoSeals, Notice, Pool, PoolWorker, ReadFrom, Ready, ReadyCount, RenewError, Requests,
-    SessionKey, Sessions, Standing, StoreError, Subscription, Unanswered, WakeUps, WorkerCard,
+    Append, AppendError, Appended, Authority, Backlog, Bus, Claimed, Delta, DeltaSink, Demand, EventFilter, Held, Ids,
+    Leases, Log, ModelError, ModelStep, NoSeals, Notice, Pool, PoolWorker, ReadFrom, Ready, ReadyCount, RenewError,
+    Requests, SessionKey, Sessions, Standing, StoreError, Subscription, Unanswered, WakeUps, WorkerCard,
 };
 use perennial_proof::oracle::{Resource, StaleWrite};
 use perennial_schema::event::Record;
@@ -221,9 +221,14 @@ fn unknown() -> StoreError {
 
 #[async_trait]
 impl Leases for Store {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
+    async fn register(
+        &self,
+        owner: OwnerId,
+        ttl_millis: u64,
+        reach: &perennial_engine::ports::Reach,
+    ) -> Result<(), StoreError> {
         let fault = self.0.enter(Op::Register).await?;
-        let registered = self.0.world.store.register(owner, ttl_millis, place).await;
+        let registered = self.0.world.store.register(owner, ttl_millis, reach).await;
         self.0.leave(fault).await;
         registered
     }
@@ -404,6 +409,10 @@ impl Pool for Steered {
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn demand(&self) -> Result<Vec<Demand>, StoreError> {
         Err(unavailable())
     }
 }

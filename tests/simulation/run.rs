@@ -114,6 +114,7 @@ async fn keep(world: Arc<World>, hands: Arc<Hands>, node: usize) {
         renew: Duration::from_millis(RENEW),
         sweep: Duration::from_millis(SWEEP),
         place: Some(EXECUTOR),
+        sole: false,
     };
     loop {
         let life = Life::new(node);

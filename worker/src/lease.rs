@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use perennial_engine::ports::{Held, Leases, Ready, RenewError, SessionKey};
-use perennial_schema::{ExecutorId, OwnerId};
+use perennial_engine::ports::{Held, Leases, Reach, Ready, RenewError, SessionKey};
+use perennial_schema::OwnerId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ struct Entry {
 /// All sessions an owner holds.
 pub(crate) struct Lease {
     owner: OwnerId,
-    place: Option<ExecutorId>,
+    reach: Reach,
     leases: Arc<dyn Leases>,
     ttl: Duration,
     held: Mutex<BTreeMap<SessionKey, Entry>>,
@@ -42,10 +42,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(owner: OwnerId, place: Option<ExecutorId>, leases: Arc<dyn Leases>, ttl: Duration) -> Self {
+    pub(crate) fn new(owner: OwnerId, reach: Reach, leases: Arc<dyn Leases>, ttl: Duration) -> Self {
         Self {
             owner,
-            place,
+            reach,
             leases,
             ttl,
             held: Mutex::default(),
@@ -119,7 +119,7 @@ impl Lease {
     async fn register_again(&self, ttl_millis: u64) -> Option<Instant> {
         let asked = Instant::now();
         self.leases
-            .register(self.owner, ttl_millis, self.place)
+            .register(self.owner, ttl_millis, &self.reach)
             .await
             .ok()
             .map(|()| asked)

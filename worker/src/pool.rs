@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::kernel::State;
-use perennial_engine::ports::{Claimed, Ready, SessionKey, SessionRow, Standing, WakeUps, WorkerCard};
+use perennial_engine::ports::{Claimed, Reach, Ready, SessionKey, SessionRow, Standing, WakeUps, WorkerCard};
 use perennial_engine::retry;
 use perennial_schema::{ExecutorId, OwnerId};
 use tokio::sync::watch;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub sweep: Duration,
     /// The executor whose workspaces this process reaches.
     pub place: Option<ExecutorId>,
+    /// It is the only worker its store can have: it claims what it has no harness for too, and says so in the turn.
+    pub sole: bool,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             renew: Duration::from_secs(5),
             sweep: Duration::from_secs(2),
             place: None,
+            sole: true,
         }
     }
 }
@@ -76,13 +79,12 @@ impl Worker {
     pub async fn run(self, drain: CancellationToken) {
         let owner = self.owner;
         let ttl_millis = u64::try_from(self.settings.ttl.as_millis()).unwrap_or(u64::MAX);
-        let lease = Arc::new(Lease::new(
-            owner,
-            self.settings.place,
-            self.ports.leases.clone(),
-            self.settings.ttl,
-        ));
-        self.register(owner, ttl_millis, &drain).await;
+        let reach = Reach {
+            place: self.settings.place,
+            harnesses: (!self.settings.sole).then(|| self.ports.harnesses.names()),
+        };
+        self.register(owner, ttl_millis, &reach, &drain).await;
+        let lease = Arc::new(Lease::new(owner, reach, self.ports.leases.clone(), self.settings.ttl));
         metrics::slots(self.settings.slots);
         let stop = CancellationToken::new();
         let keeper = {
@@ -128,8 +130,8 @@ impl Worker {
         }
     }
 
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, drain: &CancellationToken) {
-        while let Err(error) = self.ports.leases.register(owner, ttl_millis, self.settings.place).await {
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, reach: &Reach, drain: &CancellationToken) {
+        while let Err(error) = self.ports.leases.register(owner, ttl_millis, reach).await {
             warn!(%owner, %error, "could not register; trying again");
             tokio::select! {
                 biased;

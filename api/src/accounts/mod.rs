@@ -25,6 +25,8 @@ pub struct ApiKey {
     pub workspace: WorkspaceId,
     /// SHA-256 of the secret part.
     pub hash: SecretHash,
+    /// Of the workspace the install was made with: its holder runs the servers.
+    pub operates: bool,
 }
 
 /// A key of the workers of a self-hosted environment.

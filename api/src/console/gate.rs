@@ -32,6 +32,7 @@ pub(super) async fn require_login(
         key: login.id,
         workspace: login.workspace,
         scope: Scope::Workspace,
+        operates: login.operates,
     });
     Ok(next.run(request).await)
 }

@@ -1,4 +1,5 @@
-//! `GET /healthz`, `GET /readyz`: no key needed, nothing told but the model that `perennial run` takes when none is named.
+//! `GET /healthz`, `GET /readyz`: no key needed, nothing told but the version, how other processes are reached, and the model that
+//! `perennial run` takes when none is named.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -27,7 +28,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Response, ApiError>
         session: SessionId::from_uuid(uuid::Uuid::nil()),
     };
     app.ports.sessions.get(nobody).await?;
-    Ok(json(
-        &object!({"status": "ready", "default_model": app.config.default_model}),
-    ))
+    Ok(json(&object!({
+        "status": "ready",
+        "default_model": app.config.default_model,
+        "version": env!("CARGO_PKG_VERSION"),
+        "bus": app.ports.bus.reach().as_str(),
+    })))
 }

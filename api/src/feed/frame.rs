@@ -1,12 +1,13 @@
 //! SSE frames, encoded once and shared by every subscriber.
 
 use bytes::Bytes;
-use perennial_engine::ports::{ChangeCursor, Delta, SessionRow};
+use perennial_engine::ports::{ChangeCursor, Delta, Message, SessionRow};
 use perennial_schema::event::{Domain, Record, domain};
 use perennial_schema::{EventId, Timestamp};
 
 use super::workspace::Place;
 use crate::wire::Deleted;
+use crate::wire::mail::MessageView;
 use crate::wire::session::Session;
 
 /// An event of the log, ready to be written.
@@ -95,6 +96,19 @@ pub(super) fn session(cursor: ChangeCursor, row: &SessionRow) -> Result<SessionF
         deleted_at: row.deleted_at,
         bytes: Bytes::from(format!("event: {name}\nid: {}\ndata: {body}\n\n", Place(cursor))),
     })
+}
+
+/// Encodes a message as it is after a change.
+pub(super) fn mail(cursor: ChangeCursor, message: Message) -> Result<Bytes, serde_json::Error> {
+    let body = serde_json::to_string(&MessageView::from(message))?;
+    let (place, body) = (Place(cursor), one_line(&body));
+    Ok(Bytes::from(format!("event: mail\nid: {place}\ndata: {body}\n\n")))
+}
+
+/// The same as [`live`], with the place to go on from: who has heard of no message has no other.
+pub(super) fn live_at(cursor: ChangeCursor) -> Bytes {
+    let place = Place(cursor);
+    Bytes::from(format!("event: live\nid: {place}\ndata: {{\"type\":\"live\"}}\n\n"))
 }
 
 /// Says that all there is has been told, and that what follows is news. Carries no `id:`.

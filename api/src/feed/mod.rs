@@ -9,9 +9,11 @@
 //! The window holds the newest frames. A client keeps its own place: who is slow falls off the window and reads the log until
 //! it meets the window again, so nobody is skipped and nobody costs more than a page (INVARIANTS I11, F32).
 //!
-//! `session` follows one log by its numbers, `workspace` all of a workspace's sessions by their changes.
+//! `session` follows one log by its numbers, `workspace` all of a workspace's sessions by their changes, `mailbox` the messages of one
+//! mailbox by theirs: few look at one, so each reads for itself.
 
 mod frame;
+mod mailbox;
 mod rooms;
 mod session;
 mod window;
@@ -25,6 +27,7 @@ use perennial_schema::WorkspaceId;
 use rand::Rng as _;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::mailbox::{BEGINNING, Watcher};
 use self::rooms::Rooms;
 pub(crate) use self::session::{Selection, Subscriber};
 pub(crate) use self::workspace::{Follower, Place};

@@ -27,5 +27,6 @@ pub(super) async fn caller(llm: &Llm, headers: &HeaderMap) -> Result<Caller, Ref
         session: None,
         agent: None,
         key: None,
+        aside: false,
     }))
 }

@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use perennial_engine::ports::{Guard, Ids};
 use perennial_schema::content::{Block, Source};
 use perennial_schema::environment::EnvironmentConfig;
-use perennial_schema::event::{Answer, Awaits, Body, Domain, Draft, KINDS, Raw, domain};
+use perennial_schema::event::{Answer, Awaits, Body, Domain, Draft, KINDS, Private, Raw, domain};
 use perennial_schema::limits::EVENTS_PER_SEND;
-use perennial_schema::{EventId, OutcomeId, Timestamp};
+use perennial_schema::{EventId, OutcomeId, Timestamp, TraceParent};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -32,6 +32,8 @@ pub(crate) struct Reader<'a> {
     pub environment: &'a EnvironmentConfig,
     /// Only these types; none means every input.
     pub only: Option<&'a [&'a str]>,
+    /// The span of the request that brings them.
+    pub trace: Option<TraceParent>,
 }
 
 impl Reader<'_> {
@@ -65,7 +67,19 @@ impl Reader<'_> {
         let outcome = (kind == "user.define_outcome").then(|| self.with_outcome_id(&value));
         let text = outcome.as_deref().unwrap_or(event.text());
         let draft = Draft::input(self.ids.event(), kind, text, self.at, Some(self.actor.clone()));
-        draft.map_err(|error| ApiError::field(path, error))
+        let draft = draft.map_err(|error| ApiError::field(path, error))?;
+        // What may begin a turn; answers belong to one that has begun.
+        let begins = matches!(
+            draft.body,
+            Body::UserMessage(_) | Body::SystemMessage(_) | Body::UserDefineOutcome(_)
+        );
+        Ok(match self.trace.filter(|_| begins) {
+            Some(trace) => draft.with_private(&Private {
+                trace: Some(trace),
+                ..Private::default()
+            }),
+            None => draft,
+        })
     }
 
     fn kind<'v>(&self, path: &str, value: &'v Value) -> Result<&'v str, ApiError> {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use perennial_engine::ports::{MailboxSummary, Message, Receipt, SessionMetadata};
+use perennial_mailbox::answer_id;
 use perennial_schema::content::text_content;
 use perennial_schema::event::Raw;
 use perennial_schema::limits::NAME_CHARS;
-use perennial_schema::mail::{Address, MailState, Sender};
+use perennial_schema::mail::{Address, Allowance, MailState, Sender};
 use perennial_schema::{MessageId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -224,8 +225,24 @@ pub(crate) struct MessageView {
     expires_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// What makes it a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<TaskView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
+}
+
+/// A task's part of a message.
+#[derive(Serialize)]
+pub(crate) struct TaskView {
+    /// For whom it is done in the end, and through whom: of each the session and its agent, the first that delegated first.
+    chain: Vec<Address>,
+    max_turns: Option<u32>,
+    max_budget: Option<Allowance>,
+    /// Seconds.
+    timeout: u64,
+    /// The message that tells how it ended, with its turns, tokens and cost; there once it has.
+    answer_id: MessageId,
 }
 
 impl From<Message> for MessageView {
@@ -250,6 +267,13 @@ impl From<Message> for MessageView {
             expires_at: letter.expires_at,
             created_at: message.created_at,
             updated_at: message.changed_at,
+            task: letter.task.map(|task| TaskView {
+                chain: task.chain,
+                max_turns: task.max_turns,
+                max_budget: task.max_budget,
+                timeout: task.seconds,
+                answer_id: answer_id(letter.id),
+            }),
             receipt: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Workers and what they are scaled by, as operators see them.
 
-use perennial_engine::ports::{Backlog, PoolWorker, Standing};
+use perennial_engine::ports::{Backlog, Demand, PoolWorker, Standing};
 use perennial_schema::{OwnerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -75,24 +75,50 @@ pub(crate) struct ScalingView {
     wanted_slots: u64,
     wanted_workers: Option<u64>,
     ready_sessions: u64,
+    over_slots_sessions: u64,
     held_sessions: u64,
     oldest_ready_ms: u64,
     workers: u64,
     slots: u64,
+    harnesses: Vec<DemandView>,
+}
+
+/// The same of one harness.
+#[derive(Serialize)]
+struct DemandView {
+    harness: String,
+    ready_sessions: u64,
+    held_sessions: u64,
+    oldest_ready_ms: u64,
+    workers: u64,
 }
 
 impl ScalingView {
-    pub(crate) fn of(pool: &'static str, backlog: Backlog) -> Self {
+    pub(crate) fn of(pool: &'static str, backlog: Backlog, demand: Vec<Demand>, workers: &[PoolWorker]) -> Self {
+        let active = |worker: &&PoolWorker| worker.standing == Standing::Active;
+        let of = |demand: Demand| DemandView {
+            workers: workers
+                .iter()
+                .filter(active)
+                .filter(|worker| worker.card.harnesses.contains(&demand.harness))
+                .count() as u64,
+            ready_sessions: demand.ready,
+            held_sessions: demand.held,
+            oldest_ready_ms: demand.oldest_millis,
+            harness: demand.harness,
+        };
         Self {
             kind: "scaling",
             pool,
             wanted_slots: backlog.wanted_slots(),
             wanted_workers: backlog.wanted_workers(),
             ready_sessions: backlog.ready,
+            over_slots_sessions: backlog.over,
             held_sessions: backlog.held,
             oldest_ready_ms: backlog.oldest_millis,
             workers: backlog.workers,
             slots: backlog.slots,
+            harnesses: demand.into_iter().map(of).collect(),
         }
     }
 }

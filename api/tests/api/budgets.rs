@@ -13,6 +13,7 @@ fn payer(rig: &Rig, session: Option<&str>) -> Payer {
         session: session.map(|id| id.parse::<SessionId>().unwrap()),
         agent: None,
         key: None,
+        aside: false,
     }
 }
 

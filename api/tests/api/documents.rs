@@ -57,6 +57,7 @@ fn every_route_is_documented() {
             "POST /v1/mailboxes/{kind}/{name}/messages/{message_id}/reject",
             "POST /v1/mailboxes/{kind}/{name}/messages/{message_id}/replay",
             "POST /v1/mailboxes/{kind}/{name}/receive",
+            "GET /v1/mailboxes/{kind}/{name}/stream",
             "GET /openapi.json",
             "POST /llm/v1/messages",
             "POST /llm/v1/messages/count_tokens",

@@ -4,6 +4,7 @@ use perennial_engine::ports::{Log as _, ReadFrom, SessionKey};
 use perennial_schema::event::Body;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::rig::{Rig, id};
 
 fn to(mailbox: &str) -> String {
@@ -328,4 +329,56 @@ async fn other_mailboxes_do_not_have_the_message() {
     rig.get(&format!("{}/x", to("queue/a")))
         .await
         .refused(404, "not_found_error");
+}
+
+/// The next event of a mailbox's feed: its id, and the message and its state.
+async fn change(feed: &mut Client) -> (String, String, String) {
+    let frame = feed.event().await.expect("the stream goes on");
+    assert_eq!(frame.event.as_deref(), Some("mail"), "{frame:?}");
+    let message = frame.data.expect("a message");
+    let state = message["state"].as_str().expect("a state").to_owned();
+    (frame.id.expect("a place"), id(&message), state)
+}
+
+async fn live(feed: &mut Client) -> String {
+    let frame = feed.event().await.expect("the stream goes on");
+    assert_eq!(frame.event.as_deref(), Some("live"), "{frame:?}");
+    frame.id.expect("a place to go on from")
+}
+
+#[tokio::test]
+async fn a_mailbox_is_followed_from_where_one_left_off() {
+    let rig = Rig::new().await;
+    const STREAM: &str = "/v1/mailboxes/queue/jobs/stream";
+    let old = id(&rig.post(&to("queue/jobs"), &json!({"content": "old"})).await.ok());
+    let mut feed = Client::at(&rig, STREAM, &[]).await;
+    let begin = live(&mut feed).await;
+    let new = id(&rig.post(&to("queue/jobs"), &json!({"content": "new"})).await.ok());
+    rig.post(&to("queue/others"), &json!({"content": "x"})).await.ok();
+    let (place, message, state) = change(&mut feed).await;
+    assert_eq!((&message, state.as_str()), (&new, "queued"));
+    drop(feed);
+    let cancelled = rig
+        .post(&format!("{}/{old}/cancel", to("queue/jobs")), &json!({}))
+        .await
+        .ok();
+    assert_eq!(cancelled["state"], "cancelled");
+    let mut feed = Client::at(&rig, STREAM, &[("last-event-id", &place)]).await;
+    let (_, message, state) = change(&mut feed).await;
+    assert_eq!((&message, state.as_str()), (&old, "cancelled"));
+    live(&mut feed).await;
+    // From the place that was told before there was any news, both; and from the beginning.
+    for after in [begin.as_str(), "0-0"] {
+        let mut feed = Client::at(&rig, &format!("{STREAM}?after={after}"), &[]).await;
+        assert_eq!(
+            [change(&mut feed).await.1, change(&mut feed).await.1],
+            [new.clone(), old.clone()]
+        );
+        live(&mut feed).await;
+    }
+    let ahead = rig.get(&format!("{STREAM}?after=999999-1")).await;
+    ahead.refused(409, "invalid_request_error");
+    rig.get(&format!("{STREAM}?after=x"))
+        .await
+        .refused(400, "invalid_request_error");
 }

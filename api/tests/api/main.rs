@@ -24,6 +24,7 @@ mod feed;
 mod fork;
 mod gateway_keys;
 mod idempotency;
+mod keda;
 mod listener;
 mod mail;
 mod pages;

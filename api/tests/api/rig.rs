@@ -18,7 +18,7 @@ use perennial_broker::meter::{Meter, Told};
 use perennial_broker::{Hinted, blobs, bus, clock, executors, log, mail, pool, seals, webhooks, work};
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, Bus, CallError, Claimed, Clock as _, Ids, Leases as _, Log, Metering,
-    Order, Placement, Pool, Projection, Ready, Router, SessionKey, Settled, ToolSpec, Webhooks, WorkQueues,
+    Order, Placement, Pool, Projection, Reach, Ready, Router, SessionKey, Settled, ToolSpec, Webhooks, WorkQueues,
 };
 use perennial_mailbox::{Office, Postman};
 use perennial_router::Tunnels;
@@ -124,6 +124,7 @@ impl Rig {
             store.clone(),
             Arc::new(MailAgents(Arc::new(accounts.clone()))),
             Arc::clone(&bus),
+            Arc::clone(&metering),
         ));
         let mcp = Arc::new(perennial_broker::mcp::Memory::new(clock.clone()));
         let ports = Ports {
@@ -147,7 +148,7 @@ impl Rig {
         };
         let exchange = Arc::new(perennial_router::Exchange::new(perennial_router::Settings::default()));
         let owner = OwnerId::from_uuid(Uuid::now_v7());
-        store.register(owner, 60_000, None).await.unwrap();
+        store.register(owner, 60_000, &Reach::default()).await.unwrap();
         Self {
             api: Api::new(
                 change(ports),

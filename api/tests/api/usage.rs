@@ -21,6 +21,7 @@ fn trace(rig: &Rig, day: i64, model: &str, session: Option<SessionId>) -> Trace 
             session,
             agent: None,
             key: None,
+            aside: false,
         },
         provider: "anthropic".into(),
         model: model.into(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use perennial_engine::ports::{
-    Bus, Delta, Notice, Requests, SessionKey, StoreError, Subscription, Unanswered, WakeUps,
+    Bus, BusReach, Delta, Notice, Requests, SessionKey, StoreError, Subscription, Unanswered, WakeUps,
 };
 use perennial_schema::{ExecutorId, WorkspaceId};
 use tokio::sync::Notify;
@@ -146,6 +146,10 @@ impl Bus for Polled {
 
     fn delta(&self, key: SessionKey, delta: Delta) {
         self.local.delta(key, delta);
+    }
+
+    fn reach(&self) -> BusReach {
+        BusReach::Polled
     }
 
     fn wake(&self) {

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, Authority, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log,
-    NewSession, Past, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions,
+    NewSession, Past, Reach, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions,
     StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, ExecutorId, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{EventId, OwnerId, Timestamp, WorkspaceId};
 
 use super::rules::{self, ToolUse};
 use crate::limits;
@@ -25,6 +25,7 @@ use state::{Owner, State};
 #[derive(Clone)]
 pub struct Memory {
     clock: Arc<dyn Clock>,
+    workspace_slots: Option<u32>,
     state: Arc<Mutex<State>>,
 }
 
@@ -34,7 +35,17 @@ impl Memory {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
+            workspace_slots: None,
             state: Arc::default(),
+        }
+    }
+
+    /// At most so many sessions of a workspace are held at once.
+    #[must_use]
+    pub fn with_workspace_slots(self, slots: u32) -> Self {
+        Self {
+            workspace_slots: Some(slots),
+            ..self
         }
     }
 
@@ -67,13 +78,42 @@ impl Memory {
             .count() as u64
     }
 
-    /// Since when each session waits that may be claimed now and is held by nobody.
-    pub(crate) fn waiting_since(&self) -> Vec<Timestamp> {
+    /// Each session that may be claimed now and is held by nobody: whose it is, the harness its agent wants, since when.
+    pub(crate) fn waiting(&self) -> Vec<(WorkspaceId, String, Timestamp)> {
         let now = self.clock.now();
         let state = self.state();
-        let free = state.sessions.values().filter(|session| session.head.owner.is_none());
-        let times = free.filter_map(|session| leases::claimable_at(&session.head));
-        times.filter(|at| *at <= now).collect()
+        let free = state
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.head.owner.is_none());
+        let ready = free.filter_map(|(key, session)| {
+            let at = leases::claimable_at(&session.head).filter(|at| *at <= now)?;
+            Some((key.workspace, session.details.agent.harness.to_string(), at))
+        });
+        ready.collect()
+    }
+
+    /// Each session that is held: whose it is, and the harness its agent wants.
+    pub(crate) fn running(&self) -> Vec<(WorkspaceId, String)> {
+        let state = self.state();
+        let held = state
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.head.owner.is_some());
+        held.map(|(key, session)| (key.workspace, session.details.agent.harness.to_string()))
+            .collect()
+    }
+
+    /// How many sessions a workspace gets at once.
+    pub(crate) const fn workspace_slots(&self) -> Option<u32> {
+        self.workspace_slots
+    }
+
+    /// Whether an owner claims anything, as whoever runs the servers wants it; nobody waits for one that does not.
+    pub(crate) fn stands(&self, owner: OwnerId, claims: bool) {
+        if let Some(owner) = self.state().owners.get_mut(&owner) {
+            owner.claims = claims;
+        }
     }
 
     /// A panic while the lock was held cannot leave a half-applied append: rules check first and write last.
@@ -192,14 +232,28 @@ impl Sessions for Memory {
 
 #[async_trait]
 impl Leases for Memory {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, reach: &Reach) -> Result<(), StoreError> {
         let expires_at = self.clock.now().plus_millis(ttl_millis);
-        self.state().owners.insert(owner, Owner { expires_at, place });
+        let mut state = self.state();
+        let claims = state.owners.get(&owner).is_none_or(|known| known.claims);
+        let reach = reach.clone();
+        state.owners.insert(
+            owner,
+            Owner {
+                expires_at,
+                reach,
+                claims,
+            },
+        );
         Ok(())
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-        Ok(leases::claim(&mut self.state(), owner, limit, self.clock.now()))
+        let wanted = leases::Wanted {
+            limit: limit as usize,
+            workspace_slots: self.workspace_slots,
+        };
+        Ok(leases::claim(&mut self.state(), owner, wanted, self.clock.now()))
     }
 
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {

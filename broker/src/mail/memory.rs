@@ -1,12 +1,13 @@
 //! Mail without a disk: the same rules over a map behind a mutex.
 
 use std::collections::{BTreeMap, btree_map};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    Clock, HandOver, Letter, MAIL_DELIVERIES, MailboxSummary, Mailboxes, Message, MessageListing, Receipt, Return,
-    SendError, Sent, SessionKey, StoreError, ThreadSession,
+    ChangeCursor, Clock, HandOver, Letter, MAIL_DELIVERIES, MailboxSummary, Mailboxes, Message, MessageListing,
+    Receipt, Return, SendError, Sent, SessionKey, StoreError, ThreadSession,
 };
 use perennial_schema::mail::{Address, MailState, Sender};
 use perennial_schema::{AgentId, MessageId, SessionId, Timestamp, WorkspaceId};
@@ -24,6 +25,8 @@ struct Kept {
     /// By position.
     messages: BTreeMap<u64, Entry>,
     sent: u64,
+    /// Grows with every change.
+    changes: Arc<AtomicU64>,
     threads: BTreeMap<(WorkspaceId, AgentId, String), SessionId>,
 }
 
@@ -32,9 +35,18 @@ struct Entry {
     due_at: Timestamp,
     untold: bool,
     task_open: bool,
+    changed: u64,
+    changes: Arc<AtomicU64>,
 }
 
 impl Entry {
+    const fn cursor(&self) -> ChangeCursor {
+        ChangeCursor {
+            commit: self.changed,
+            position: self.message.position,
+        }
+    }
+
     const fn is_open(&self) -> bool {
         self.message.state.is_open()
     }
@@ -46,6 +58,7 @@ impl Entry {
     fn change(&mut self, state: MailState, now: Timestamp) {
         self.message.state = state;
         self.message.changed_at = now;
+        self.changed = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
     }
 
     fn bury(&mut self, reason: &str, now: Timestamp) {
@@ -63,6 +76,11 @@ impl Entry {
 }
 
 impl Kept {
+    fn of_mailbox(&self, workspace: WorkspaceId, to: &Address) -> impl Iterator<Item = &Entry> {
+        let mine = move |entry: &&Entry| entry.message.workspace == workspace && entry.message.letter.to == *to;
+        self.messages.values().filter(mine)
+    }
+
     fn entry(&mut self, workspace: WorkspaceId, id: MessageId) -> Option<&mut Entry> {
         self.messages.values_mut().find(|entry| entry.is(workspace, id))
     }
@@ -138,7 +156,10 @@ impl Mailboxes for Memory {
             changed_at: now,
             letter,
         };
+        let changes = Arc::clone(&kept.changes);
         let entry = Entry {
+            changed: changes.fetch_add(1, Ordering::Relaxed) + 1,
+            changes,
             due_at: message.letter.deliver_at.unwrap_or(now),
             message: message.clone(),
             untold: false,
@@ -169,6 +190,27 @@ impl Mailboxes for Memory {
                 && listing.before.is_none_or(|before| message.position < before)
         });
         Ok(fit.take(listing.limit as usize).cloned().collect())
+    }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        to: &Address,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, Message)>, StoreError> {
+        let kept = self.kept();
+        let news = kept
+            .of_mailbox(workspace, to)
+            .filter(|entry| Some(entry.cursor()) > after);
+        let mut news: Vec<_> = news.map(|entry| (entry.cursor(), entry.message.clone())).collect();
+        news.sort_by_key(|(cursor, _)| *cursor);
+        news.truncate(limit as usize);
+        Ok(news)
+    }
+
+    async fn latest_change(&self, workspace: WorkspaceId, to: &Address) -> Result<Option<ChangeCursor>, StoreError> {
+        Ok(self.kept().of_mailbox(workspace, to).map(Entry::cursor).max())
     }
 
     async fn mailboxes(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
-    HandOver, Letter, MailboxSummary, Mailboxes, Message, MessageListing, Receipt, Return, SendError, Sent, SessionKey,
-    StoreError, ThreadSession,
+    ChangeCursor, HandOver, Letter, MailboxSummary, Mailboxes, Message, MessageListing, Receipt, Return, SendError,
+    Sent, SessionKey, StoreError, ThreadSession,
 };
 use perennial_schema::mail::Address;
 use perennial_schema::{MessageId, SessionId, WorkspaceId};
@@ -65,6 +65,24 @@ impl<D: Desk> Mailboxes for Sql<D> {
 
     async fn messages(&self, listing: MessageListing) -> Result<Vec<Message>, StoreError> {
         self.found(words::messages(&listing)).await
+    }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        to: &Address,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, Message)>, StoreError> {
+        let rows = self.rows(words::changes(workspace, to, after, limit)).await?;
+        rows.iter()
+            .map(|row| Ok((words::change_of(row)?, words::message_of(row)?)))
+            .collect()
+    }
+
+    async fn latest_change(&self, workspace: WorkspaceId, to: &Address) -> Result<Option<ChangeCursor>, StoreError> {
+        let rows = self.rows(words::latest_change(workspace, to)).await?;
+        rows.first().map(words::change_of).transpose()
     }
 
     async fn mailboxes(

@@ -2,8 +2,8 @@
 //! nobody else is taking just now.
 
 use perennial_engine::ports::{
-    HandOver, Letter, MAIL_DELIVERIES, MailboxSummary, Message, MessageListing, Receipt, Return, SessionKey,
-    StoreError, ThreadSession,
+    ChangeCursor, HandOver, Letter, MAIL_DELIVERIES, MailboxSummary, Message, MessageListing, Receipt, Return,
+    SessionKey, StoreError, ThreadSession,
 };
 use perennial_schema::event::Raw;
 use perennial_schema::mail::{Address, MailState};
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::sql::{Columns, Statement, inconsistent, statement};
 
 const COLUMNS: &str = "position, workspace_id, id, sender, recipient, subject, content, thread, in_reply_to, metadata, hops, \
-                       deliver_at, expires_at, task, state, reason, session_id, round, deliveries, created_at, changed_at";
+                       deliver_at, expires_at, task, trace, state, reason, session_id, round, deliveries, created_at, changed_at";
 const OPEN: &str = "state IN ('queued', 'leased')";
 const ENDED: &str = "state IN ('delivered', 'acknowledged', 'dead', 'cancelled')";
 /// Somebody is there to be told of a dead letter: whoever sent it has a mailbox, and it is no such notice itself.
@@ -40,15 +40,16 @@ pub(super) fn send(workspace: WorkspaceId, letter: &Letter, room: u32) -> Result
     let task = letter.task.as_ref().map(serde_json::to_string).transpose();
     let task = task.map_err(|error| inconsistent("task", error))?;
     let asked = statement(
-        "INSERT INTO messages (state, created_at, changed_at, due_at, workspace_id, id, sender, recipient, direct, subject, \
-         content, thread, in_reply_to, metadata, hops, deliver_at, expires_at, task, task_open) SELECT 'queued', :now, :now",
+        "INSERT INTO messages (state, change_no, created_at, changed_at, due_at, workspace_id, id, sender, recipient, direct, \
+         subject, content, thread, in_reply_to, metadata, hops, deliver_at, expires_at, task, task_open, trace) \
+         SELECT 'queued', :commit, :now, :now",
     );
     let asked = match letter.deliver_at {
         Some(at) => asked.sql(", ?").time(at),
         None => asked.sql(", :now"),
     };
     Ok(asked
-        .sql(", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM (SELECT 1 FROM messages WHERE ")
+        .sql(", ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM (SELECT 1 FROM messages WHERE ")
         .id(workspace.uuid())
         .id(letter.id.uuid())
         .text(&letter.from.to_string())
@@ -64,6 +65,7 @@ pub(super) fn send(workspace: WorkspaceId, letter: &Letter, room: u32) -> Result
         .maybe_time(letter.expires_at)
         .maybe_text(task.as_deref())
         .flag(task.is_some())
+        .maybe_text(letter.trace.map(|trace| trace.to_string()).as_deref())
         .sql("workspace_id = ? AND recipient = ? AND ")
         .id(workspace.uuid())
         .text(&recipient)
@@ -95,6 +97,40 @@ pub(super) fn messages(listing: &MessageListing) -> Statement {
     asked
         .sql(" ORDER BY position DESC LIMIT ?")
         .number(i64::from(listing.limit))
+}
+
+fn of_mailbox(asked: Statement, workspace: WorkspaceId, to: &Address) -> Statement {
+    asked
+        .sql("workspace_id = ? AND recipient = ? AND change_no < :settled")
+        .id(workspace.uuid())
+        .text(&to.to_string())
+}
+
+/// A commit may become visible before an older one: what is not older than everything that is under way is left for the next look.
+pub(super) fn changes(workspace: WorkspaceId, to: &Address, after: Option<ChangeCursor>, limit: u32) -> Statement {
+    let chosen = statement(format!("SELECT {COLUMNS}, change_no FROM messages WHERE "));
+    let mut asked = of_mailbox(chosen, workspace, to);
+    if let Some(after) = after {
+        asked = asked
+            .sql(" AND (change_no, position) > (?, ?)")
+            .amount(after.commit)
+            .amount(after.position);
+    }
+    asked
+        .sql(" ORDER BY change_no, position LIMIT ?")
+        .number(i64::from(limit))
+}
+
+pub(super) fn latest_change(workspace: WorkspaceId, to: &Address) -> Statement {
+    let chosen = statement("SELECT change_no, position FROM messages WHERE ");
+    of_mailbox(chosen, workspace, to).sql(" ORDER BY change_no DESC, position DESC LIMIT 1")
+}
+
+pub(super) fn change_of(row: &impl Columns) -> Result<ChangeCursor, StoreError> {
+    Ok(ChangeCursor {
+        commit: row.amount("change_no")?,
+        position: row.amount("position")?,
+    })
 }
 
 /// Goes from one address to the next in the index, and looks at what is open, dead and newest of each there: what was read or
@@ -146,10 +182,10 @@ pub(super) fn take(limit: u32, lease_millis: u64) -> Statement {
 
 pub(super) fn settle(message: &Message, came: &HandOver) -> Statement {
     let asked = match came {
-        HandOver::Delivered(session) => {
-            statement("UPDATE messages SET state = 'delivered', changed_at = :now, session_id = ? WHERE ")
-                .id(session.uuid())
-        }
+        HandOver::Delivered(session) => statement(
+            "UPDATE messages SET state = 'delivered', change_no = :commit, changed_at = :now, session_id = ? WHERE ",
+        )
+        .id(session.uuid()),
         HandOver::Dead(reason) => bury(reason).sql(" WHERE "),
         HandOver::Later(millis) => statement(format!(
             "UPDATE messages SET deliveries = deliveries + 1, due_at = :now + {} WHERE ",
@@ -163,7 +199,7 @@ pub(super) fn settle(message: &Message, came: &HandOver) -> Statement {
 }
 
 fn bury(reason: &str) -> Statement {
-    statement("UPDATE messages SET state = 'dead', changed_at = :now, reason = ?")
+    statement("UPDATE messages SET state = 'dead', change_no = :commit, changed_at = :now, reason = ?")
         .text(reason)
         .sql(&format!(", untold = {HAS_SENDER}"))
 }
@@ -195,8 +231,8 @@ pub(super) fn receive(workspace: WorkspaceId, queue: &Address, limit: u32, hidde
     let hidden = micros(hidden_millis);
     returning(
         statement(format!(
-            "UPDATE messages SET state = 'leased', changed_at = :now, round = round + 1, deliveries = deliveries + 1, \
-             due_at = :now + {hidden} WHERE position :any SELECT m.position FROM messages m WHERE m.workspace_id = ? \
+            "UPDATE messages SET state = 'leased', change_no = :commit, changed_at = :now, round = round + 1, \
+             deliveries = deliveries + 1, due_at = :now + {hidden} WHERE position :any SELECT m.position FROM messages m WHERE m.workspace_id = ? \
              AND m.recipient = ? AND m.state IN ('queued', 'leased') AND m.due_at <= :now AND m.deliveries < {MAIL_DELIVERIES} \
              AND coalesce(m.expires_at, :now + 1) > :now ORDER BY m.position LIMIT ? :end"
         ))
@@ -208,10 +244,12 @@ pub(super) fn receive(workspace: WorkspaceId, queue: &Address, limit: u32, hidde
 
 pub(super) fn give_back(workspace: WorkspaceId, receipt: Receipt, what: Return) -> Statement {
     let asked = match what {
-        Return::Acknowledge => statement("UPDATE messages SET state = 'acknowledged', changed_at = :now WHERE "),
+        Return::Acknowledge => {
+            statement("UPDATE messages SET state = 'acknowledged', change_no = :commit, changed_at = :now WHERE ")
+        }
         Return::Extend(millis) => statement(format!("UPDATE messages SET due_at = :now + {} WHERE ", micros(millis))),
         Return::Reject(millis) => statement(format!(
-            "UPDATE messages SET changed_at = :now, due_at = :now + {}, \
+            "UPDATE messages SET change_no = :commit, changed_at = :now, due_at = :now + {}, \
              state = CASE WHEN deliveries < {MAIL_DELIVERIES} THEN 'queued' ELSE 'dead' END, \
              reason = CASE WHEN deliveries < {MAIL_DELIVERIES} THEN NULL ELSE '{TOO_OFTEN}' END, \
              untold = (deliveries >= {MAIL_DELIVERIES} AND {HAS_SENDER}) WHERE ",
@@ -232,14 +270,14 @@ pub(super) const TOO_OFTEN: &str = "it was handed out too often and never acknow
 pub(super) const EXPIRED: &str = "it has expired";
 
 pub(super) fn cancel(workspace: WorkspaceId, id: MessageId) -> Statement {
-    let asked = statement("UPDATE messages SET state = 'cancelled', changed_at = :now WHERE ");
+    let asked = statement("UPDATE messages SET state = 'cancelled', change_no = :commit, changed_at = :now WHERE ");
     // Mail that was taken once may be in a log by now.
     mine(asked, workspace, id).sql(" AND state = 'queued' AND (direct = false OR round = 0) RETURNING id")
 }
 
 pub(super) fn replay(workspace: WorkspaceId, id: MessageId) -> Statement {
     let asked = statement(
-        "UPDATE messages SET state = 'queued', changed_at = :now, due_at = :now, reason = NULL, deliveries = 0, \
+        "UPDATE messages SET state = 'queued', change_no = :commit, changed_at = :now, due_at = :now, reason = NULL, deliveries = 0, \
          expires_at = NULL, untold = false WHERE ",
     );
     mine(asked, workspace, id).sql(" AND state = 'dead' RETURNING id")
@@ -308,6 +346,8 @@ pub(super) fn message_of(row: &impl Columns) -> Result<Message, StoreError> {
                 .map(|task| serde_json::from_str(&task))
                 .transpose()
                 .map_err(|error| inconsistent("task", error))?,
+            // Of no weight: what does not parse is no trace.
+            trace: row.maybe_text("trace")?.and_then(|trace| trace.parse().ok()),
         },
         position: row.amount("position")?,
         state: parsed::<MailState>(row, "state")?,

@@ -113,6 +113,13 @@ pub(super) const fn target(workspace: Uuid, scope: BudgetScope) -> Uuid {
 
 /// By what the budgets of a payer are found.
 pub(super) fn targets(payer: &Payer) -> Vec<Uuid> {
+    if payer.aside {
+        return payer
+            .session
+            .map(perennial_schema::SessionId::uuid)
+            .into_iter()
+            .collect();
+    }
     let mut targets = vec![payer.workspace.uuid()];
     targets.extend(payer.session.map(perennial_schema::SessionId::uuid));
     targets.extend(payer.key.map(perennial_schema::GatewayKeyId::uuid));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use perennial_engine::ports::{Backlog, Pool, PoolWorker, Standing, StoreError, WorkerCard};
+use perennial_engine::ports::{Backlog, Demand, Pool, PoolWorker, Standing, StoreError, WorkerCard};
 use perennial_schema::OwnerId;
 
 use super::words;
@@ -15,6 +15,7 @@ use crate::sql::{Desk, vanished};
 #[must_use]
 pub fn embedded(store: sqlite::Sqlite) -> Arc<dyn Pool> {
     Arc::new(Sql {
+        workspace_slots: store.workspace_slots(),
         desk: Sqlite::new(store),
     })
 }
@@ -23,12 +24,15 @@ pub fn embedded(store: sqlite::Sqlite) -> Arc<dyn Pool> {
 #[must_use]
 pub fn shared(store: &postgres::Postgres) -> Arc<dyn Pool> {
     Arc::new(Sql {
+        workspace_slots: store.workspace_slots(),
         desk: Postgres::new(store),
     })
 }
 
 struct Sql<D> {
     desk: D,
+    /// How many sessions a workspace gets at once.
+    workspace_slots: Option<u32>,
 }
 
 #[async_trait]
@@ -58,7 +62,12 @@ impl<D: Desk> Pool for Sql<D> {
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let rows = self.desk.asked(words::backlog(D::MICROS)).await?;
+        let rows = self.desk.asked(words::backlog(D::MICROS, self.workspace_slots)).await?;
         words::backlog_of(rows.first().ok_or_else(vanished)?)
+    }
+
+    async fn demand(&self) -> Result<Vec<Demand>, StoreError> {
+        let rows = self.desk.asked(words::demand(D::MICROS)).await?;
+        rows.iter().map(words::demand_of).collect()
     }
 }

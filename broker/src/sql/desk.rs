@@ -28,6 +28,11 @@ impl Desk for Sqlite {
     async fn asked(&self, mut asked: Statement) -> Result<Vec<Self::Row>, StoreError> {
         // There is one writer: nobody else is taking anything.
         asked.sql = asked.sql.replace(":any", "IN (").replace(":end", ")");
+        // What is committed is all there is, and the next change comes behind it.
+        asked.sql = asked
+            .sql
+            .replace(":settled", "9223372036854775807")
+            .replace(":commit", "(SELECT coalesce(max(change_no), 0) + 1 FROM messages)");
         if asked.sql.starts_with("SELECT") {
             return self.rows(asked).await;
         }
@@ -48,6 +53,10 @@ impl Desk for Postgres {
         // An array, so that the rows are chosen and locked once.
         let end = "FOR UPDATE SKIP LOCKED))";
         asked.sql = asked.sql.replace(":any", "= ANY (ARRAY(").replace(":end", end);
+        asked.sql = asked
+            .sql
+            .replace(":settled", "pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            .replace(":commit", "pg_current_xact_id()::text::bigint");
         self.rows(asked).await
     }
 

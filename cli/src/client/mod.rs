@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::output;
 
 pub use find::Server;
-pub use sse::{Changes, Feed, Frame};
+pub use sse::{Changes, Feed, Frame, MailFeed};
 pub use transfer::Told;
 
 /// A connection to a server.

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use eventsource_stream::{Event, Eventsource};
 use futures_util::{Stream, StreamExt};
+use perennial_schema::mail::Address;
 use serde_json::Value;
 
 use super::{Client, Retries, limits};
@@ -175,6 +176,27 @@ impl Changes {
     }
 
     /// The next event: `session`, `session_deleted` or `live`.
+    pub async fn next(&mut self) -> Result<Frame, Error> {
+        let event = self.0.next().await?;
+        Ok(Frame {
+            seq: None,
+            kind: event.event,
+            text: event.data,
+        })
+    }
+}
+
+/// The messages of a mailbox, each again whenever it changes its state, from the first connection on.
+pub struct MailFeed(Stubborn);
+
+impl MailFeed {
+    /// Of the mailbox at this address. Connects with the first `next`.
+    pub fn new(client: Client, mailbox: &Address) -> Self {
+        let path = format!("/v1/mailboxes/{mailbox}/stream");
+        Self(Stubborn::new(client, path, Vec::new(), None))
+    }
+
+    /// The next event: `live`, from which on nothing is missed, or `mail`. Safe to drop and call again.
     pub async fn next(&mut self) -> Result<Frame, Error> {
         let event = self.0.next().await?;
         Ok(Frame {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 /// Every `PERENNIAL_*` variable that means something, for `doctor` to find misspelt ones. An unknown one is no error:
 /// orchestrators set some by themselves (`PERENNIAL_SERVICE_HOST` for a service of that name).
 const KNOWN_VARIABLES: &[&str] = &[
+    "PERENNIAL_ADVERTISE",
     "PERENNIAL_ALLOW_LOCAL",
     "PERENNIAL_BIN",
     "PERENNIAL_CLAUDE_BIN",
@@ -26,6 +27,7 @@ const KNOWN_VARIABLES: &[&str] = &[
     "PERENNIAL_HARNESS_RESTING",
     "PERENNIAL_HARNESS_RESTING_MB",
     "PERENNIAL_HARNESS_REST_MS",
+    "PERENNIAL_KEDA_LISTEN",
     "PERENNIAL_KEY",
     "PERENNIAL_KEY_FILE",
     "PERENNIAL_KILL_AT",
@@ -33,20 +35,30 @@ const KNOWN_VARIABLES: &[&str] = &[
     "PERENNIAL_LISTEN",
     "PERENNIAL_LOG",
     "PERENNIAL_LOG_JSON",
+    "PERENNIAL_MAX_WORKERS",
+    "PERENNIAL_METRICS_LISTEN",
+    "PERENNIAL_MIN_WORKERS",
     "PERENNIAL_NATS_PREFIX",
     "PERENNIAL_NATS_URL",
     "PERENNIAL_NATS_URL_FILE",
+    "PERENNIAL_OTLP_ENDPOINT",
+    "PERENNIAL_POOL_IDLE_MS",
+    "PERENNIAL_PREVIEW_URL",
     "PERENNIAL_RENEW_MS",
     "PERENNIAL_REQUIRE_ALL",
     "PERENNIAL_SABOTAGE",
     "PERENNIAL_SANDBOX_EXECUTOR",
     "PERENNIAL_SANDBOX_IMAGE",
     "PERENNIAL_SANDBOX_LOST_AFTER",
+    "PERENNIAL_SEAL_KEY",
+    "PERENNIAL_SEAL_KEY_FILE",
     "PERENNIAL_SLOTS",
     "PERENNIAL_STALL_AT",
     "PERENNIAL_SWEEP_MS",
     "PERENNIAL_TRACES_DAYS",
     "PERENNIAL_URL",
+    "PERENNIAL_WEBHOOKS_ALLOW_HOSTS",
+    "PERENNIAL_WORKSPACE_SLOTS",
 ];
 
 /// Variables by name. An empty value counts as not set.

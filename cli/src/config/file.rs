@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::acp::AcpTable;
 use super::context::ContextSection;
 use super::harness::HarnessSection;
+use super::pool::PoolSection;
 use super::providers::{PriceTable, ProviderTable};
 use super::sandbox::SandboxSection;
 use super::webhooks::WebhooksSection;
@@ -23,6 +24,8 @@ pub(super) struct FileConfig {
     pub(super) advertise: Option<String>,
     pub(super) preview_url: Option<String>,
     pub(super) metrics_listen: Option<String>,
+    pub(super) keda_listen: Option<String>,
+    pub(super) otlp_endpoint: Option<String>,
     pub(super) allow_local: Option<bool>,
     pub(super) slots: Option<u32>,
     pub(super) traces_days: Option<u32>,
@@ -31,6 +34,8 @@ pub(super) struct FileConfig {
     pub(super) codex: Option<PathBuf>,
     pub(super) log: Option<String>,
     pub(super) log_json: Option<bool>,
+    #[serde(default)]
+    pub(super) pool: PoolSection,
     #[serde(default)]
     pub(super) lease: Lease,
     #[serde(default)]

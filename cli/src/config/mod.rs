@@ -8,6 +8,8 @@ mod context;
 mod environment;
 mod file;
 mod harness;
+mod otlp;
+mod pool;
 mod providers;
 mod resolve;
 mod sandbox;
@@ -25,6 +27,8 @@ use perennial_worker::model::Windows;
 use secrecy::SecretString;
 
 pub use environment::{Environment, environment};
+pub use otlp::{Otlp, TRACES_PATH};
+pub use pool::{Kept, PoolSettings};
 pub use sandbox::SandboxSettings;
 
 /// A configuration that cannot be used.
@@ -185,6 +189,12 @@ pub struct Settings {
     pub previews: Previews,
     /// Where a worker's metrics are served; none serves them nowhere.
     pub metrics_listen: Option<Setting<SocketAddr>>,
+    /// Where KEDA asks how much there is to do; none answers it nowhere.
+    pub keda_listen: Option<Setting<SocketAddr>>,
+    /// How workers are kept, and shared.
+    pub pool: PoolSettings,
+    /// Where traces go; none exports none.
+    pub otlp: Option<Otlp>,
     /// Tools that change the host run without asking even where nothing contains them.
     pub allow_local: Setting<bool>,
     /// Sessions worked on at a time.
@@ -273,8 +283,18 @@ pub struct Flags {
     pub advertise: Option<String>,
     /// `--metrics-listen`.
     pub metrics_listen: Option<String>,
+    /// `--otlp-endpoint`.
+    pub otlp_endpoint: Option<String>,
     /// `--preview-url`.
     pub preview_url: Option<String>,
+    /// `--keda-listen`.
+    pub keda_listen: Option<String>,
+    /// `--workspace-slots`.
+    pub workspace_slots: Option<u32>,
+    /// `--min`.
+    pub min_workers: Option<u32>,
+    /// `--max`.
+    pub max_workers: Option<u32>,
     /// `--allow-local`.
     pub allow_local: bool,
     /// `--slots`.

@@ -71,6 +71,16 @@ impl Settings {
                 )
                 .map(|text| parsed(text, "ADDRESS:PORT"))
                 .transpose()?,
+            keda_listen: layers
+                .text(
+                    flags.keda_listen.clone().map(|value| (value, "--keda-listen")),
+                    "PERENNIAL_KEDA_LISTEN",
+                    file.keda_listen.map(|value| (value, "keda_listen")),
+                )
+                .map(|text| parsed(text, "ADDRESS:PORT"))
+                .transpose()?,
+            pool: layers.pool(flags, &file.pool)?,
+            otlp: layers.otlp(flags, file.otlp_endpoint)?,
             allow_local: layers.switch(
                 flags.allow_local.then_some((true, "--allow-local")),
                 "PERENNIAL_ALLOW_LOCAL",
@@ -252,6 +262,17 @@ impl Layers<'_> {
         Ok(found)
     }
 
+    /// A number that need not be given.
+    pub(super) fn maybe_number<N: Number>(
+        &self,
+        flag: Named<N>,
+        variable: &str,
+        file: Named<N>,
+    ) -> Result<Option<Setting<N>>, ConfigError> {
+        let there = flag.is_some() || file.is_some() || self.environment.get(variable).is_some();
+        there.then(|| self.number(flag, variable, file, N::ZERO)).transpose()
+    }
+
     fn switch(&self, flag: Named<bool>, variable: &str, file: Named<bool>) -> Result<Setting<bool>, ConfigError> {
         if let Some((value, name)) = flag {
             return Ok(setting(value, Origin::Flag(name)));
@@ -370,7 +391,7 @@ impl Layers<'_> {
 impl Layers<'_> {
     /// Another gateway's address, with or without the `/llm` at its end.
     /// Where something is, over HTTP.
-    fn url_of(
+    pub(super) fn url_of(
         &self,
         flag: Named<String>,
         variable: &str,

@@ -17,6 +17,11 @@ use super::files::HarnessHome;
 use super::{Access, Store, SystemIds};
 use crate::config::Settings;
 
+/// What a worker process of this host is called.
+pub(super) fn name(pid: u32) -> String {
+    format!("{} {pid}", probe::hostname().unwrap_or_else(|| "unnamed".into()))
+}
+
 /// A worker that is ready to run.
 pub struct Brains {
     worker: Worker,
@@ -46,16 +51,14 @@ impl Brains {
             harnesses: Arc::new(harnesses(settings, &home, store.clock.clone(), models)),
         };
         let settings = perennial_worker::Settings {
-            name: format!(
-                "{} {}",
-                probe::hostname().unwrap_or_else(|| "unnamed".into()),
-                std::process::id()
-            ),
+            name: name(std::process::id()),
             slots: settings.slots.value,
             ttl: Duration::from_millis(settings.lease_ttl_ms.value),
             renew: Duration::from_millis(settings.renew_ms.value),
             sweep: Duration::from_millis(settings.sweep_ms.value),
             place: Some(place),
+            // The lock of an embedded database keeps others out.
+            sole: settings.database.is_none(),
         };
         Ok(Self {
             worker: Worker::new(ports, settings),

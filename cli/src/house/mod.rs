@@ -8,6 +8,7 @@ pub mod files;
 mod front;
 pub mod hands;
 mod instance;
+pub mod keda;
 mod metrics;
 mod models;
 mod registry;
@@ -15,7 +16,9 @@ mod sandboxes;
 mod seals;
 mod signals;
 mod store;
+mod traces;
 pub mod webhooks;
+mod workers;
 
 use perennial_engine::ports::Ids;
 
@@ -29,6 +32,8 @@ pub use registry::{Connection, Registry, Terms};
 pub use sandboxes::Sandboxes;
 pub use signals::Signals;
 pub use store::Store;
+pub use traces::Traces;
+pub use workers::Workers;
 
 /// Ids of this process.
 pub struct SystemIds;

@@ -90,6 +90,30 @@ struct Kept<E> {
     seals: Arc<dyn Seals>,
 }
 
+/// How many sessions a workspace gets at once.
+fn workspace_slots(settings: &Settings) -> Option<u32> {
+    settings.pool.workspace_slots.as_ref().map(|slots| slots.value)
+}
+
+/// Who ends owners that were seen to die.
+pub struct Burial {
+    postgres: Postgres,
+    pool: Arc<dyn Pool>,
+    bus: Arc<dyn Bus>,
+}
+
+impl Burial {
+    /// Ends one; how many sessions it held.
+    pub async fn bury(&self, owner: OwnerId) -> Result<u64> {
+        let freed = self.postgres.bury(owner).await?;
+        self.pool.leave(owner).await?;
+        if freed > 0 {
+            self.bus.wake();
+        }
+        Ok(freed)
+    }
+}
+
 /// What is beneath.
 enum Base {
     Embedded(Sqlite),
@@ -113,7 +137,11 @@ impl Store {
     pub async fn embedded(settings: &Settings, bus: BusKind) -> Result<Self> {
         let data_dir = &settings.data_dir.value;
         let clock: Arc<dyn Clock> = Arc::new(System);
-        let sqlite = Sqlite::open(data_dir, sqlite::Settings { clock: clock.clone() }).await?;
+        let opened = sqlite::Settings {
+            clock: clock.clone(),
+            workspace_slots: workspace_slots(settings),
+        };
+        let sqlite = Sqlite::open(data_dir, opened).await?;
         let blobs = Files::open(&data_dir.join("blobs")).context("cannot open the blobs folder")?;
         let accounts = SqliteAccounts::new(sqlite.pool_for_accounts());
         let base = Base::Embedded(sqlite.clone());
@@ -137,6 +165,7 @@ impl Store {
             database.url.value.expose_secret(),
             postgres::Settings {
                 schema: database.schema.value.clone(),
+                workspace_slots: workspace_slots(settings),
                 ..postgres::Settings::default()
             },
         )
@@ -179,7 +208,13 @@ impl Store {
         };
         let agents = Arc::new(MailAgents(accounts.clone()));
         Self {
-            mail: Arc::new(Office::new(kept.mail, log.clone(), agents, bus.clone())),
+            mail: Arc::new(Office::new(
+                kept.mail,
+                log.clone(),
+                agents,
+                bus.clone(),
+                metering.clone(),
+            )),
             tending: tokio::spawn(meter::tend(metering.clone(), clock.clone(), habits)),
             metering,
             clock,
@@ -211,6 +246,18 @@ impl Store {
         let bus = self.bus.clone();
         let watch = postgres.watch(direct_url, owner, Arc::new(move || bus.wake()))?;
         Ok(Some(watch))
+    }
+
+    /// Ends an owner of this database that was seen to die, and frees what it held: nobody has to wait for its lease to expire.
+    pub fn burial(&self) -> Option<Burial> {
+        match &self.base {
+            Base::Embedded(_) => None,
+            Base::Cluster(postgres, _) => Some(Burial {
+                postgres: postgres.clone(),
+                pool: self.pool.clone(),
+                bus: self.bus.clone(),
+            }),
+        }
     }
 
     /// The tools that sessions have of this store: mail.

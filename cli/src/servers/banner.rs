@@ -26,7 +26,13 @@ pub(super) fn serving(front: &Front, settings: &Settings) {
     if settings.sandbox.is_some() {
         eprintln!("  cloud   {}", cloud(settings));
     }
-    eprintln!("  work    is done by `perennial worker` processes on the same database");
+    match &settings.pool.kept {
+        Some(kept) => eprintln!(
+            "  work    is done by {} to {} worker processes of {} slots each, as there is some, and by others on the same database",
+            kept.min, kept.max.value, settings.slots.value
+        ),
+        None => eprintln!("  work    is done by `perennial worker` processes on the same database"),
+    }
 }
 
 /// What an operator sees when a worker works.

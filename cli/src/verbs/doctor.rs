@@ -1,5 +1,7 @@
 //! `perennial doctor`: the effective configuration, where each value came from, and what is missing.
 
+mod pool;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -60,13 +62,19 @@ struct Check {
 pub async fn run(context: &Context) -> Result<Exit, Error> {
     let settings = effective(context);
     let mut checks = vec![data_dir(context)];
-    checks.push(server(context).await);
+    let server = server(context).await;
+    let reached = server.verdict == Verdict::Ok;
+    checks.push(server);
+    if reached {
+        checks.extend(pool::examine(context).await);
+    }
     checks.extend(cluster(&context.settings).await);
     checks.push(bubblewrap().await);
     checks.extend(sandboxes(&context.settings).await);
     checks.push(providers(context));
     checks.push(harness(&context.settings.claude.value, &CLAUDE).await);
     checks.push(harness(&context.settings.codex.value, &CODEX).await);
+    checks.extend(traces(&context.settings));
     checks.extend(misspelt());
     let healthy = checks.iter().all(|check| check.verdict != Verdict::Bad);
     if context.json {
@@ -144,6 +152,10 @@ fn effective(context: &Context) -> Vec<Line> {
         line("listen", &settings.listen),
         line("allow local", &settings.allow_local),
         line("slots", &settings.slots),
+        match &settings.pool.workspace_slots {
+            Some(slots) => line("slots of a workspace", slots),
+            None => text("slots of a workspace", "(all)", &config::Origin::Default),
+        },
         line("lease ttl (ms)", &settings.lease_ttl_ms),
         line("lease renew (ms)", &settings.renew_ms),
         line("sweep (ms)", &settings.sweep_ms),
@@ -164,6 +176,16 @@ fn effective(context: &Context) -> Vec<Line> {
             None => text(name, "(not set)", &""),
         });
     }
+    if let Some(kept) = &settings.pool.kept {
+        let workers = format!("{} to {}", kept.min, kept.max.value);
+        lines.push(text("workers kept", workers, &kept.max.from));
+    }
+    lines.extend(
+        settings
+            .keda_listen
+            .as_ref()
+            .map(|address| line("keda listen", address)),
+    );
     lines.extend(settings.advertise.as_ref().map(|url| line("advertise", url)));
     if let Some(sandbox) = &settings.sandbox {
         lines.push(line("docker", &sandbox.docker));
@@ -171,6 +193,7 @@ fn effective(context: &Context) -> Vec<Line> {
     }
     lines.extend(settings.url.as_ref().map(|url| line("client url", url)));
     lines.extend(settings.gateway_url.as_ref().map(|url| line("gateway url", url)));
+    lines.extend(settings.otlp.as_ref().map(|otlp| line("traces", &otlp.endpoint)));
     for (name, provider) in &settings.providers {
         let key = if provider.key.is_some() {
             "with a key"
@@ -467,6 +490,16 @@ async fn harness(binary: &Option<PathBuf>, program: &Program) -> Check {
         ),
     };
     Check { check, verdict, detail }
+}
+
+/// Whether what was said of traces is any use.
+fn traces(settings: &Settings) -> Option<Check> {
+    let reason = settings.otlp.as_ref()?.unusable.clone()?;
+    Some(Check {
+        check: "traces",
+        verdict: Verdict::Note,
+        detail: format!("not exported: {reason}"),
+    })
 }
 
 fn misspelt() -> Option<Check> {

@@ -2,7 +2,7 @@
 
 use perennial_schema::EventId;
 use perennial_schema::content::Block;
-use perennial_schema::event::{Body, DefineOutcome, Event, Message, ModelRequestEnd, Permission, Private, Raw};
+use perennial_schema::event::{Body, DefineOutcome, Event, ModelRequestEnd, Permission, Private, Raw};
 use perennial_schema::mcp::tool_name;
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
@@ -26,24 +26,16 @@ impl State {
         self.turn = self.turn.max(event.turn);
         let (id, private) = (event.id, &event.private);
         match &event.body {
-            Body::UserMessage(message) => self.enqueue(id, message, Speaker::User),
-            Body::SystemMessage(message) => self.enqueue(id, message, Speaker::System),
-            Body::UserDefineOutcome(outcome) => self.queue.push_back(Queued {
-                id,
-                content: content_of(outcome),
-                from: Speaker::Outcome,
-            }),
+            Body::UserMessage(message) => self.enqueue(event, &message.content, Speaker::User),
+            Body::SystemMessage(message) => self.enqueue(event, &message.content, Speaker::System),
+            Body::UserDefineOutcome(outcome) => self.enqueue(event, &content_of(outcome), Speaker::Outcome),
             Body::MailReceived(mail) => {
                 let from = Speaker::Mail {
                     id: mail.message_id,
                     from: mail.from.clone(),
                     subject: mail.subject.clone(),
                 };
-                self.queue.push_back(Queued {
-                    id,
-                    content: mail.content.clone(),
-                    from,
-                });
+                self.enqueue(event, &mail.content, from);
             }
             Body::UserInterrupt(_) => {
                 self.interrupt = Some(id);
@@ -117,7 +109,10 @@ impl State {
                     self.place_input(*id, event.seq);
                 }
             }
-            Body::SessionStatusRunning(_) => self.set_status(Status::Running, None),
+            Body::SessionStatusRunning(_) => {
+                self.set_status(Status::Running, None);
+                self.running.get_or_insert(id);
+            }
             Body::SessionStatusIdle(idle) => self.rest(&idle.stop_reason),
             Body::SessionStatusRescheduled(_) => self.set_status(Status::Rescheduling, None),
             Body::SessionStatusTerminated(_) | Body::SessionDeleted(_) => self.set_status(Status::Terminated, None),
@@ -138,11 +133,12 @@ impl State {
         }
     }
 
-    fn enqueue(&mut self, id: EventId, message: &Message, from: Speaker) {
+    fn enqueue(&mut self, event: &Event, content: &Raw, from: Speaker) {
         self.queue.push_back(Queued {
-            id,
-            content: message.content.clone(),
+            id: event.id,
+            content: content.clone(),
             from,
+            trace: event.private.trace,
         });
     }
 
@@ -157,7 +153,9 @@ impl State {
         if !matches!(stop, StopReason::RequiresAction { .. }) {
             self.owes_reply &= *stop == StopReason::BudgetReached;
             self.interrupt = None;
+            self.trace = None;
         }
+        self.running = None;
         self.compacting = false;
         self.set_status(Status::Idle, Some(stop.clone()));
     }
@@ -172,7 +170,11 @@ impl State {
         let Some(at) = self.queue.iter().position(|queued| queued.id == id) else {
             return;
         };
-        if let Some(Queued { content, from, .. }) = self.queue.remove(at) {
+        if let Some(queued) = self.queue.remove(at) {
+            let Queued {
+                content, from, trace, ..
+            } = queued;
+            self.trace = self.trace.or(trace);
             self.close_step();
             self.entries.push(Entry::Input { seq, content, from });
             self.owes_reply = true;

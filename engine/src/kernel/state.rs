@@ -6,11 +6,11 @@ use std::sync::Arc;
 use perennial_schema::event::{Native, Permission, Raw, ToolDispatched, Verdict};
 use perennial_schema::model::StopKind;
 use perennial_schema::session::{Status, StopReason};
-use perennial_schema::{Attachment, EventId, MessageId};
+use perennial_schema::{Attachment, EventId, MessageId, TraceParent};
 use serde::{Deserialize, Serialize};
 
 /// Grows whenever a change of the fold gives an old log another state; a snapshot of another version is thrown away.
-pub const FOLD_VERSION: u32 = 4;
+pub const FOLD_VERSION: u32 = 5;
 
 /// A session, folded up to `seq`. A snapshot is this value serialised; it is disposable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub struct State {
     pub request: Option<EventId>,
     /// An interrupt nobody has acted on.
     pub interrupt: Option<EventId>,
+    /// What began the work that is under way; none at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<EventId>,
+    /// Where the turn that is under way, or is awaited, belongs in a trace: as the first of its inputs said that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<TraceParent>,
     /// The conversation, in the order in which a model sees it.
     pub(super) entries: Vec<Entry>,
     /// Inputs that wait for the next model request.
@@ -62,6 +68,8 @@ impl Default for State {
             unknown: None,
             request: None,
             interrupt: None,
+            running: None,
+            trace: None,
             entries: Vec::new(),
             queue: VecDeque::new(),
             unnamed: Vec::new(),
@@ -137,6 +145,8 @@ pub(super) struct Queued {
     pub(super) id: EventId,
     pub(super) content: Raw,
     pub(super) from: Speaker,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// Where a call is in `entries`.
@@ -222,6 +232,13 @@ impl State {
     #[must_use]
     pub fn open_call(&self, id: EventId) -> Option<&Call> {
         self.open.get(&id).and_then(|place| self.call_at(*place))
+    }
+
+    /// The span that the turn which is under way, or comes next, is part of, if an input of it says so.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceParent> {
+        let queued = || self.queue.iter().find_map(|queued| queued.trace);
+        self.trace.or_else(queued)
     }
 
     /// Whether inputs wait for the next model request.

@@ -68,9 +68,40 @@ pub trait Requests: Send {
 #[error("nobody answered")]
 pub struct Unanswered;
 
+/// How a bus reaches the other processes of an install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusReach {
+    /// There are none.
+    Alone,
+    /// By messages.
+    Connected,
+    /// By messages, which cannot be sent now: they look at the store instead.
+    Disconnected,
+    /// They look at the store.
+    Polled,
+}
+
+impl BusReach {
+    /// As it is told.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Polled => "polled",
+        }
+    }
+}
+
 /// Publish and subscribe. Publishing never blocks and never fails.
 #[async_trait]
 pub trait Bus: Send + Sync {
+    /// How it reaches other processes, now.
+    fn reach(&self) -> BusReach {
+        BusReach::Alone
+    }
+
     /// A commit happened.
     fn hint(&self, key: SessionKey, seq: u64);
 

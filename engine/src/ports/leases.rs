@@ -26,6 +26,36 @@ pub struct Held {
     pub head: u64,
 }
 
+/// Which sessions an owner process can drive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The executor whose workspaces it reaches: one per data directory of a host.
+    pub place: Option<ExecutorId>,
+    /// The harnesses it has, as agents name them. None: it claims whatever is ready, because nobody else could.
+    pub harnesses: Option<Vec<String>>,
+}
+
+impl Reach {
+    /// Whether it has a harness.
+    #[must_use]
+    pub fn has(&self, harness: &str) -> bool {
+        let Some(harnesses) = &self.harnesses else {
+            return true;
+        };
+        harnesses.iter().any(|name| name == harness)
+    }
+
+    /// Whether it reaches a workspace.
+    #[must_use]
+    pub fn reaches(&self, place: Option<ExecutorId>) -> bool {
+        place.is_none() || place == self.place
+    }
+}
+
+/// So long a ready session waits for an owner that has its agent's harness while there is none, in milliseconds: one that is
+/// restarted or started for it is there by then. After that anybody claims it, and its turn says what is missing.
+pub const HARNESS_PATIENCE_MILLIS: u64 = 30_000;
+
 /// An owner whose row is gone or expired: every lease of it is void.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
@@ -40,12 +70,13 @@ pub enum RenewError {
 /// Claim, renew, release.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Announces an owner process with a time to live. `place` is the executor whose workspaces it reaches: one per data
-    /// directory of a host.
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError>;
+    /// Announces an owner process with a time to live.
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, reach: &Reach) -> Result<(), StoreError>;
 
     /// Claims up to `limit` ready sessions, fairly across workspaces: epoch + 1, owner set. A session with a workspace at
-    /// some place is claimed by owners of that place only. Before that, sessions of dead
+    /// some place is claimed by owners of that place only, and one whose agent wants a harness by owners that have it; while
+    /// none of those is alive and active, it waits for [`HARNESS_PATIENCE_MILLIS`] and is then anybody's. Where the store has
+    /// a number of slots per workspace, a workspace never has more sessions held at once. Before that, sessions of dead
     /// owners are freed: each counts one attempt, and from the third on `ready_at` moves by a doubling delay
     /// (`retry::attempt_delay_millis`) instead of being claimed at once.
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError>;

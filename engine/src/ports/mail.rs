@@ -8,9 +8,9 @@
 use async_trait::async_trait;
 use perennial_schema::event::Raw;
 use perennial_schema::mail::{Address, MailState, Sender, Task};
-use perennial_schema::{AgentId, MessageId, SessionId, Timestamp, WorkspaceId};
+use perennial_schema::{AgentId, MessageId, SessionId, Timestamp, TraceParent, WorkspaceId};
 
-use super::{SessionKey, SessionMetadata, StoreError};
+use super::{ChangeCursor, SessionKey, SessionMetadata, StoreError};
 
 /// How often a queue's message is handed out before it is a dead letter.
 pub const MAIL_DELIVERIES: u32 = 5;
@@ -42,6 +42,8 @@ pub struct Letter {
     pub expires_at: Option<Timestamp>,
     /// What its receiver's turn says in the end is awaited.
     pub task: Option<Task>,
+    /// The span in which it was sent: the turn it begins is part of that trace.
+    pub trace: Option<TraceParent>,
 }
 
 /// A message as it is kept.
@@ -204,6 +206,19 @@ pub trait Mailboxes: Send + Sync {
 
     /// Messages.
     async fn messages(&self, listing: MessageListing) -> Result<Vec<Message>, StoreError>;
+
+    /// Messages of a mailbox that changed their state after a place (none: all there are), each once, as it is now, oldest change
+    /// first; sending one is a change. Nothing is skipped; a change may be told twice.
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        to: &Address,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, Message)>, StoreError>;
+
+    /// The place of a mailbox's newest change; none while it has had no mail.
+    async fn latest_change(&self, workspace: WorkspaceId, to: &Address) -> Result<Option<ChangeCursor>, StoreError>;
 
     /// Mailboxes, by address, strictly after one.
     async fn mailboxes(

@@ -58,6 +58,8 @@ pub struct PoolWorker {
 pub struct Backlog {
     /// Sessions that are ready and held by nobody.
     pub ready: u64,
+    /// Those among them that no worker could take: their workspaces have all the slots they get.
+    pub over: u64,
     /// Sessions that are held.
     pub held: u64,
     /// Milliseconds that the longest of the ready ones has waited.
@@ -72,7 +74,7 @@ impl Backlog {
     /// Sessions that want a slot now.
     #[must_use]
     pub const fn wanted_slots(&self) -> u64 {
-        self.ready + self.held
+        self.ready.saturating_sub(self.over) + self.held
     }
 
     /// Workers that would have a slot for each of them, if they are like those that are there; none without any to go by.
@@ -87,6 +89,19 @@ impl Backlog {
         let each = self.slots.div_ceil(self.workers);
         Some(self.wanted_slots().div_ceil(each))
     }
+}
+
+/// How much there is to do for workers with one harness.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// As agents name it.
+    pub harness: String,
+    /// Sessions that want it, are ready and held by nobody.
+    pub ready: u64,
+    /// Sessions that want it and are held.
+    pub held: u64,
+    /// Milliseconds that the longest of the ready ones has waited.
+    pub oldest_millis: u64,
 }
 
 /// Workers of all tenants: they belong to whoever runs the servers.
@@ -106,6 +121,9 @@ pub trait Pool: Send + Sync {
 
     /// How much there is to do.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
+
+    /// The same by harness, by name; those nobody wants anything of are left out.
+    async fn demand(&self) -> Result<Vec<Demand>, StoreError>;
 }
 
 #[cfg(test)]
@@ -116,6 +134,7 @@ mod tests {
     fn a_pool_is_as_large_as_what_wants_a_slot() {
         let pool = |ready, held, workers, slots| Backlog {
             ready,
+            over: 0,
             held,
             oldest_millis: 0,
             workers,
@@ -126,6 +145,12 @@ mod tests {
         assert_eq!(pool(1, 0, 1, 8).wanted_workers(), Some(1));
         assert_eq!(pool(9, 8, 1, 8).wanted_workers(), Some(3));
         assert_eq!(pool(9, 0, 2, 6).wanted_workers(), Some(3));
+        // What no worker could take wants none.
+        let over = Backlog {
+            over: 8,
+            ..pool(9, 8, 1, 8)
+        };
+        assert_eq!((over.wanted_slots(), over.wanted_workers()), (9, Some(2)));
         // Nobody says how much one can do.
         assert_eq!(pool(9, 0, 0, 0).wanted_workers(), None);
     }

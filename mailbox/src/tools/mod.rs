@@ -14,6 +14,7 @@ use perennial_schema::agent::{AgentSnapshot, Toolset};
 use perennial_schema::event::{Permission, Raw};
 use perennial_schema::mail::MailTool;
 use perennial_schema::tool::{Outcome, Policy};
+use perennial_schema::{TraceParent, span_of};
 use serde::de::DeserializeOwned;
 
 use crate::office::Office;
@@ -75,6 +76,12 @@ fn spec(tool: MailTool, policy: Policy) -> ToolSpec {
         effect: tool.effect(),
         choices: vec![house_choice(permission)],
     }
+}
+
+/// The span of a call, if its session is traced: what it sends goes on in it.
+fn trace(order: &Order) -> Option<TraceParent> {
+    let here = perennial_telemetry::here(order.key.session)?;
+    Some(here.with_span(span_of(order.call_id.uuid())))
 }
 
 /// The input a model gave.

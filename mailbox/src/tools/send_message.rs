@@ -38,6 +38,7 @@ pub(super) async fn run(office: &Office, order: &Order) -> Result<String, String
         deliver_at: None,
         expires_at: None,
         task: None,
+        trace: super::trace(order),
     };
     let sent = sent(office, order, &outgoing)
         .await

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use perennial_broker::bus::silent::Silent;
 use perennial_broker::log::memory;
+use perennial_broker::meter::Meter;
 use perennial_broker::{clock, mail};
 use perennial_engine::ports::{
-    AT_HOUSE, HandOver, Letter, MailboxSummary, Mailboxes, Message, MessageListing, Receipt, Return, SessionKey,
-    StoreError, ThreadSession,
+    AT_HOUSE, ChangeCursor, HandOver, Letter, MailboxSummary, Mailboxes, Message, MessageListing, Receipt, Return,
+    SessionKey, StoreError, ThreadSession,
 };
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::Raw;
@@ -58,6 +59,20 @@ impl Mailboxes for Forgetful {
 
     async fn messages(&self, listing: MessageListing) -> Result<Vec<Message>, StoreError> {
         self.post.messages(listing).await
+    }
+
+    async fn changes(
+        &self,
+        workspace: WorkspaceId,
+        to: &Address,
+        after: Option<ChangeCursor>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeCursor, Message)>, StoreError> {
+        self.post.changes(workspace, to, after, limit).await
+    }
+
+    async fn latest_change(&self, workspace: WorkspaceId, to: &Address) -> Result<Option<ChangeCursor>, StoreError> {
+        self.post.latest_change(workspace, to).await
     }
 
     async fn mailboxes(
@@ -162,8 +177,9 @@ async fn told(losses: u32, does_it: bool) -> (Result<String, String>, u32, usize
         asked: AtomicU32::new(0),
         does_it,
     });
-    let sessions = Arc::new(memory::Memory::new(clock));
-    let office = Office::new(store.clone(), sessions, Arc::new(Nobody), Arc::new(Silent));
+    let sessions = Arc::new(memory::Memory::new(clock.clone()));
+    let metering = Arc::new(Meter::memory((*sessions).clone(), clock));
+    let office = Office::new(store.clone(), sessions, Arc::new(Nobody), Arc::new(Silent), metering);
     let order = Order {
         key: SessionKey {
             workspace: WORKSPACE,

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use perennial_engine::ports::{CallError, McpTool, Order, SessionKey, Settled};
-use perennial_schema::EventId;
 use perennial_schema::mcp::McpPlace;
 use perennial_schema::tool::Outcome;
+use perennial_schema::{EventId, span_of};
 use rmcp::model::{CallToolRequestParams, CallToolResponse, JsonObject, RequestMetaObject};
 use rmcp::service::ServiceError;
 use tokio::sync::watch;
@@ -133,6 +133,11 @@ impl Mounts {
         let mut params = CallToolRequestParams::new(tool.name.clone()).with_arguments(arguments);
         let mut meta = RequestMetaObject::default();
         meta.insert(CALL_ID.to_owned(), order.call_id.to_string().into());
+        // The server goes on in this trace if it likes (SEP-414); whoever traces nothing sends nothing.
+        if let Some(here) = perennial_telemetry::here(order.key.session) {
+            let call = here.with_span(span_of(order.call_id.uuid()));
+            meta.set_traceparent(call.to_string());
+        }
         params.meta = Some(meta);
         let peer = connected.line.peer();
         // Dropped, it tells the server so.

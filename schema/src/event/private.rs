@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Raw;
-use crate::Attachment;
 use crate::model::StopKind;
+use crate::{Attachment, TraceParent};
 
 /// Replay data of one event. Absent for imported or foreign events: `render` copes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Private {
     /// On `span.model_request_start`: it asks for a summary, and names no input.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compaction: bool,
+    /// On an input: the span of the request that sent it. The turn it begins is part of that trace, whoever drives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 /// A block in a provider's own words, replayed byte for byte to the same provider and dropped for any other.

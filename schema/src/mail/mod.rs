@@ -11,5 +11,5 @@ pub use address::{Address, ParseAddressError};
 pub use desk::{MailDesk, MailSessions};
 pub use sender::{ParseSenderError, Sender};
 pub use state::MailState;
-pub use task::{TASK_DEPTH, Task};
+pub use task::{Allowance, TASK_DEPTH, Task};
 pub use tool::MailTool;

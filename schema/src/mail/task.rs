@@ -14,8 +14,21 @@ pub struct Task {
     /// Model requests it may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_turns: Option<u32>,
+    /// What its receiver's session may use of models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_budget: Option<Allowance>,
     /// So long after it was sent it is stopped.
     pub seconds: u64,
+}
+
+/// So much may be used of models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allowance {
+    /// Tokens read and written.
+    Tokens(u64),
+    /// Millionths of a US dollar.
+    Microusd(u64),
 }
 
 impl Task {

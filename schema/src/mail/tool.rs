@@ -69,7 +69,7 @@ impl MailTool {
             Self::DelegateTask => {
                 "Has another agent or session do a task. What its turn says in the end, and how many turns and tokens it took, \
                  comes as a message of its own later and wakes this session: do not wait or poll for it. A task that takes too \
-                 long, or more turns than it may, is stopped, and a message says so."
+                 long, or more turns or money than it may, is stopped, and a message says so."
             }
             Self::CancelTask => "Stops a task that this session delegated. A message says how it ended.",
         }
@@ -90,6 +90,9 @@ impl MailTool {
                 "to": {"type": "string", "description": "agent/NAME or session/ID"},
                 "prompt": {"type": "string", "description": "What is to be done, with all that is needed for it"},
                 "max_turns": {"type": "integer", "description": "Model requests it may take; any number when left out"},
+                "max_budget": {"type": "object", "description": "What it may use of models: {\"tokens\": 50000}, or cents of list cost, \
+                    {\"amount\": \"250\", \"currency\": \"USD\"}; any amount when left out", "properties": {
+                    "tokens": {"type": "integer"}, "amount": {"type": "string"}, "currency": {"type": "string"}}},
                 "timeout": {"type": "integer", "description": "Seconds it may take; an hour when left out"},
             }}),
             Self::CancelTask => json!({"type": "object", "required": ["task_id"], "properties": {

@@ -37,7 +37,10 @@ impl Books {
     /// In the server's own file, through the pool the server gives them.
     pub(crate) async fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { clock: Hand::new() };
+        let settings = Settings {
+            clock: Hand::new(),
+            ..Settings::default()
+        };
         let store = Sqlite::open(dir.path(), settings).await.unwrap();
         let pool = store.pool_for_accounts();
         Self {

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod appends;
+mod capabilities;
 mod changes;
 mod forks;
 mod guards;
@@ -13,5 +14,6 @@ mod poison;
 mod projections;
 mod reads;
 mod sessions;
+mod slots;
 mod storms;
 mod tenancy;

@@ -1,6 +1,6 @@
 //! Where a session's workspace is decides who may claim it.
 
-use perennial_engine::ports::{Projection, Ready};
+use perennial_engine::ports::{Projection, Reach, Ready};
 use perennial_schema::event::{Body, Permission, ToolDispatched};
 use perennial_schema::tool::Effect;
 use perennial_schema::{ExecutorId, JournalId, OwnerId};
@@ -22,7 +22,11 @@ fn place() -> ExecutorId {
 
 async fn owner_at(rig: &Rig, place: Option<ExecutorId>) -> OwnerId {
     let owner = OwnerId::from_uuid(Uuid::now_v7());
-    rig.store.register(owner, TTL, place).await.unwrap();
+    let reach = Reach {
+        place,
+        ..Reach::default()
+    };
+    rig.store.register(owner, TTL, &reach).await.unwrap();
     owner
 }
 

@@ -7,7 +7,7 @@ use perennial_broker::mail;
 use perennial_engine::ports::{Letter, Mailboxes, Message, SendError, SessionMetadata};
 use perennial_schema::content::text_content;
 use perennial_schema::mail::{Address, Sender};
-use perennial_schema::{KeyId, MessageId, SessionId, WorkspaceId};
+use perennial_schema::{KeyId, MessageId, SessionId, TraceParent, WorkspaceId};
 use uuid::Uuid;
 
 use crate::fixture::{Hand, database, open, workspace};
@@ -111,5 +111,6 @@ pub(crate) fn letter(from: &Sender, to: &Address) -> Letter {
         deliver_at: None,
         expires_at: None,
         task: None,
+        trace: Some(TraceParent::derived(Uuid::nil(), "a trace")),
     }
 }

@@ -1,5 +1,6 @@
 //! Mail: sent once, handed over in order, received by one at a time, and never lost without a word.
 
+mod changes;
 mod fixture;
 mod handed;
 mod queues;

@@ -2,7 +2,7 @@
 
 use perennial_engine::ports::{HandOver, Letter};
 use perennial_schema::SessionId;
-use perennial_schema::mail::{Address, Task};
+use perennial_schema::mail::{Address, Allowance, Task};
 use uuid::Uuid;
 
 use super::fixture::{Desk, ids, key, letter, session};
@@ -15,6 +15,7 @@ async fn a_task_is_open_until_it_is_closed(desk: Desk) {
     let task = Task {
         chain: vec![Address::Agent("lead".into()), session()],
         max_turns: Some(3),
+        max_budget: Some(Allowance::Tokens(7)),
         seconds: 60,
     };
     let written = Letter {

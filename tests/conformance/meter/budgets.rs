@@ -25,6 +25,7 @@ super::on_every_meter!(
     a_warning_comes_once_a_period,
     budgets_are_listed_newest_first,
     making_a_budget_twice_makes_one,
+    what_is_set_aside_counts_in_the_session_alone,
 );
 
 async fn nothing_is_written_for_whom_no_budget_covers(desk: Desk) {
@@ -281,4 +282,26 @@ async fn making_a_budget_twice_makes_one(desk: Desk) {
     assert!(!desk.meter.delete_budget(foreign, first.id).await.unwrap());
     assert!(desk.meter.delete_budget(desk.workspace(), first.id).await.unwrap());
     assert_eq!(desk.meter.budget(desk.workspace(), first.id).await.unwrap(), None);
+}
+
+async fn what_is_set_aside_counts_in_the_session_alone(desk: Desk) {
+    let session = SessionId::from_uuid(Uuid::now_v7());
+    let wide = desk.budget(BudgetMetric::Tokens, BudgetPeriod::Total, 50).await;
+    let scope = BudgetScope::Session(session);
+    let own = desk.scoped(scope, BudgetMetric::Tokens, BudgetPeriod::Total, 100).await;
+    let payer = Payer {
+        aside: true,
+        ..desk.of_session(session)
+    };
+    let (id, reserved) = desk.reserve(payer, tokens(80)).await.unwrap();
+    assert!(
+        reserved.counted,
+        "more than the workspace has: it counts that elsewhere"
+    );
+    assert_eq!((desk.see(own).await.reserved, desk.see(wide).await.reserved), (80, 0));
+    let (refused, _) = exhausted(desk.reserve(payer, tokens(21)).await);
+    assert_eq!(refused.id, own);
+    desk.settle(id, tokens(30)).await;
+    let seen = desk.see(own).await;
+    assert_eq!((seen.used, seen.reserved, desk.see(wide).await.used), (30, 0, 0));
 }

@@ -83,6 +83,7 @@ impl Desk {
             session: None,
             agent: None,
             key: None,
+            aside: false,
         }
     }
 

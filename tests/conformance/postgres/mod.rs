@@ -1,6 +1,7 @@
 //! What is true of the Postgres store alone: which servers it refuses, who may rewrite the log (nobody), and what it does
 //! when connections break, servers restart and neighbours die.
 
+mod claims;
 mod faults;
 mod refusals;
 mod restarts;

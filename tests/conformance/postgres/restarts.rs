@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use perennial_broker::log::postgres::migrate;
-use perennial_engine::ports::{AppendError, Leases as _, Ready, StoreError};
+use perennial_engine::ports::{AppendError, Leases as _, Reach, Ready, StoreError};
 use perennial_schema::OwnerId;
 use perennial_tests::postgres::Postgres as Server;
 use sqlx::{Connection as _, PgConnection};
@@ -78,14 +78,14 @@ async fn a_restart_frees_nobody() {
     let key = rig.session().await;
     rig.say(key, "hello").await;
     let (holder, other) = (OwnerId::from_uuid(Uuid::now_v7()), OwnerId::from_uuid(Uuid::now_v7()));
-    store.register(holder, TTL, None).await.unwrap();
+    store.register(holder, TTL, &Reach::default()).await.unwrap();
     assert_eq!(rig.claim(holder, 1).await.len(), 1);
     expire(&url).await;
     server.stop_immediate().await.unwrap();
     server.run().await.unwrap();
     // Another process, which has seen no failure.
     let neighbour = open(&url).await;
-    neighbour.register(other, TTL, None).await.unwrap();
+    neighbour.register(other, TTL, &Reach::default()).await.unwrap();
     assert!(neighbour.claim(other, 1).await.unwrap().is_empty());
     assert_eq!(store.renew(holder, TTL).await.unwrap().len(), 1, "the lease stands");
 }
@@ -109,14 +109,14 @@ async fn the_blind_wait_for_one_time_to_live() {
     let key = rig.session().await;
     rig.say(key, "hello").await;
     let (holder, other) = (OwnerId::from_uuid(Uuid::now_v7()), OwnerId::from_uuid(Uuid::now_v7()));
-    store.register(holder, TTL, None).await.unwrap();
+    store.register(holder, TTL, &Reach::default()).await.unwrap();
     assert_eq!(rig.claim(holder, 1).await.len(), 1);
     server.stop_immediate().await.unwrap();
     server.run().await.unwrap();
     let restarted = Instant::now();
     let taken = async {
         loop {
-            store.register(other, TTL, None).await.unwrap();
+            store.register(other, TTL, &Reach::default()).await.unwrap();
             if let Some(claimed) = store.claim(other, 1).await.unwrap().pop() {
                 return claimed;
             }

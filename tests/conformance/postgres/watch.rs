@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial_broker::log::postgres::{Postgres, Watch};
-use perennial_engine::ports::Leases as _;
+use perennial_engine::ports::{Leases as _, Reach};
 use perennial_schema::OwnerId;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ struct Node {
 async fn node(url: &str) -> Node {
     let store = open(url).await;
     let owner = OwnerId::from_uuid(Uuid::now_v7());
-    store.register(owner, TTL, None).await.unwrap();
+    store.register(owner, TTL, &Reach::default()).await.unwrap();
     let freed = Arc::new(Notify::new());
     let told = Arc::clone(&freed);
     let watch = store.watch(None, owner, Arc::new(move || told.notify_one())).unwrap();

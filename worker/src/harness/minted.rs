@@ -74,6 +74,7 @@ impl Gate for Minted {
             session: Some(session.session),
             agent: Some(agent.id),
             key: None,
+            aside: false,
         };
         let named = route.model.strip_suffix(LONG_CONTEXT).unwrap_or(route.model);
         let models = Some(vec![format!("{}/{named}", route.provider)]);

@@ -39,6 +39,7 @@ impl Harness for Native {
                 session: Some(ask.key.session),
                 agent: Some(ask.agent.id),
                 key: None,
+                aside: false,
             },
             model: ask.agent.model.clone(),
             system: ask.agent.system.clone(),

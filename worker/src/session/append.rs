@@ -50,6 +50,7 @@ impl Session {
             projection.place = None;
         }
         let progress = projection.progress;
+        let ending = self.ending(&drafts);
         let authority = Authority::Holder {
             epoch: self.epoch,
             only_at_head: terms.only_at_head.then_some(self.state.seq),
@@ -63,6 +64,7 @@ impl Session {
         };
         fail::fail_point!("worker.append.after");
         metrics::count_append(drafts.len());
+        ending.into_iter().for_each(perennial_telemetry::record);
         if progress {
             self.watch.progress.cancel();
         }

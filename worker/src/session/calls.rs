@@ -80,6 +80,7 @@ impl Session {
         let Some(order) = self.order(call_id) else { return };
         let ports = self.ports.clone();
         let hearer = crate::sink::aloud(ports.bus.clone(), ports.ids.event(), self.key, call_id);
+        let leg = self.leg(&order, true);
         self.in_flight.insert(call_id);
         self.running.spawn(async move {
             let ended = match ports.router.call_aloud(order.clone(), hearer).await {
@@ -87,6 +88,7 @@ impl Session {
                 Err(CallError::Unknown(_)) => settle(ports.router.as_ref(), order.clone()).await,
                 ended => ended,
             };
+            leg.over(ports.clock.now(), &ended);
             (call_id, kept(&ports, &order, ended).await)
         });
     }
@@ -103,9 +105,11 @@ impl Session {
         }
         let Some(order) = self.order(call.id) else { return };
         let ports = self.ports.clone();
+        let leg = self.leg(&order, false);
         self.in_flight.insert(call.id);
         self.running.spawn(async move {
             let ended = settle(ports.router.as_ref(), order.clone()).await;
+            leg.over(ports.clock.now(), &ended);
             (order.call_id, kept(&ports, &order, ended).await)
         });
     }
@@ -242,6 +246,9 @@ impl Session {
             return Box::pin(self.append_results(open)).await;
         }
         fail::fail_point!("worker.result.after");
+        for (call_id, _) in &open {
+            self.forget_call(*call_id);
+        }
         for (call_id, _) in open.iter().filter(|(_, outcome)| outcome.whole.is_some()) {
             self.ports.router.drop_output(self.key, *call_id).await;
         }

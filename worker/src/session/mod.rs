@@ -15,6 +15,7 @@ mod packages;
 mod prepare;
 mod rest;
 mod think;
+mod trace;
 
 pub(crate) use think::Asked;
 
@@ -101,6 +102,7 @@ pub(crate) struct Session {
     brain: (String, String),
     /// Tokens beyond which the context is compacted. Beyond reach once that has failed.
     compact_at: u64,
+    tracing: trace::Tracing,
 }
 
 impl Session {
@@ -135,6 +137,7 @@ impl Session {
             placements: BTreeMap::new(),
             unprepared: None,
             requests: 0,
+            tracing: trace::Tracing::default(),
             ports,
             row,
         }
@@ -207,6 +210,7 @@ impl Session {
             if self.drain.is_cancelled() {
                 return Err(Stop::Draining);
             }
+            self.find_place();
             match self.step().await? {
                 Flow::Continue => {}
                 Flow::Released => return Ok(()),

@@ -122,6 +122,7 @@ impl Session {
                 Err(error) => return Ok(Asked::Answered(Err(error))),
             },
         };
+        let place = self.enter_step();
         let outcome = {
             let mut thinking = harness.think(ask, sink);
             loop {
@@ -141,6 +142,7 @@ impl Session {
                 }
             }
         };
+        drop(place);
         metrics::count_model_request(outcome.as_ref().ok());
         self.harness = Some(harness);
         outcome

@@ -8,13 +8,26 @@ use super::dialect::{Columns as _, Dialect, Statement, inconsistent, statement};
 use super::work::Work;
 use crate::accounts::{ApiKey, Ensured, Secret, SecretHash};
 
+/// Whether a key's workspace is the one the install was made with.
+macro_rules! operates {
+    () => {
+        "cast(CASE WHEN workspace_id = (SELECT w.workspace_id FROM workspaces w ORDER BY w.created_at, w.workspace_id LIMIT 1)
+            THEN 1 ELSE 0 END AS bigint) AS operates"
+    };
+}
+pub(super) use operates;
+
 const ANSWERS: &str = "SELECT count(*) FROM workspaces";
 const FIRST_WORKSPACE: &str = "SELECT workspace_id FROM workspaces ORDER BY created_at, workspace_id LIMIT 1";
 const ADD_WORKSPACE: &str = "INSERT INTO workspaces (workspace_id, name, created_at) VALUES ($1, $2, $3)";
 const ANY_KEY: &str =
     "SELECT id FROM api_keys WHERE workspace_id = $1 AND revoked_at IS NULL AND name <> 'console' LIMIT 1";
 const ADD_KEY: &str = "INSERT INTO api_keys (workspace_id, id, name, hash, created_at) VALUES ($1, $2, $3, $4, $5)";
-const KEY: &str = "SELECT workspace_id, hash FROM api_keys WHERE id = $1 AND revoked_at IS NULL AND name <> 'console'";
+const KEY: &str = concat!(
+    "SELECT workspace_id, hash, ",
+    operates!(),
+    " FROM api_keys WHERE id = $1 AND revoked_at IS NULL AND name <> 'console'"
+);
 
 /// When a key nobody knows yet is made.
 #[derive(Clone, Copy)]
@@ -49,6 +62,7 @@ pub(super) async fn one<DB: Dialect>(
         id,
         workspace: workspace.map_err(|error| inconsistent("api_keys", id, error))?,
         hash: SecretHash(hash.map_err(|error| inconsistent("api_keys", id, error))?),
+        operates: row.number("operates")? == 1,
     }))
 }
 

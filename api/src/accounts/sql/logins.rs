@@ -11,7 +11,11 @@ use crate::accounts::{ApiKey, Secret};
 
 const ADD: &str = "INSERT INTO api_keys (workspace_id, id, name, hash, created_at) VALUES ($1, $2, 'console', $3, $4)";
 const FORGET: &str = "DELETE FROM api_keys WHERE name = 'console' AND created_at <= $1";
-const FIND: &str = "SELECT workspace_id, hash FROM api_keys WHERE id = $1 AND name = 'console' AND created_at > $2";
+const FIND: &str = concat!(
+    "SELECT workspace_id, hash, ",
+    keys::operates!(),
+    " FROM api_keys WHERE id = $1 AND name = 'console' AND created_at > $2"
+);
 const END: &str = "DELETE FROM api_keys WHERE id = $1 AND name = 'console'";
 
 pub(super) async fn add<DB: Dialect>(

@@ -21,6 +21,7 @@ use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::path::Id;
 use crate::respond::json_text;
+use crate::traced::Traced;
 use crate::wire::event::{Reader, guards};
 
 #[derive(Deserialize)]
@@ -37,6 +38,7 @@ pub(crate) async fn send_events(
     State(app): State<App>,
     principal: Principal,
     Id(id): Id,
+    Traced(trace): Traced,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
@@ -51,6 +53,7 @@ pub(crate) async fn send_events(
         actor: principal.key.to_string(),
         environment: &row.environment,
         only: principal.scope.inputs(),
+        trace,
     };
     let drafts = reader.drafts("events", &input.events)?;
     let idempotency = repeatable.with(&body);

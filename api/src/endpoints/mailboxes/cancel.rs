@@ -28,13 +28,7 @@ pub(crate) async fn cancel_mail(
     let message = find(&app, principal, &at).await?;
     let once = Once::of(&app, principal, repeatable.with(&body)).await?;
     if once.earlier.is_none() {
-        if !app
-            .ports
-            .mail
-            .mail()
-            .cancel(principal.workspace, message.letter.id)
-            .await?
-        {
+        if !app.ports.mail.cancel(principal.workspace, &message).await? {
             return Err(
                 ApiError::conflict("the message is not waiting any more, or is on its way already")
                     .code("message_not_waiting"),

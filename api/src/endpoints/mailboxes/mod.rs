@@ -10,6 +10,7 @@ mod reject;
 mod replay;
 mod retrieve;
 mod send;
+mod stream;
 
 pub(crate) use acknowledge::*;
 pub(crate) use cancel::*;
@@ -21,6 +22,7 @@ pub(crate) use reject::*;
 pub(crate) use replay::*;
 pub(crate) use retrieve::*;
 pub(crate) use send::*;
+pub(crate) use stream::*;
 
 use axum::response::Response;
 use perennial_engine::ports::{Message, Receipt, Return};

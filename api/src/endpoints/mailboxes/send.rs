@@ -16,6 +16,7 @@ use crate::idempotency::Repeatable;
 use crate::openapi as doc;
 use crate::path::MailboxAt;
 use crate::respond::json;
+use crate::traced::Traced;
 use crate::wire::mail::{MessageView, Send};
 
 #[utoipa::path(post, path = "/v1/mailboxes/{kind}/{name}/messages", tag = "mail",
@@ -29,6 +30,7 @@ pub(crate) async fn send_mail(
     State(app): State<App>,
     principal: Principal,
     MailboxAt(to): MailboxAt,
+    Traced(trace): Traced,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
@@ -50,6 +52,7 @@ pub(crate) async fn send_mail(
         deliver_at: input.deliver_at,
         expires_at: input.expires_at,
         task: None,
+        trace,
     };
     let sent = app.ports.mail.send(principal.workspace, outgoing).await?;
     if once.earlier.is_none() {

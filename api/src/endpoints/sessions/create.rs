@@ -19,6 +19,7 @@ use crate::endpoints::executors::{attachments, distinct};
 use crate::error::ApiError;
 use crate::idempotency::Repeatable;
 use crate::openapi as doc;
+use crate::traced::Traced;
 use crate::wire::event::Reader;
 use crate::wire::length;
 use crate::wire::metadata::{self, Pairs};
@@ -45,6 +46,7 @@ struct Create {
 pub(crate) async fn create_session(
     State(app): State<App>,
     principal: Principal,
+    Traced(trace): Traced,
     repeatable: Repeatable,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
@@ -73,6 +75,7 @@ pub(crate) async fn create_session(
         actor: principal.key.to_string(),
         environment: &environment.config,
         only: Some(&["user.message", "user.define_outcome"]),
+        trace,
     };
     let events = reader.drafts("initial_events", &input.initial_events.unwrap_or_default())?;
     let projection = Projection {

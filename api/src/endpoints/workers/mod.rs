@@ -1,7 +1,7 @@
 //! The pool: who works, and how much there is to do. Ours, beside the adopted API.
 //!
-//! Workers serve all workspaces of a server. A server makes one workspace, so each of its keys is the operator's; when others are
-//! made for tenants, these routes are not for their keys.
+//! Workers serve all workspaces of an install, so these routes are the operator's: they take a key of the workspace that the install
+//! was made with.
 
 mod list;
 mod scaling;

@@ -6,6 +6,7 @@ use axum::response::Response;
 use perennial_schema::OwnerId;
 
 use crate::api::App;
+use crate::auth::Operator;
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::openapi as doc;
@@ -17,7 +18,12 @@ use crate::wire::worker::{Steer, WorkerView};
     request_body = doc::WorkerSteer, responses((status = 200, description = "The worker; it hears of it within seconds",
         body = doc::Worker),
     (status = "4XX", description = "Refused", body = doc::Error)))]
-pub(crate) async fn steer_worker(State(app): State<App>, Id(id): Id, body: JsonBody) -> Result<Response, ApiError> {
+pub(crate) async fn steer_worker(
+    _: Operator,
+    State(app): State<App>,
+    Id(id): Id,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     let standing = body.parse::<Steer>()?.read()?;
     let missing = || ApiError::not_found("worker", &id);
     let owner: OwnerId = id.parse().map_err(|_| missing())?;

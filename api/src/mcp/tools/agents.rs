@@ -9,13 +9,23 @@ const ALL: &str = "/v1/agents?limit=100";
 
 pub(super) async fn list(caller: &Caller) -> Result<Done, String> {
     let agents = caller.get(ALL).await?;
+    let cards = caller.app.ports.mail.cards(caller.principal.workspace).await;
+    let cards = cards.map_err(|error| error.to_string())?;
     let shown = |agent: &Value| {
         let takes_mail = !agent["mail"].is_null();
-        let address = agent["name"]
-            .as_str()
-            .filter(|_| takes_mail)
-            .map(|name| format!("agent/{name}"));
-        json!({"id": agent["id"], "name": agent["name"], "description": agent["description"], "address": address})
+        let card = cards
+            .iter()
+            .find(|card| takes_mail && agent["name"] == card.name.as_str());
+        let mut shown = json!({"id": agent["id"], "name": agent["name"], "description": agent["description"],
+            "address": null});
+        if let Some(card) = card {
+            shown["address"] = json!(card.address);
+            shown["skills"] = json!(card.skills);
+            shown["accepts"] = json!(card.accepts);
+            shown["executors"] = json!(card.executors);
+            shown["status"] = json!(card.status);
+        }
+        shown
     };
     let shown: Vec<Value> = agents["data"].as_array().into_iter().flatten().map(shown).collect();
     Ok(json!({"agents": shown}))

@@ -27,7 +27,9 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
-use perennial_engine::ports::{Bus, Delta, Notice, Request, Requests, SessionKey, Subscription, Unanswered, WakeUps};
+use perennial_engine::ports::{
+    Bus, BusReach, Delta, Notice, Request, Requests, SessionKey, Subscription, Unanswered, WakeUps,
+};
 use perennial_schema::{ExecutorId, WorkspaceId};
 use rand::Rng as _;
 use tokio::sync::watch;
@@ -372,6 +374,14 @@ impl Bus for Nats {
     fn delta(&self, key: SessionKey, delta: Delta) {
         self.node.outbox.delta(key, &delta);
         self.node.local.delta(key, delta);
+    }
+
+    fn reach(&self) -> BusReach {
+        if self.is_connected() {
+            BusReach::Connected
+        } else {
+            BusReach::Disconnected
+        }
     }
 
     /// Wakes this node and one of every group: this node may have no slot left, or another host's workspace is meant.

@@ -2,21 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use perennial_engine::ports::{Claimed, Held, ReadyCount, SessionKey, SessionRow};
-use perennial_schema::{ExecutorId, OwnerId, Timestamp, WorkspaceId};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, Held, Reach, ReadyCount, SessionKey, SessionRow};
+use perennial_schema::{OwnerId, Timestamp, WorkspaceId};
 
-use super::state::{Owner, State};
+use super::state::{Owner, Session, State};
 use crate::log::rules::Head;
+
+/// What a claim asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) limit: usize,
+    /// At most so many sessions of a workspace are held at once.
+    pub(super) workspace_slots: Option<u32>,
+}
 
 /// Frees what dead owners held, then takes ready sessions, fairly across tenants: each tenant's longest waiting session
 /// first, tenants in the order in which they were last served.
-pub(super) fn claim(state: &mut State, owner: OwnerId, limit: u32, now: Timestamp) -> Vec<Claimed> {
+pub(super) fn claim(state: &mut State, owner: OwnerId, wanted: Wanted, now: Timestamp) -> Vec<Claimed> {
     free_dead(state, now);
     if !state.is_alive(owner, now) {
         return Vec::new();
     }
-    let place = state.owners.get(&owner).and_then(|owner| owner.place);
-    let chosen = choose(state, place, limit as usize, now);
+    let reach = state.owners.get(&owner).map(|owner| owner.reach.clone());
+    let chosen = choose(state, &reach.unwrap_or_default(), wanted, now);
     let mut claimed = Vec::with_capacity(chosen.len());
     let mut served: Vec<WorkspaceId> = Vec::new();
     for key in chosen {
@@ -53,12 +61,14 @@ fn free_dead(state: &mut State, now: Timestamp) {
     }
 }
 
-fn choose(state: &State, place: Option<ExecutorId>, limit: usize, now: Timestamp) -> Vec<SessionKey> {
+fn choose(state: &State, reach: &Reach, wanted: Wanted, now: Timestamp) -> Vec<SessionKey> {
     let mut waiting: BTreeMap<WorkspaceId, Vec<(Timestamp, SessionKey)>> = BTreeMap::new();
     for (key, session) in &state.sessions {
         let head = &session.head;
-        let within_reach = head.place.is_none() || head.place == place;
-        if let Some(at) = claimable_at(head).filter(|at| *at <= now && head.owner.is_none() && within_reach) {
+        let at = claimable_at(head).filter(|at| *at <= now && head.owner.is_none() && reach.reaches(head.place));
+        if let Some(at) = at
+            && is_for(state, reach, session, at, now)
+        {
             waiting.entry(key.workspace).or_default().push((at, *key));
         }
     }
@@ -66,15 +76,37 @@ fn choose(state: &State, place: Option<ExecutorId>, limit: usize, now: Timestamp
     for (workspace, sessions) in &mut waiting {
         sessions.sort_unstable();
         let served = state.served.1.get(workspace).copied().unwrap_or(0);
+        let room = room(state, *workspace, wanted.workspace_slots);
         ordered.extend(
             sessions
                 .iter()
+                .take(room)
                 .enumerate()
                 .map(|(place, (at, key))| (place, served, *at, *key)),
         );
     }
     ordered.sort_unstable();
-    ordered.into_iter().take(limit).map(|(.., key)| key).collect()
+    ordered.into_iter().take(wanted.limit).map(|(.., key)| key).collect()
+}
+
+/// Whether a session that is within reach is this owner's to take: it has the harness, or nobody has who could be waited for.
+fn is_for(state: &State, reach: &Reach, session: &Session, ready_at: Timestamp, now: Timestamp) -> bool {
+    let harness = session.details.agent.harness.to_string();
+    if reach.has(&harness) {
+        return true;
+    }
+    let able = |owner: &Owner| owner.claims && owner.reach.reaches(session.head.place) && owner.reach.has(&harness);
+    ready_at.plus_millis(HARNESS_PATIENCE_MILLIS) <= now && !state.owners.values().any(able)
+}
+
+/// How many more sessions of a workspace may be held.
+fn room(state: &State, workspace: WorkspaceId, slots: Option<u32>) -> usize {
+    let Some(slots) = slots else { return usize::MAX };
+    let held = state
+        .sessions
+        .iter()
+        .filter(|(key, session)| key.workspace == workspace && session.head.owner.is_some());
+    (slots as usize).saturating_sub(held.count())
 }
 
 /// When it may be claimed, if ever.

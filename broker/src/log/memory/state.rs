@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use perennial_engine::ports::{Idempotency, SessionKey, SessionMetadata, SessionPatch, SessionRow};
+use perennial_engine::ports::{Idempotency, Reach, SessionKey, SessionMetadata, SessionPatch, SessionRow};
 use perennial_schema::agent::AgentSnapshot;
 use perennial_schema::environment::EnvironmentConfig;
 use perennial_schema::event::{Answer, Awaits, Draft, LastEvent, Raw, Record};
-use perennial_schema::{AppendId, EnvironmentId, EventId, ExecutorId, OwnerId, Timestamp, WorkspaceId};
+use perennial_schema::{AppendId, EnvironmentId, EventId, OwnerId, Timestamp, WorkspaceId};
 
 use crate::limits;
 use crate::log::rules::{self, Head, Outcome, Remembered, ToolUse};
@@ -25,10 +25,12 @@ pub(super) struct State {
 }
 
 /// A process that borrows sessions.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Owner {
     pub(super) expires_at: Timestamp,
-    pub(super) place: Option<ExecutorId>,
+    pub(super) reach: Reach,
+    /// It was not told to claim nothing.
+    pub(super) claims: bool,
 }
 
 /// A session.

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use perennial_engine::ports::{Claimed, SessionRow, StoreError};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionRow, StoreError};
 use perennial_schema::OwnerId;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::ask::Desk;
-use super::clock::Time;
+use super::clock::{ALIVE, Time};
 use super::death;
 use super::failure::{self, Kind};
 use super::prune;
@@ -24,28 +24,74 @@ macro_rules! claimable {
     };
 }
 
-/// Walks from tenant to tenant in the index instead of reading every ready row: of each at most so many are looked at as one
-/// claim may take, and some more, because others claim at the same moment.
-const CHOOSE: &str = concat!(
-    ", living AS MATERIALIZED (SELECT o.owner, o.place FROM owners o, clock c, wanted w WHERE o.owner = w.owner
-        AND o.expires_at > c.now),
-     waiting AS (
-        SELECT (SELECT min_of.workspace_id FROM (SELECT workspace_id FROM sessions WHERE ",
+/// The claimer, and everybody who claims; up to what makes an owner one that is alive.
+const OWNERS: &str = ", living AS MATERIALIZED (SELECT o.owner, o.place, o.harnesses FROM owners o, clock c, wanted w
+        WHERE o.owner = w.owner AND o.expires_at > c.now),
+     able AS MATERIALIZED (SELECT o.place, o.harnesses FROM clock c, owners o LEFT JOIN workers k ON k.owner = o.owner
+        WHERE coalesce(k.standing, 'active') = 'active' AND ";
+
+/// Walks in the index from tenant to tenant, and among those of each from harness to harness, instead of reading every ready
+/// row: of each that the owner can drive at most so many are looked at as one claim may take, and some more, because others
+/// claim at the same moment. What waits for a harness that the owner has not is passed by unread for as long as somebody can be
+/// hoped for who has; then as few of each are looked at, the oldest.
+const LOOK: &str = concat!(
+    ", waiting AS (
+        (SELECT workspace_id, harness FROM sessions WHERE ",
     claimable!(),
-    "       ORDER BY workspace_id LIMIT 1) AS min_of) AS workspace_id
+    "   ORDER BY workspace_id, harness LIMIT 1)
         UNION ALL
-        SELECT (SELECT s.workspace_id FROM sessions s WHERE ",
+        SELECT n.workspace_id, n.harness FROM waiting, LATERAL (SELECT s.workspace_id, s.harness FROM sessions s WHERE ",
     claimable!(),
-    "       AND s.workspace_id > waiting.workspace_id ORDER BY s.workspace_id LIMIT 1)
-        FROM waiting WHERE waiting.workspace_id IS NOT NULL),
-     candidates AS MATERIALIZED (
-        SELECT s.number, s.workspace_id, s.ready_at,
-            row_number() OVER (PARTITION BY s.workspace_id ORDER BY s.ready_at, s.number) AS turn
+    "       AND (s.workspace_id, s.harness) > (waiting.workspace_id, waiting.harness)
+            ORDER BY s.workspace_id, s.harness LIMIT 1) n),
+     found AS MATERIALIZED (
+        SELECT s.number, s.workspace_id, s.ready_at
         FROM waiting, clock c, wanted w, living l, LATERAL (
             SELECT number, workspace_id, ready_at FROM sessions WHERE ",
     claimable!(),
-    "       AND workspace_id = waiting.workspace_id AND ready_at <= c.now AND (place IS NULL OR place = l.place)
-            ORDER BY ready_at, number LIMIT w.most * 2 + 8) s),
+    "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at <= c.now
+                AND (place IS NULL OR place = l.place)
+            ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
+        WHERE l.harnesses IS NULL OR waiting.harness = ANY (l.harnesses)
+        UNION ALL
+        SELECT s.number, s.workspace_id, s.ready_at
+        FROM waiting, clock c, wanted w, living l, LATERAL (
+            SELECT number, workspace_id, ready_at, place FROM sessions WHERE ",
+    claimable!(),
+    "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at <= c.now - w.patience
+                AND (place IS NULL OR place = l.place)
+            ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
+        WHERE l.harnesses IS NOT NULL AND NOT waiting.harness = ANY (l.harnesses) AND NOT EXISTS (
+            SELECT FROM able a WHERE (s.place IS NULL OR a.place = s.place)
+                AND (a.harnesses IS NULL OR waiting.harness = ANY (a.harnesses)))),
+     ordered AS MATERIALIZED (
+        SELECT f.number, f.workspace_id, f.ready_at,
+            row_number() OVER (PARTITION BY f.workspace_id ORDER BY f.ready_at, f.number) AS turn FROM found f)"
+);
+
+/// Everybody gets what it asks for.
+const ALL: &str = ", fitting AS MATERIALIZED (SELECT number, workspace_id, ready_at, turn FROM ordered),
+     candidates AS (SELECT number, workspace_id, ready_at, turn FROM fitting)";
+
+/// A workspace gets as much as it has room for. First by what this statement sees, so that no slot is spent on one that is full;
+/// then, of the few that it would take from, by what is so while nobody else claims from them: see `sessions_running`.
+const CAPPED: &str = ", running AS MATERIALIZED (
+        SELECT workspace_id, count(*) AS held FROM sessions WHERE owner IS NOT NULL GROUP BY workspace_id),
+     fitting AS MATERIALIZED (
+        SELECT n.number, n.workspace_id, n.ready_at, n.turn
+        FROM wanted w, ordered n LEFT JOIN running r ON r.workspace_id = n.workspace_id
+        WHERE n.turn <= w.slots - coalesce(r.held, 0)),
+     favoured AS MATERIALIZED (
+        SELECT n.workspace_id FROM fitting n LEFT JOIN claim_turns t ON t.workspace_id = n.workspace_id
+        ORDER BY n.turn, coalesce(t.served, 0), n.ready_at, n.number LIMIT (SELECT most FROM wanted)),
+     room AS MATERIALIZED (
+        SELECT r.workspace, w.slots - r.running AS slots
+        FROM wanted w, sessions_running(ARRAY(SELECT DISTINCT workspace_id FROM favoured)) r),
+     candidates AS MATERIALIZED (
+        SELECT n.number, n.workspace_id, n.ready_at, n.turn
+        FROM fitting n JOIN room r ON r.workspace = n.workspace_id AND n.turn <= r.slots)";
+
+const TAKE: &str = ",
      locked AS MATERIALIZED (
         SELECT s.number, n.turn, coalesce(t.served, 0) AS served, s.ready_at
         FROM candidates n JOIN sessions s ON s.number = n.number LEFT JOIN claim_turns t ON t.workspace_id = n.workspace_id
@@ -57,11 +103,11 @@ const CHOOSE: &str = concat!(
         UPDATE sessions s SET owner = w.owner, claim_id = w.claim_id, epoch = s.epoch + 1, revision = s.revision + 1
         FROM locked k, wanted w WHERE s.number = k.number
         RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
-     SELECT "
-);
+     SELECT ";
 
-fn take(time: &Time, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
-    let mut script = time.script();
+fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
+    let slots = desk.site.workspace_slots;
+    let mut script = desk.site.time.script();
     script
         .sql(", wanted AS MATERIALIZED (SELECT ")
         .bind(owner.uuid())
@@ -69,11 +115,20 @@ fn take(time: &Time, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
         .bind(claim)
         .sql(" AS claim_id, ")
         .bind(i64::from(limit))
-        .sql(" AS most)")
-        .sql(CHOOSE)
+        .sql(" AS most, ")
+        .bind(slots.map(i64::from))
+        .sql("::bigint AS slots, ")
+        .bind(rows::integer(HARNESS_PATIENCE_MILLIS))
+        .sql(" * interval '1 millisecond' AS patience)")
+        .sql(OWNERS)
+        .sql(ALIVE)
+        .sql(")")
+        .sql(LOOK)
+        .sql(if slots.is_some() { CAPPED } else { ALL })
+        .sql(TAKE)
         .sql(&rows::session_columns())
         .sql(
-            ", n.candidates FROM (SELECT count(*) AS candidates FROM candidates) n CROSS JOIN clock c
+            ", n.candidates FROM (SELECT count(*) AS candidates FROM fitting) n CROSS JOIN clock c
              LEFT JOIN (taken s JOIN session_details d ON d.session = s.number) ON true
              ORDER BY s.claim_turn, s.claim_served, s.claim_ready, s.number",
         );
@@ -153,7 +208,7 @@ async fn take_some(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>
     let mut pause = Duration::from_millis(1);
     loop {
         let id = Uuid::now_v7();
-        let rows = match desk.once(take(time, owner, limit, id)).await {
+        let rows = match desk.once(take(desk, owner, limit, id)).await {
             Ok(rows) => rows,
             Err(error) if failure::kind(&error) == Kind::Refused => return Err(failure::nothing_written(&error)),
             // It may have happened: what was taken under this id is ours.

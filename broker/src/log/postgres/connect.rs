@@ -115,9 +115,9 @@ pub(super) async fn serving(options: PgConnectOptions, db: &mut PgConnection) ->
     Ok(options)
 }
 
-/// For writers, whose statements look at few rows by key: one plan for all values, made without statistics, so that one made
+/// For writers and claims, whose statements look at few rows by key: one plan for all values, made without statistics, so that one made
 /// while the tables were empty is none to regret.
-pub(super) fn writing(options: PgConnectOptions) -> PgConnectOptions {
+pub(super) fn by_key(options: PgConnectOptions) -> PgConnectOptions {
     options.options([
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),

@@ -268,7 +268,7 @@ impl Create {
     fn session(&self, script: &mut Script, place: Place, head: &Head) {
         script
             .sql(
-                ", bumped AS (INSERT INTO sessions (number, workspace_id, id, agent_id, agent_version, place, head, turn,
+                ", bumped AS (INSERT INTO sessions (number, workspace_id, id, agent_id, agent_version, harness, place, head, turn,
                     status, stop_reason, input_tokens, output_tokens, cache_creation_input_tokens,
                     cache_read_input_tokens, quarantined, telling, ready_at, created_at, updated_at) SELECT ",
             )
@@ -277,6 +277,7 @@ impl Create {
             .comma(place.key.session.uuid())
             .comma(self.new.agent.id.uuid())
             .comma(integer(self.new.agent.version))
+            .comma(self.new.agent.harness.to_string())
             .comma(head.place.map(ExecutorId::uuid))
             .comma(integer(head.head))
             .comma(integer(head.turn))

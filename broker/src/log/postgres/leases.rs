@@ -1,7 +1,7 @@
 //! Owner processes: announced, renewed, ended; and what there is to claim. Their rows are all that renewal touches, however
 //! many sessions are held.
 
-use perennial_engine::ports::{Held, ReadyCount, RenewError, StoreError};
+use perennial_engine::ports::{Held, Reach, ReadyCount, RenewError, StoreError};
 use perennial_schema::{ExecutorId, OwnerId};
 use sqlx::postgres::PgRow;
 
@@ -11,27 +11,26 @@ use super::rows::{self, Cells};
 use super::script::Script;
 
 /// Announces an owner. What it holds to prove its life stays.
-pub(super) async fn register(
-    desk: &Desk,
-    owner: OwnerId,
-    ttl_millis: u64,
-    place: Option<ExecutorId>,
-) -> Result<(), StoreError> {
+pub(super) async fn register(desk: &Desk, owner: OwnerId, ttl_millis: u64, reach: &Reach) -> Result<(), StoreError> {
     desk.site.lives(ttl_millis);
     let time = desk.site.time.clone();
+    let reach = reach.clone();
     let make = move || {
         let mut script = time.script();
         script
-            .sql(" INSERT INTO owners (owner, expires_at, ttl, place) SELECT ")
+            .sql(" INSERT INTO owners (owner, expires_at, ttl, place, harnesses) SELECT ")
             .bind(owner.uuid())
             .sql(", c.now + ");
         ttl(&mut script, ttl_millis);
         script.sql(", ");
         ttl(&mut script, ttl_millis);
-        script.comma(place.map(ExecutorId::uuid)).sql(
-            " FROM clock c ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, ttl = excluded.ttl,
-                place = excluded.place",
-        );
+        script
+            .comma(reach.place.map(ExecutorId::uuid))
+            .comma(reach.harnesses.clone())
+            .sql(
+                "::text[] FROM clock c ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, ttl = excluded.ttl,
+                    place = excluded.place, harnesses = excluded.harnesses",
+            );
         script
     };
     desk.ask(make).await.map(|_| ())

@@ -45,10 +45,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, ChangeCursor, Claimed, EventFilter, ForkFrom, Held, Leases, Log, NewSession, Past,
-    ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Reach, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, OwnerId, WorkspaceId};
 use sqlx::{PgPool, Row as _};
 
 pub(crate) use ask::Desk;
@@ -93,6 +93,11 @@ impl Postgres {
     /// For the tables of the meter, and the clock that counts there.
     pub(crate) fn meter(&self) -> (Desk, Time) {
         (self.inner.meter.clone(), self.inner.site.time.clone())
+    }
+
+    /// How many sessions a workspace gets at once.
+    pub(crate) fn workspace_slots(&self) -> Option<u32> {
+        self.inner.site.workspace_slots
     }
 
     /// The blobs' table.
@@ -236,8 +241,8 @@ impl Sessions for Postgres {
 
 #[async_trait]
 impl Leases for Postgres {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
-        leases::register(&self.inner.heartbeat, owner, ttl_millis, place).await
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, reach: &Reach) -> Result<(), StoreError> {
+        leases::register(&self.inner.heartbeat, owner, ttl_millis, reach).await
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {

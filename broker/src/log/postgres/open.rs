@@ -19,6 +19,9 @@ pub struct Settings {
     pub schema: Option<String>,
     /// Connections that append. Few: a batch costs little more than a single append, a connection much.
     pub writers: usize,
+    /// At most so many sessions of a workspace are held at once, as far as this process claims them; none means as many as there
+    /// are slots.
+    pub workspace_slots: Option<u32>,
 }
 
 impl Default for Settings {
@@ -27,6 +30,7 @@ impl Default for Settings {
             clock: None,
             schema: None,
             writers: limits::WRITERS,
+            workspace_slots: None,
         }
     }
 }
@@ -103,14 +107,17 @@ impl Postgres {
         migrate::check(&mut db).await?;
         let options = connect::serving(options, &mut db).await?;
         connect::end(db).await;
-        let site = Arc::new(Site::new(connect::writing(options.clone()), Time(settings.clock)));
+        let mut site = Site::new(connect::by_key(options.clone()), Time(settings.clock));
+        site.workspace_slots = settings.workspace_slots;
+        let site = Arc::new(site);
         let runtime = tokio::runtime::Handle::current();
         let lane = |_| Lane::new(Arc::clone(&site), runtime.clone());
         let inner = Inner {
             lanes: (0..settings.writers.max(1)).map(lane).collect(),
             logs: connect::desk(&site, &options, limits::READERS),
             clients: connect::desk(&site, &options, limits::READERS),
-            claims: connect::desk(&site, &options, limits::CLAIMERS),
+            // A claim is planned once, and reads no more however much is parked or waits.
+            claims: connect::desk(&site, &connect::by_key(options.clone()), limits::CLAIMERS),
             heartbeat: connect::desk(&site, &options, limits::HEARTBEATS),
             accounts: connect::accounts(&options),
             meter: connect::desk(&site, &options, limits::METER_CONNECTIONS),

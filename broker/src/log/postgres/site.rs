@@ -13,6 +13,8 @@ use crate::limits;
 pub(super) struct Site {
     pub(super) options: PgConnectOptions,
     pub(super) time: Time,
+    /// How many sessions a workspace gets at once.
+    pub(super) workspace_slots: Option<u32>,
     resolved: AtomicU64,
     ttl_millis: AtomicU64,
     failed: Mutex<Option<Instant>>,
@@ -24,6 +26,7 @@ impl Site {
         Self {
             options,
             time,
+            workspace_slots: None,
             resolved: AtomicU64::new(0),
             ttl_millis: AtomicU64::new(15_000),
             failed: Mutex::new(None),

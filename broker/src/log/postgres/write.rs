@@ -76,7 +76,9 @@ pub(super) fn patching(time: &Time, shift: &Shift, entry: &Entry<'_>, patch: &Se
                 .sql(", agent_id = ")
                 .bind(agent.id.uuid())
                 .sql(", agent_version = ")
-                .bind(integer(agent.version));
+                .bind(integer(agent.version))
+                .sql(", harness = ")
+                .bind(agent.harness.to_string());
         }
     });
     details(&mut script, patch);

@@ -1,11 +1,12 @@
 //! Claims, fair across tenants: each tenant's longest waiting session first, tenants in the order in which they were last
 //! served. A tenant with ten thousand ready sessions delays the others by one.
 
-use perennial_engine::ports::{Claimed, SessionRow, StoreError};
-use perennial_schema::{OwnerId, Timestamp};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionRow, StoreError};
+use perennial_schema::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, query};
 
 use super::failure::{Halt, refuse};
+use super::leases::Claim;
 use super::rows::{self, Stored as _};
 use super::write;
 
@@ -16,8 +17,9 @@ macro_rules! claimable {
     };
 }
 
-/// Walks from tenant to tenant in the index instead of reading every ready row: at most `limit` rows of each are looked at.
-/// Values: now, limit, owner.
+/// Walks from tenant to tenant in the index instead of reading every ready row: of each at most as many are looked at as one
+/// claim takes and this owner can drive. Values: now, limit, owner, since when what nobody alive could drive waits too long,
+/// slots of a workspace.
 const CHOOSE: &str = concat!(
     "WITH RECURSIVE waiting (workspace_id) AS (
         SELECT min(workspace_id) FROM sessions WHERE ",
@@ -27,31 +29,43 @@ const CHOOSE: &str = concat!(
     claimable!(),
     "           AND workspace_id > waiting.workspace_id)
         FROM waiting WHERE waiting.workspace_id IS NOT NULL
+     ), me AS MATERIALIZED (SELECT place, harnesses FROM owners WHERE owner = ?3
      ), candidates AS (
         SELECT s.number, s.workspace_id, s.ready_at,
             row_number() OVER (PARTITION BY s.workspace_id ORDER BY s.ready_at, s.number) AS place
         FROM waiting JOIN sessions s ON s.number IN (
-            SELECT number FROM sessions WHERE ",
+            SELECT number FROM sessions r WHERE ",
     claimable!(),
     "       AND workspace_id = waiting.workspace_id AND ready_at <= ?1
-            AND (place IS NULL OR place = (SELECT o.place FROM owners o WHERE o.owner = ?3)) ORDER BY ready_at, number LIMIT ?2)
+            AND (place IS NULL OR place = (SELECT place FROM me))
+            AND ((SELECT harnesses FROM me) IS NULL
+                OR harness IN (SELECT value FROM json_each((SELECT harnesses FROM me)))
+                OR (ready_at <= ?4 AND NOT EXISTS (SELECT 1 FROM owners o LEFT JOIN workers k ON k.owner = o.owner
+                    WHERE o.expires_at > ?1 AND coalesce(k.standing, 'active') = 'active'
+                        AND (r.place IS NULL OR o.place = r.place)
+                        AND (o.harnesses IS NULL OR r.harness IN (SELECT value FROM json_each(o.harnesses))))))
+            ORDER BY ready_at, number LIMIT ?2)
      )
      SELECT c.number, c.workspace_id FROM candidates c
      LEFT JOIN claim_turns t ON t.workspace_id = c.workspace_id
+     WHERE ?5 IS NULL OR c.place <= ?5 - (SELECT count(*) FROM sessions h WHERE h.owner IS NOT NULL
+        AND +h.workspace_id = c.workspace_id)
      ORDER BY c.place, coalesce(t.served, 0), c.ready_at, c.number LIMIT ?2"
 );
 
-/// Takes up to `limit` ready sessions for a living owner.
+/// Takes ready sessions for a living owner.
 pub(super) async fn take(
     db: &mut SqliteConnection,
-    owner: OwnerId,
-    limit: u32,
+    claim: &Claim,
     now: Timestamp,
 ) -> Result<Vec<Claimed>, Halt<StoreError>> {
+    let patience = i64::try_from(HARNESS_PATIENCE_MILLIS).unwrap_or(i64::MAX) * 1000;
     let chosen = query(CHOOSE)
         .bind(now.micros())
-        .bind(limit)
-        .bind(owner.stored())
+        .bind(claim.limit)
+        .bind(claim.owner.stored())
+        .bind(now.micros() - patience)
+        .bind(claim.workspace_slots)
         .fetch_all(&mut *db)
         .await?;
     if chosen.is_empty() {
@@ -65,7 +79,7 @@ pub(super) async fn take(
     let numbers: Vec<i64> = healthy.iter().map(|(number, _)| *number).collect();
     let sql = "UPDATE sessions SET epoch = epoch + 1, owner = ? WHERE number IN (SELECT value FROM json_each(?))";
     query(sql)
-        .bind(owner.stored())
+        .bind(claim.owner.stored())
         .bind(write::text(&numbers))
         .execute(&mut *db)
         .await?;

@@ -224,8 +224,8 @@ impl Create {
             .sql(
                 "INSERT INTO sessions (number, workspace_id, id, head, epoch, status, turn, attempts, quarantined,
                     input_tokens, output_tokens, cache_creation_input_tokens, cache_read_input_tokens,
-                    agent_id, agent_version, created_at, updated_at, changed)
-                 VALUES (?, ?, ?, 0, 0, 'idle', 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?,
+                    agent_id, agent_version, harness, created_at, updated_at, changed)
+                 VALUES (?, ?, ?, 0, 0, 'idle', 0, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?,
                     (SELECT coalesce(max(changed), 0) + 1 FROM sessions WHERE workspace_id = ?));",
             )
             .bind(place.number)
@@ -233,6 +233,7 @@ impl Create {
             .bind(place.key.session.stored())
             .bind(self.new.agent.id.stored())
             .bind(integer(self.new.agent.version))
+            .bind(self.new.agent.harness.to_string())
             .bind(now.micros())
             .bind(now.micros())
             .bind(place.key.workspace.stored());

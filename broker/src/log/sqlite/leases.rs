@@ -1,8 +1,8 @@
 //! Lease verbs, as members of the writer's transactions.
 
 use async_trait::async_trait;
-use perennial_engine::ports::{Claimed, Held, Ready, ReadyCount, RenewError, SessionKey, StoreError};
-use perennial_schema::{ExecutorId, OwnerId, Timestamp};
+use perennial_engine::ports::{Claimed, Held, Reach, Ready, ReadyCount, RenewError, SessionKey, StoreError};
+use perennial_schema::{OwnerId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, SqlitePool, query, query_scalar};
 
@@ -18,7 +18,7 @@ use crate::log::rules::Head;
 pub(super) struct Register {
     pub(super) owner: OwnerId,
     pub(super) ttl_millis: u64,
-    pub(super) place: Option<ExecutorId>,
+    pub(super) reach: Reach,
 }
 
 #[async_trait]
@@ -31,10 +31,11 @@ impl Verb for Register {
     }
 
     async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), Halt<StoreError>> {
-        query("INSERT OR REPLACE INTO owners (owner, expires_at, place) VALUES (?, ?, ?)")
+        query("INSERT OR REPLACE INTO owners (owner, expires_at, place, harnesses) VALUES (?, ?, ?, ?)")
             .bind(self.owner.stored())
             .bind(now.plus_millis(self.ttl_millis).micros())
-            .bind(self.place.map(Stored::stored))
+            .bind(self.reach.place.map(Stored::stored))
+            .bind(self.reach.harnesses.as_ref().map(write::text))
             .execute(db)
             .await?;
         Ok(())
@@ -45,6 +46,7 @@ impl Verb for Register {
 pub(super) struct Claim {
     pub(super) owner: OwnerId,
     pub(super) limit: u32,
+    pub(super) workspace_slots: Option<u32>,
 }
 
 #[async_trait]
@@ -66,7 +68,7 @@ impl Verb for Claim {
         if alive.is_none() || self.limit == 0 {
             return Ok(Vec::new());
         }
-        claim::take(db, self.owner, self.limit, now).await
+        claim::take(db, self, now).await
     }
 }
 

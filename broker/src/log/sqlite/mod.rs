@@ -30,10 +30,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use perennial_engine::ports::{
     Append, AppendError, Appended, ChangeCursor, Claimed, Clock, EventFilter, ForkFrom, Held, Leases, Log, NewSession,
-    Past, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
+    Past, Reach, ReadFrom, Ready, ReadyCount, RenewError, SessionFilter, SessionKey, SessionRow, Sessions, StoreError,
 };
 use perennial_schema::event::Record;
-use perennial_schema::{EventId, ExecutorId, OwnerId, WorkspaceId};
+use perennial_schema::{EventId, OwnerId, WorkspaceId};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool};
 
 pub(crate) use failure::{Halt, before_commit, refuse};
@@ -48,12 +48,15 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../schema/migration
 pub struct Settings {
     /// The clock that stamps commits and judges leases.
     pub clock: Arc<dyn Clock>,
+    /// At most so many sessions of a workspace are held at once; none means as many as there are slots.
+    pub workspace_slots: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             clock: Arc::new(crate::clock::System),
+            workspace_slots: None,
         }
     }
 }
@@ -107,6 +110,7 @@ struct Inner {
     readers: SqlitePool,
     accounts: SqlitePool,
     clock: Arc<dyn Clock>,
+    workspace_slots: Option<u32>,
 }
 
 impl Sqlite {
@@ -131,6 +135,7 @@ impl Sqlite {
             readers,
             accounts,
             clock: settings.clock,
+            workspace_slots: settings.workspace_slots,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -163,6 +168,11 @@ impl Sqlite {
     /// The clock that stamps commits.
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.inner.clock.as_ref()
+    }
+
+    /// How many sessions a workspace gets at once.
+    pub(crate) fn workspace_slots(&self) -> Option<u32> {
+        self.inner.workspace_slots
     }
 
     /// Reads in a task of its own: dropping the caller drops no query half-way (I18).
@@ -274,17 +284,22 @@ impl Sessions for Sqlite {
 
 #[async_trait]
 impl Leases for Sqlite {
-    async fn register(&self, owner: OwnerId, ttl_millis: u64, place: Option<ExecutorId>) -> Result<(), StoreError> {
+    async fn register(&self, owner: OwnerId, ttl_millis: u64, reach: &Reach) -> Result<(), StoreError> {
         let verb = leases::Register {
             owner,
             ttl_millis,
-            place,
+            reach: reach.clone(),
         };
         self.inner.writer.ask(verb).await
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-        self.inner.writer.ask(leases::Claim { owner, limit }).await
+        let verb = leases::Claim {
+            owner,
+            limit,
+            workspace_slots: self.inner.workspace_slots,
+        };
+        self.inner.writer.ask(verb).await
     }
 
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {

@@ -336,9 +336,10 @@ pub(super) fn patch(script: &mut Script, place: Place, patch: &SessionPatch) {
             .sql("UPDATE session_details SET agent = ? WHERE session = ?;")
             .bind(text(agent))
             .bind(place.number)
-            .sql("UPDATE sessions SET agent_id = ?, agent_version = ? WHERE number = ?;")
+            .sql("UPDATE sessions SET agent_id = ?, agent_version = ?, harness = ? WHERE number = ?;")
             .bind(agent.id.stored())
             .bind(integer(agent.version))
+            .bind(agent.harness.to_string())
             .bind(place.number);
     }
 }

@@ -101,6 +101,7 @@ pub(in crate::meter) fn trace(row: &impl Columns) -> Result<Trace, StoreError> {
             session: row.maybe_id("session_id")?.map(SessionId::from_uuid),
             agent: row.maybe_id("agent_id")?.map(AgentId::from_uuid),
             key: row.maybe_id("key_id")?.map(GatewayKeyId::from_uuid),
+            aside: false,
         },
         provider: row.text("provider")?,
         model: row.text("model")?,

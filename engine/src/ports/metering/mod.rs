@@ -32,6 +32,9 @@ pub struct Payer {
     pub agent: Option<AgentId>,
     /// With this virtual key; the native loop needs none.
     pub key: Option<GatewayKeyId>,
+    /// Nothing is asked for: it is set aside for another session, whose requests everybody else's budgets count themselves. Only
+    /// those of this session look at it.
+    pub aside: bool,
 }
 
 /// What a sweep did.

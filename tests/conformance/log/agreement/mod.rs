@@ -7,7 +7,7 @@ mod step;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use perennial_engine::ports::{Append, AppendError, Authority, ForkFrom, Projection, SessionKey};
+use perennial_engine::ports::{Append, AppendError, Authority, ForkFrom, Projection, Reach, SessionKey};
 use perennial_schema::session::StopReason;
 use perennial_schema::{EventId, OwnerId};
 use proptest::prelude::*;
@@ -145,7 +145,7 @@ impl Bench {
             Step::Register { who } => {
                 let owner = self.owner(who);
                 self.ask("register", move |store| async move {
-                    format!("{:?}", store.register(owner, TTL, None).await)
+                    format!("{:?}", store.register(owner, TTL, &Reach::default()).await)
                 })
                 .await?;
                 Ok(())
@@ -307,7 +307,7 @@ async fn agree(shared: Vec<(&'static str, Rig)>, seen: Arc<Seen>, steps: Vec<Ste
     }
     for owner in bench.owners.clone() {
         for (_, rig) in &bench.rigs {
-            rig.store.register(owner, TTL, None).await.unwrap();
+            rig.store.register(owner, TTL, &Reach::default()).await.unwrap();
         }
     }
     let mut done = Ok(());

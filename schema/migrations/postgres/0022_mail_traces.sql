@@ -1,0 +1,2 @@
+-- The span in which a message was sent, as a `traceparent`.
+ALTER TABLE messages ADD COLUMN trace text;
