@@ -145,7 +145,7 @@ fn each_library_has_its_rooms() {
         // KEDA's external scaler speaks gRPC; nothing else here does.
         ("tonic", &["perennial-api"]),
         ("tonic-prost", &["perennial-api"]),
-        ("prost", &["perennial-api"]),
+        ("prost", &["perennial-api", "perennial-tests"]),
         ("opentelemetry", &["perennial"]),
         ("opentelemetry_sdk", &["perennial"]),
         ("opentelemetry-otlp", &["perennial"]),
