@@ -53,7 +53,11 @@ pub(super) async fn server(house: &Arc<House>, start: ServerStart, mut lane: Lan
     };
     let server = match Server::start(house, start).await {
         Ok(server) => server,
-        Err(refused) => return refuse(&mut lane, refused).await,
+        Err(refused) => {
+            // Before it is told: who asks again at once finds the place free.
+            drop(place);
+            return refuse(&mut lane, refused).await;
+        }
     };
     let house = Arc::clone(house);
     let tasks = house.tasks.clone();
