@@ -54,6 +54,8 @@ pub(crate) const ASIDES: usize = 8;
 pub(crate) const COPIES_WAITING: usize = 256;
 /// A session without calls and shell leaves memory after this long.
 pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(5 * 60);
+/// The same once half of the sessions there may be are there: calls that belong to no session are one each.
+pub(crate) const CROWDED_IDLE: Duration = Duration::from_secs(1);
 /// Packs that may lie beside the journal at once.
 pub(crate) const PACKS: usize = 16;
 /// How long a pack nobody touches stays.

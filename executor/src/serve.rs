@@ -210,6 +210,12 @@ impl House {
         Ok(())
     }
 
+    /// Whether half of the sessions that may be in memory are there.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.len() > SESSIONS / 2
+    }
+
     /// Lets an idle session leave memory; `false` when something has come for it.
     pub(crate) fn leave(&self, session: SessionId, rx: &mpsc::Receiver<Request>) -> bool {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

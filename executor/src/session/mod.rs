@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blot::Blot;
 use crate::call::Running;
 use crate::journal::{JournalFile, Known, Process, Stored};
-use crate::limits::{SESSION_IDLE, STOPPED};
+use crate::limits::{CROWDED_IDLE, SESSION_IDLE, STOPPED};
 use crate::policy::Ask;
 use crate::process::kill_leftover;
 use crate::serve::{House, Link};
@@ -119,6 +119,8 @@ impl Session {
     fn rest(&self) -> std::time::Duration {
         if self.shell.is_some() {
             self.house.config.limits.shell_idle
+        } else if self.house.is_crowded() {
+            CROWDED_IDLE
         } else {
             SESSION_IDLE
         }
