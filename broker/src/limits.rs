@@ -22,6 +22,8 @@ pub const STATEMENTS: usize = 256;
 pub const READ_BYTES: usize = 8 * 1024 * 1024;
 /// A commit with more packed bytes is not opened for the one line that lists show of it.
 pub const TELLING_BYTES: u32 = 64 * 1024;
+/// The same of one that would be larger than this when opened.
+pub const TELLING_OPENED_BYTES: usize = 256 * 1024;
 /// Sessions whose rows the writer remembers.
 pub const HEADS: usize = 4096;
 /// Rows of one INSERT (SQLite binds at most 32,766 values per statement).

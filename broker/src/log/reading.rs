@@ -51,6 +51,10 @@ pub(crate) fn told(session: SessionId, first_seq: u64, ids: &[u8], events: &[u8]
         ids,
         events,
     };
+    // A few packed bytes can be a great many.
+    if commit.opened_bytes()? > limits::TELLING_OPENED_BYTES {
+        return None;
+    }
     let mut last = None;
     let visited = commit.visit(|entry| {
         let body = Body::parse(entry.kind, &entry.payload()).ok();

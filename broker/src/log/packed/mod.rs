@@ -153,6 +153,15 @@ impl Commit<'_> {
         }
     }
 
+    /// How many bytes its events are when they are opened; none of a row that does not parse.
+    pub(crate) fn opened_bytes(&self) -> Option<usize> {
+        match self.events.split_first() {
+            Some((&PLAIN, fields)) => Some(fields.len()),
+            Some((&LZ4, rest)) => Fields::new(rest, false).length().ok(),
+            _ => None,
+        }
+    }
+
     /// The first `count` events as a row of their own.
     pub(crate) fn first(&self, count: u64) -> Result<Packed, StoreError> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);

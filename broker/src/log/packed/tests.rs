@@ -139,3 +139,22 @@ fn the_first_dictionary_never_changes() {
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash, "cc25d62ef36b836957ec4365ddc6bf232183550fbdfb91c3df1db725e80d2a09");
 }
+
+/// A few bytes that would be a great many are not opened for the one line that a list shows.
+#[test]
+fn what_a_list_tells_is_not_opened_at_any_price() {
+    let told = |text: &str| {
+        let body = Body::AgentMessage(Message {
+            content: text_content(text),
+        });
+        let draft = Draft::new(EventId::from_uuid(Uuid::from_u128(1)), body, Timestamp::from_micros(0));
+        let packed = pack(&[draft]);
+        let commit = commit(&packed);
+        let last = crate::log::reading::told(commit.session, commit.first_seq, commit.ids, commit.events);
+        (packed.events.len(), last.and_then(|last| last.text))
+    };
+    assert_eq!(told("so it is").1.as_deref(), Some("so it is"));
+    let (bytes, last) = told(&"zo ".repeat(400_000));
+    assert!(bytes < 64 * 1024, "{bytes} bytes");
+    assert_eq!(last, None);
+}
