@@ -29,7 +29,9 @@ pub(super) fn shorten(out: &mut Vec<u8>, text: &[u8]) {
             continue;
         }
         let before = text[done..probe].iter().rev().take_while(|byte| is_digit(byte)).count();
-        let behind = text[probe..].iter().take_while(|byte| is_digit(byte)).count();
+        // No more than one mark takes: a text of nothing but digits is looked at once.
+        let ahead = text[probe..].iter().take(PAIRS * 2);
+        let behind = ahead.take_while(|byte| is_digit(byte)).count();
         let (start, end) = (probe - before, probe + behind);
         if before + behind >= LEAST {
             let pairs = ((end - start) / 2).min(PAIRS);
