@@ -130,6 +130,8 @@ pub(crate) const PROXY_PAUSE: Duration = Duration::from_millis(100);
 pub const MCP_CONNECT: Duration = Duration::from_secs(10);
 /// How long one that is started may take to say anything: it may have to fetch itself first.
 pub const MCP_START: Duration = Duration::from_secs(60);
+/// How long it may take to hear how one ended that takes nothing more.
+pub const MCP_LAST: Duration = Duration::from_secs(2);
 /// Calls of which it is remembered why their answer was lost, until somebody asks.
 pub const MCP_LOST: usize = 256;
 /// The end of what one that ended said of errors, as it is told.

@@ -174,7 +174,7 @@ impl Mounts {
             Ok(Err(error)) => {
                 self.drop_line(order.key, &server.place).await;
                 let lost = lost(
-                    format!("MCP server {:?}: {}", server.name, connected.line.why(&error)),
+                    format!("MCP server {:?}: {}", server.name, connected.line.why(&error).await),
                     &error,
                 );
                 if let Err(CallError::Unknown(why)) = &lost {

@@ -188,11 +188,10 @@ impl Line {
         }) {
             listening.spawn(listen(service.peer().clone(), ear.clone()));
         }
-        let listed = listed_by(service.peer()).await.map_err(|error| match &program {
-            Some(program) => Trouble::unreachable(program.why(&error)),
-            None => Trouble::unreachable(chain(&error)),
-        });
-        let listed = Arc::new(listed?);
+        let listed = match listed_by(service.peer()).await {
+            Ok(listed) => Arc::new(listed),
+            Err(error) => return Err(Trouble::unreachable(why(program.as_ref(), &error).await)),
+        };
         let line = Self {
             service,
             ear,
@@ -204,11 +203,8 @@ impl Line {
     }
 
     /// Why something failed on it.
-    pub(super) fn why(&self, error: &(dyn Error + 'static)) -> String {
-        match &self.program {
-            Some(program) => program.why(error),
-            None => chain(error),
-        }
+    pub(super) async fn why(&self, error: &ServiceError) -> String {
+        why(self.program.as_ref(), error).await
     }
 
     /// What it offers: as it was said a moment ago, unless it said since that it changed. And whether it was asked for this.
@@ -217,8 +213,10 @@ impl Line {
         if !self.ear.stale.swap(false, Ordering::Relaxed) && known.at.elapsed() < limits::MCP_LIST_FRESH {
             return Ok((known, false));
         }
-        let listed = listed_by(self.service.peer()).await;
-        let listed = Arc::new(listed.map_err(|error| Trouble::unreachable(self.why(&error)))?);
+        let listed = match listed_by(self.service.peer()).await {
+            Ok(listed) => Arc::new(listed),
+            Err(error) => return Err(Trouble::unreachable(self.why(&error).await)),
+        };
         *self.known() = listed.clone();
         Ok((listed, true))
     }
@@ -233,6 +231,14 @@ impl Line {
 
     pub(super) fn peer(&self) -> Peer<RoleClient> {
         self.service.peer().clone()
+    }
+}
+
+/// What a program answers, or does not answer in time, says nothing of its end.
+async fn why(program: Option<&Program>, error: &ServiceError) -> String {
+    match (program, error) {
+        (Some(program), ServiceError::TransportSend(_) | ServiceError::TransportClosed) => program.why(error).await,
+        _ => chain(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that are programs: started where a session's tools run, and spoken to over a stream. Nothing of them runs in this process.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use perennial_engine::ports::SessionKey;
 use perennial_schema::environment::EnvironmentConfig;
@@ -14,6 +14,7 @@ use rmcp::model::ProtocolVersion;
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode, serve_client_with_lifecycle};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -24,15 +25,17 @@ use crate::streams::NoStream;
 
 /// A program at the other end of a connection; it ends with this.
 pub(super) struct Program {
-    told: Arc<Mutex<Option<String>>>,
+    told: watch::Receiver<Option<String>>,
     _hearing: JoinSet<()>,
 }
 
 impl Program {
-    /// Why something failed: how the program ended, if it did.
-    pub(super) fn why(&self, error: &(dyn Error + 'static)) -> String {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone().unwrap_or_else(|| chain(error))
+    /// Why something failed: how the program ended, if it did. Whoever writes to it may notice before its end has been heard.
+    pub(super) async fn why(&self, error: &(impl Error + Sync + 'static)) -> String {
+        let mut told = self.told.clone();
+        let end = timeout(limits::MCP_LAST, told.wait_for(Option::is_some)).await;
+        let end = end.ok().and_then(|end| end.ok()?.clone());
+        end.unwrap_or_else(|| chain(error))
     }
 }
 
@@ -109,9 +112,9 @@ impl Mounts {
         let stream = exchange.start_server(key, environment, start).await?;
         let (heard, said) = tokio::io::split(stream);
         let (ours, theirs) = tokio::io::duplex(limits::MCP_PIPE_BYTES);
-        let told = Arc::default();
+        let (tell, told) = watch::channel(None);
         let mut hearing = JoinSet::new();
-        hearing.spawn(hear(heard, theirs, Arc::clone(&told)));
+        hearing.spawn(hear(heard, theirs, tell));
         let program = Program {
             told,
             _hearing: hearing,
@@ -122,7 +125,7 @@ impl Mounts {
         let service = match timeout(limits::MCP_START, opened).await {
             Ok(Ok(service)) => service,
             Ok(Err(ClientInitializeError::JsonRpcError(_))) => return Err(Unspoken::NoHandshake),
-            Ok(Err(error)) => return Err(Trouble::unreachable(program.why(&error)).into()),
+            Ok(Err(error)) => return Err(Trouble::unreachable(program.why(&error).await).into()),
             Err(_) => {
                 let patience = limits::MCP_START.as_secs();
                 return Err(
@@ -144,8 +147,8 @@ impl Mounts {
 }
 
 /// Hands on what it prints, and notes how it ended before that is noticed.
-async fn hear(mut heard: impl AsyncRead + Unpin, mut to: DuplexStream, told: Arc<Mutex<Option<String>>>) {
-    let mut line = 0;
+async fn hear(mut heard: impl AsyncRead + Unpin, mut to: DuplexStream, tell: watch::Sender<Option<String>>) {
+    let (mut line, mut wanted) = (0, true);
     let end = loop {
         let Ok(Some(said)) = read(&mut heard).await else {
             break "the executor where it ran went away".to_owned();
@@ -160,10 +163,8 @@ async fn hear(mut heard: impl AsyncRead + Unpin, mut to: DuplexStream, told: Arc
                     Some(last) => bytes.len() - last - 1,
                     None => line + bytes.len(),
                 };
-                // Nobody listens any more.
-                if to.write_all(&bytes).await.is_err() {
-                    return;
-                }
+                // Where nobody listens any more, how it ends may still be asked.
+                wanted = wanted && to.write_all(&bytes).await.is_ok();
             }
             Said::Ended { status, errors } => {
                 let errors = text::tail(errors.trim(), limits::MCP_ERRORS_BYTES);
@@ -174,7 +175,7 @@ async fn hear(mut heard: impl AsyncRead + Unpin, mut to: DuplexStream, told: Arc
             }
         }
     };
-    *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    tell.send_replace(Some(end));
 }
 
 #[cfg(test)]
@@ -191,16 +192,15 @@ mod tests {
             write(&mut wire, said).await.unwrap();
         }
         let (mut ours, theirs) = tokio::io::duplex(1024);
-        let told = Arc::default();
-        let (mut bytes, noted) = (Vec::new(), Arc::clone(&told));
-        let hearing = async move { hear(&wire[..], theirs, noted).await };
-        let ((), read) = tokio::join!(hearing, ours.read_to_end(&mut bytes));
+        let (tell, told) = watch::channel(None);
+        let mut bytes = Vec::new();
+        let ((), read) = tokio::join!(hear(&wire[..], theirs, tell), ours.read_to_end(&mut bytes));
         read.unwrap();
         let program = Program {
             told,
             _hearing: JoinSet::new(),
         };
-        (bytes, program.why(&std::io::Error::other("?")))
+        (bytes, program.why(&std::io::Error::other("?")).await)
     }
 
     fn bytes(of: impl Into<Bytes>) -> Said {
@@ -223,6 +223,30 @@ mod tests {
         let long = format!("{}end", "x".repeat(10_000));
         let why = heard(&[ended(&long)]).await.1;
         assert!(why.ends_with("end") && why.len() < 2000, "{}", why.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_is_heard_late_is_told_all_the_same() {
+        let (mut theirs, heard) = tokio::io::duplex(1024);
+        let (ours, to) = tokio::io::duplex(1024);
+        let (tell, told) = watch::channel(None);
+        let mut hearing = JoinSet::new();
+        hearing.spawn(hear(heard, to, tell));
+        let program = Program {
+            told,
+            _hearing: hearing,
+        };
+        // As when what was said to it could not be written: nobody listens any more, and then its end comes.
+        drop(ours);
+        let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let ends = async {
+            tokio::time::sleep(limits::MCP_LAST / 2).await;
+            write(&mut theirs, &bytes("{}\n")).await.unwrap();
+            let (status, errors) = (7, "no key".to_owned());
+            write(&mut theirs, &Said::Ended { status, errors }).await.unwrap();
+        };
+        let (why, ()) = tokio::join!(program.why(&broken), ends);
+        assert_eq!(why, "it ended with status 7, and said: no key");
     }
 
     #[tokio::test]
