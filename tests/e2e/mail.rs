@@ -11,7 +11,7 @@ use perennial_tests::client::{Client, id};
 use perennial_tests::server::Up;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages of one life; each kill is in the midst of them.
 const LETTERS: u32 = 4;
 const POINTS: [&str; 6] = [

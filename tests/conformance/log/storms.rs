@@ -11,7 +11,7 @@ use crate::fixture::{Rig, TTL, client, holder};
 use crate::on_every_store;
 
 /// For something that happens soon.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 on_every_store![
     contention_leaves_no_gap,
