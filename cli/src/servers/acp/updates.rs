@@ -321,12 +321,14 @@ mod tests {
             }
             assert!(updates.shows("t"));
             assert_eq!(serde_json::to_value(&told[1]).unwrap(), shown);
-            // It shows what was printed, to the end.
+            // It shows what was printed, to the end; what it does not show is told.
             let end = updates.event("agent.tool_result", &result);
             let end = serde_json::to_value(end).unwrap();
+            let remark = json!({"type": "content", "content": {"type": "text", "text": "[exit code 1]"}});
+            assert_eq!(end[0]["status"], "failed");
             assert_eq!(
-                (&end[0]["status"], &end[0]["content"]),
-                (&json!("failed"), &Value::Null)
+                end[0]["content"],
+                json!([{"type": "terminal", "terminalId": "term"}, remark])
             );
         }
     }
