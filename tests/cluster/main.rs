@@ -23,3 +23,5 @@ mod storms;
 mod takeover;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod upgrades;
