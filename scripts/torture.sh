@@ -16,7 +16,8 @@ parts=(
     "upgrades    6  cluster -- upgrades::"
     "clients     8  cluster -- repeats:: storms::"
     "tenants     4  cluster -- tenants::"
-    "cluster     6  cluster -- --skip faults:: --skip upgrades:: --skip repeats:: --skip storms:: --skip tenants::"
+    "letters     5  cluster -- letters::"
+    "cluster     6  cluster -- --skip faults:: --skip upgrades:: --skip repeats:: --skip storms:: --skip tenants:: --skip letters::"
     "simulation 40  simulation"
 )
 seeds=${PERENNIAL_SEEDS:-1000000}

@@ -198,14 +198,17 @@ async fn lives(first: usize, lives: usize, crowd: usize) -> Result<Caught> {
 async fn sigkill_around_mail_loses_and_repeats_nothing() -> Result<()> {
     // A postman's hold on what it took ends seconds after its death: houses wait for that side by side.
     let torture = std::env::var_os("PERENNIAL_TORTURE").is_some();
-    let (houses, batches, crowd) = if torture { (4, 5, 32) } else { (1, 1, 1) };
+    let (houses, batches, crowd): (usize, usize, usize) = if torture { (4, 5, 32) } else { (1, 1, 1) };
     let mut caught = Caught::default();
     for batch in 0..batches {
         let first = |house| (batch * houses + house) * POINTS.len();
         for lived in join_all((0..houses).map(|house| lives(first(house), POINTS.len(), crowd))).await {
             caught.add(lived?);
         }
-        eprintln!("mail: {} SIGKILLs around {} messages", caught.kills, caught.messages);
+        eprintln!(
+            "mail: {} SIGKILLs around {} messages, {} sends and {} hand-overs under way",
+            caught.kills, caught.messages, caught.sends, caught.hand_overs
+        );
     }
     let Caught {
         kills,
