@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The rigs with their full counts, a part at a time: each writes its own file under tests/results/torture when it is through, and
 # all of them together are tests/results/torture.txt. A part that fails keeps its earlier result and leaves what it said beside it.
-# usage: scripts/torture.sh [PART…]    (none: all of them; --list: what they are)
+# usage: scripts/torture.sh [PART…]    (none: all of them; --list: what they are; --assemble: the whole from the parts)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -52,7 +52,10 @@ tests() {
 
 chosen=()
 for name in "$@"; do
-    [ "$name" = --list ] && { list; exit; }
+    case $name in
+        --list) list; exit ;;
+        --assemble) assemble >tests/results/torture.txt; exit ;;
+    esac
     found=
     for part in "${parts[@]}"; do
         if [ "$(name_of "$part")" = "$name" ]; then chosen+=("$part"); found=1; fi
