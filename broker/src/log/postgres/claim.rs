@@ -50,7 +50,7 @@ const LOOK: &str = concat!(
             SELECT number, workspace_id, ready_at FROM sessions WHERE ",
     claimable!(),
     "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at <= c.now
-                AND (place IS NULL OR place = l.place)
+                AND (place IS NULL OR place = l.place) AND id <> ALL (w.pass_by)
             ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
         WHERE l.harnesses IS NULL OR waiting.harness = ANY (l.harnesses)
         UNION ALL
@@ -59,7 +59,7 @@ const LOOK: &str = concat!(
             SELECT number, workspace_id, ready_at, place FROM sessions WHERE ",
     claimable!(),
     "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at <= c.now - w.patience
-                AND (place IS NULL OR place = l.place)
+                AND (place IS NULL OR place = l.place) AND id <> ALL (w.pass_by)
             ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
         WHERE l.harnesses IS NOT NULL AND NOT waiting.harness = ANY (l.harnesses) AND NOT EXISTS (
             SELECT FROM able a WHERE (s.place IS NULL OR a.place = s.place)
@@ -105,7 +105,7 @@ const TAKE: &str = ",
         RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
      SELECT ";
 
-fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
+fn take(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid], claim: Uuid) -> Script {
     let slots = desk.site.workspace_slots;
     let mut script = desk.site.time.script();
     script
@@ -119,7 +119,9 @@ fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
         .bind(slots.map(i64::from))
         .sql("::bigint AS slots, ")
         .bind(rows::integer(HARNESS_PATIENCE_MILLIS))
-        .sql(" * interval '1 millisecond' AS patience)")
+        .sql(" * interval '1 millisecond' AS patience, ")
+        .bind(pass_by.to_vec())
+        .sql("::uuid[] AS pass_by)")
         .sql(OWNERS)
         .sql(ALIVE)
         .sql(")")
@@ -175,7 +177,12 @@ async fn free(desk: &Desk) -> Result<(), StoreError> {
 }
 
 /// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
-pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+pub(super) async fn claim(
+    desk: Desk,
+    owner: OwnerId,
+    limit: u32,
+    pass_by: Vec<Uuid>,
+) -> Result<Vec<Claimed>, StoreError> {
     free(&desk).await?;
     if desk.site.may_prune()
         && let Err(error) = desk.once(prune::forgotten_keys(&desk.site.time)).await
@@ -185,7 +192,7 @@ pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let rows = take_some(&desk, owner, limit).await?;
+    let rows = take_some(&desk, owner, limit, &pass_by).await?;
     let claimed = healthy(&desk, &rows).await?;
     let mut workspaces: Vec<Uuid> = Vec::new();
     for row in &claimed {
@@ -203,12 +210,12 @@ pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<
 }
 
 /// Takes up to `limit`. Where rows were passed by only because somebody was writing to them, another look soon finds them.
-async fn take_some(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, StoreError> {
+async fn take_some(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid]) -> Result<Vec<PgRow>, StoreError> {
     let time = &desk.site.time;
     let mut pause = Duration::from_millis(1);
     loop {
         let id = Uuid::now_v7();
-        let rows = match desk.once(take(desk, owner, limit, id)).await {
+        let rows = match desk.once(take(desk, owner, limit, pass_by, id)).await {
             Ok(rows) => rows,
             Err(error) if failure::kind(&error) == Kind::Refused => return Err(failure::nothing_written(&error)),
             // It may have happened: what was taken under this id is ours.
