@@ -113,6 +113,14 @@ pub const CONNECTION_LIFE: Duration = Duration::from_secs(30 * 60);
 pub const WRITERS: usize = 2;
 /// Connections that claim.
 pub const CLAIMERS: u32 = 2;
+/// Dead rows of sessions from which on claims look at what became ready lately before they look at everything.
+pub const DEAD_ROWS: i64 = 5_000;
+/// How long a claim that finds nothing new then does without a look at everything.
+pub const LOOK_AT_ALL: Duration = Duration::from_secs(2);
+/// How long any does.
+pub const LOOK_AT_ALL_MOST: Duration = Duration::from_secs(30);
+/// So old may be what a statement commits: longer than the server lets one run.
+pub const UNSEEN: Duration = Duration::from_secs(10);
 /// Connections that renew.
 pub const HEARTBEATS: u32 = 2;
 /// Rows a writer remembers, so that an append need not read them.

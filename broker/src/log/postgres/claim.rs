@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionRow, StoreError};
 use perennial_schema::OwnerId;
 use sqlx::Row as _;
@@ -16,6 +17,7 @@ use super::failure::{self, Kind};
 use super::prune;
 use super::rows::{self, Cells};
 use super::script::Script;
+use super::sight::Seen;
 
 /// The condition of the index `sessions_ready`, word for word.
 macro_rules! claimable {
@@ -33,24 +35,24 @@ const OWNERS: &str = ", living AS MATERIALIZED (SELECT o.owner, o.place, o.harne
 /// Walks in the index from tenant to tenant, and among those of each from harness to harness, instead of reading every ready
 /// row: of each that the owner can drive at most so many are looked at as one claim may take, and some more, because others
 /// claim at the same moment. What waits for a harness that the owner has not is passed by unread for as long as somebody can be
-/// hoped for who has; then as few of each are looked at, the oldest.
+/// hoped for who has; then as few of each are looked at, the oldest. What became ready before `since` is not fetched.
 const LOOK: &str = concat!(
     ", waiting AS (
         (SELECT workspace_id, harness FROM sessions WHERE ",
     claimable!(),
-    "   ORDER BY workspace_id, harness LIMIT 1)
+    "   AND ready_at > (SELECT since FROM wanted) ORDER BY workspace_id, harness LIMIT 1)
         UNION ALL
         SELECT n.workspace_id, n.harness FROM waiting, LATERAL (SELECT s.workspace_id, s.harness FROM sessions s WHERE ",
     claimable!(),
-    "       AND (s.workspace_id, s.harness) > (waiting.workspace_id, waiting.harness)
+    "       AND (s.workspace_id, s.harness) > (waiting.workspace_id, waiting.harness) AND ready_at > (SELECT since FROM wanted)
             ORDER BY s.workspace_id, s.harness LIMIT 1) n),
      found AS MATERIALIZED (
         SELECT s.number, s.workspace_id, s.ready_at
         FROM waiting, clock c, wanted w, living l, LATERAL (
             SELECT number, workspace_id, ready_at FROM sessions WHERE ",
     claimable!(),
-    "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at <= c.now
-                AND (place IS NULL OR place = l.place)
+    "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at > w.since
+                AND ready_at <= c.now AND (place IS NULL OR place = l.place)
             ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
         WHERE l.harnesses IS NULL OR waiting.harness = ANY (l.harnesses)
         UNION ALL
@@ -58,8 +60,8 @@ const LOOK: &str = concat!(
         FROM waiting, clock c, wanted w, living l, LATERAL (
             SELECT number, workspace_id, ready_at, place FROM sessions WHERE ",
     claimable!(),
-    "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at <= c.now - w.patience
-                AND (place IS NULL OR place = l.place)
+    "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at > w.since
+                AND ready_at <= c.now - w.patience AND (place IS NULL OR place = l.place)
             ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
         WHERE l.harnesses IS NOT NULL AND NOT waiting.harness = ANY (l.harnesses) AND NOT EXISTS (
             SELECT FROM able a WHERE (s.place IS NULL OR a.place = s.place)
@@ -91,12 +93,14 @@ const CAPPED: &str = ", running AS MATERIALIZED (
         SELECT n.number, n.workspace_id, n.ready_at, n.turn
         FROM fitting n JOIN room r ON r.workspace = n.workspace_id AND n.turn <= r.slots)";
 
+/// The rows are found by their numbers: `coalesce` hides from the planner that they are in the index of what is ready, all of which it
+/// would read.
 const TAKE: &str = ",
      locked AS MATERIALIZED (
         SELECT s.number, n.turn, coalesce(t.served, 0) AS served, s.ready_at
         FROM candidates n JOIN sessions s ON s.number = n.number LEFT JOIN claim_turns t ON t.workspace_id = n.workspace_id
-        WHERE s.ready_at IS NOT NULL AND s.owner IS NULL AND NOT s.quarantined AND s.archived_at IS NULL
-            AND s.deleted_at IS NULL
+        WHERE coalesce(s.ready_at IS NOT NULL AND s.owner IS NULL AND NOT s.quarantined AND s.archived_at IS NULL
+            AND s.deleted_at IS NULL, false)
         ORDER BY n.turn, coalesce(t.served, 0), n.ready_at, n.number
         LIMIT (SELECT most FROM wanted) FOR UPDATE OF s SKIP LOCKED),
      taken AS (
@@ -105,7 +109,7 @@ const TAKE: &str = ",
         RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
      SELECT ";
 
-fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
+fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid, since: Option<DateTime<Utc>>) -> Script {
     let slots = desk.site.workspace_slots;
     let mut script = desk.site.time.script();
     script
@@ -119,7 +123,9 @@ fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
         .bind(slots.map(i64::from))
         .sql("::bigint AS slots, ")
         .bind(rows::integer(HARNESS_PATIENCE_MILLIS))
-        .sql(" * interval '1 millisecond' AS patience)")
+        .sql(" * interval '1 millisecond' AS patience, coalesce(")
+        .bind(since)
+        .sql("::timestamptz, '-infinity') AS since)")
         .sql(OWNERS)
         .sql(ALIVE)
         .sql(")")
@@ -128,7 +134,9 @@ fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid) -> Script {
         .sql(TAKE)
         .sql(&rows::session_columns())
         .sql(
-            ", n.candidates FROM (SELECT count(*) AS candidates FROM fitting) n CROSS JOIN clock c
+            ", n.candidates, n.seen, n.dead, c.now AS looked_at
+             FROM (SELECT (SELECT count(*) FROM fitting) AS candidates, (SELECT count(*) FROM ordered) AS seen,
+                pg_stat_get_dead_tuples('sessions'::regclass) AS dead) n CROSS JOIN clock c
              LEFT JOIN (taken s JOIN session_details d ON d.session = s.number) ON true
              ORDER BY s.claim_turn, s.claim_served, s.claim_ready, s.number",
         );
@@ -164,28 +172,26 @@ fn serve(workspaces: &[Uuid]) -> Script {
 
 /// Frees what dead owners held, unless this process has reason to doubt its own sight. Asked once: an answer that needed a
 /// second connection is such a reason.
-async fn free(desk: &Desk) -> Result<(), StoreError> {
+async fn free(desk: &Desk, freeing: Script) -> Result<(), StoreError> {
     if !desk.site.may_judge() {
         return Ok(());
     }
-    match desk.once(death::free_dead(&desk.site.time)).await {
+    match desk.once(freeing).await {
+        Ok(rows) => {
+            let freed = rows.first().and_then(|row| row.try_get::<i64, _>("freed").ok());
+            if freed.is_some_and(|freed| freed > 0) {
+                desk.site.sight.freed();
+            }
+            Ok(())
+        }
         Err(error) if failure::kind(&error) == Kind::Refused => Err(failure::nothing_written(&error)),
-        _ => Ok(()),
+        Err(_) => Ok(()),
     }
 }
 
 /// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
 pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-    free(&desk).await?;
-    if desk.site.may_prune()
-        && let Err(error) = desk.once(prune::forgotten_keys(&desk.site.time)).await
-    {
-        tracing::warn!(%error, "old idempotency keys are still there");
-    }
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let rows = take_some(&desk, owner, limit).await?;
+    let rows = look(&desk, owner, limit).await?;
     let claimed = healthy(&desk, &rows).await?;
     let mut workspaces: Vec<Uuid> = Vec::new();
     for row in &claimed {
@@ -202,13 +208,46 @@ pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<
     Ok(claimed.into_iter().map(|row| Claimed { row }).collect())
 }
 
+/// Looks at everything, or first at what became ready lately; see [`sight`](super::sight).
+async fn look(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, StoreError> {
+    if desk.site.may_prune()
+        && let Err(error) = desk.once(prune::forgotten_keys(&desk.site.time)).await
+    {
+        tracing::warn!(%error, "old idempotency keys are still there");
+    }
+    let sight = &desk.site.sight;
+    if sight.since().is_some() {
+        free(desk, death::free_expired(&desk.site.time)).await?;
+    }
+    if let Some(since) = sight.since() {
+        let rows = match limit {
+            0 => Vec::new(),
+            limit => take_some(desk, owner, limit, Some(since)).await?,
+        };
+        if !rows.is_empty() || !sight.is_old() {
+            return Ok(rows);
+        }
+    }
+    free(desk, death::free_dead(&desk.site.time)).await?;
+    match limit {
+        0 => Ok(Vec::new()),
+        limit => take_some(desk, owner, limit, None).await,
+    }
+}
+
 /// Takes up to `limit`. Where rows were passed by only because somebody was writing to them, another look soon finds them.
-async fn take_some(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, StoreError> {
+async fn take_some(
+    desk: &Desk,
+    owner: OwnerId,
+    limit: u32,
+    since: Option<DateTime<Utc>>,
+) -> Result<Vec<PgRow>, StoreError> {
     let time = &desk.site.time;
     let mut pause = Duration::from_millis(1);
     loop {
         let id = Uuid::now_v7();
-        let rows = match desk.once(take(desk, owner, limit, id)).await {
+        let began = desk.site.sight.begin();
+        let rows = match desk.once(take(desk, owner, limit, id, since)).await {
             Ok(rows) => rows,
             Err(error) if failure::kind(&error) == Kind::Refused => return Err(failure::nothing_written(&error)),
             // It may have happened: what was taken under this id is ours.
@@ -218,12 +257,18 @@ async fn take_some(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>
                 return rows.map_err(|error| failure::nothing_written(&error));
             }
         };
-        let candidates = rows
-            .first()
-            .and_then(|row| row.try_get("candidates").ok())
-            .unwrap_or(0i64);
+        let number = |name: &str| rows.first().and_then(|row| row.try_get::<i64, _>(name).ok());
+        let candidates = number("candidates").unwrap_or(0);
+        let looked_at = rows.first().and_then(|row| row.try_get("looked_at").ok());
+        let (seen, dead) = (number("seen"), number("dead"));
         let took = |row: &PgRow| matches!(row.try_get::<Option<i64>, _>("number"), Ok(Some(_)));
         let rows: Vec<PgRow> = rows.into_iter().filter(took).collect();
+        if since.is_none()
+            && let (Some(at), Some(seen), Some(dead)) = (looked_at, seen, dead)
+        {
+            let left = seen - i64::try_from(rows.len()).unwrap_or(0);
+            desk.site.sight.saw(began, Seen { at, left, dead });
+        }
         if !rows.is_empty() || candidates == 0 || pause > Duration::from_millis(8) {
             return Ok(rows);
         }

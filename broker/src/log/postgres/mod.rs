@@ -36,6 +36,7 @@ mod row;
 mod rows;
 mod script;
 mod shift;
+mod sight;
 mod site;
 mod watch;
 mod write;
@@ -121,6 +122,7 @@ impl Postgres {
         let time = self.inner.site.time.clone();
         let rows = self.inner.claims.ask(move || death::bury(&time, owner, None)).await?;
         let sessions: Option<i64> = rows.first().and_then(|row| row.try_get("sessions").ok());
+        self.inner.site.sight.freed();
         Ok(sessions.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
     }
 

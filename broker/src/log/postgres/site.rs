@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 
 use super::clock::Time;
+use super::sight::Sight;
 use crate::limits;
 
 /// Shared by writers, pools and the watch.
@@ -15,6 +16,8 @@ pub(super) struct Site {
     pub(super) time: Time,
     /// How many sessions a workspace gets at once.
     pub(super) workspace_slots: Option<u32>,
+    /// How far back claims look.
+    pub(super) sight: Sight,
     resolved: AtomicU64,
     ttl_millis: AtomicU64,
     failed: Mutex<Option<Instant>>,
@@ -27,6 +30,7 @@ impl Site {
             options,
             time,
             workspace_slots: None,
+            sight: Sight::new(),
             resolved: AtomicU64::new(0),
             ttl_millis: AtomicU64::new(15_000),
             failed: Mutex::new(None),

@@ -192,6 +192,7 @@ impl Watcher {
         let Some(row) = rows.first() else { return Ok(None) };
         let owners: i64 = row.try_get("owners")?;
         let sessions: i64 = row.try_get("sessions")?;
+        self.site.sight.freed();
         Ok((owners > 0).then_some(sessions))
     }
 }
