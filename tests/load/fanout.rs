@@ -3,17 +3,15 @@
 
 mod readers;
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use perennial_tests::client::{Client, id};
 use perennial_tests::server::Up;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
 use self::readers::{Readers, mark};
+use crate::aside::Aside;
 use crate::report::{Goal, Report, percentile};
 use crate::sample::RECORD;
 
@@ -49,7 +47,7 @@ pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
         }
     };
     let bare = Bare::start().await?;
-    measure(report, "bare axum", size, &bare.url, "/stream", "", |bodies| {
+    measure(report, "bare axum", size, &bare.aside.url, "/stream", "", |bodies| {
         bare.publish(bodies)
     })
     .await?;
@@ -155,23 +153,14 @@ async fn say(client: &Client, path: &str, texts: Vec<String>) -> Result<()> {
 
 /// The limit, in a process of its own.
 struct Bare {
-    child: Child,
-    url: String,
+    aside: Aside,
     http: reqwest::Client,
 }
 
 impl Bare {
     async fn start() -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("--serve-broadcast")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = child.stdout.take().context("no stdout")?;
-        let line = BufReader::new(stdout).lines().next_line().await?;
         Ok(Self {
-            child,
-            url: line.context("the broadcast ended")?,
+            aside: Aside::start("--serve-broadcast").await?,
             http: reqwest::Client::builder().no_proxy().build()?,
         })
     }
@@ -179,12 +168,12 @@ impl Bare {
     async fn publish(&self, texts: Vec<String>) -> Result<()> {
         let event = |text: &String| format!("{{\"type\":\"user.message\",\"text\":\"{text}\"}}");
         let body = texts.iter().map(event).collect::<Vec<_>>().join("\n");
-        let url = format!("{}/publish", self.url);
+        let url = format!("{}/publish", self.aside.url);
         self.http.post(url).body(body).send().await?.error_for_status()?;
         Ok(())
     }
 
-    async fn stop(mut self) -> Result<()> {
-        Ok(self.child.kill().await?)
+    async fn stop(self) -> Result<()> {
+        self.aside.stop().await
     }
 }

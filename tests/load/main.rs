@@ -17,6 +17,7 @@
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
 
+mod aside;
 mod broadcast;
 mod claims;
 mod cluster;
@@ -110,8 +111,10 @@ impl Asked {
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut arguments = std::env::args().skip(1).peekable();
-    if arguments.peek().is_some_and(|first| first == "--serve-broadcast") {
-        return runtime.block_on(broadcast::serve());
+    match arguments.peek().map(String::as_str) {
+        Some("--serve-broadcast") => return runtime.block_on(broadcast::serve()),
+        Some("--serve-download") => return runtime.block_on(previews::serve()),
+        _ => {}
     }
     let asked = read(arguments)?;
     runtime.block_on(run(&asked))

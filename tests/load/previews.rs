@@ -1,38 +1,49 @@
-//! What a preview costs: a download from a service on a port of a machine, directly and through its preview.
+//! What a preview costs: downloads from a service on a port of a machine, directly and through its preview.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Path;
 use axum::routing::get;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use perennial_tests::client::Client;
 use reqwest::header::{COOKIE, SET_COOKIE};
 use reqwest::redirect::Policy;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::aside::Aside;
 use crate::report::{Goal, Report};
 
 const SCENARIO: &str = "tunnel";
 /// Bytes that the service writes at once.
 const PIECE: usize = 64 * 1024;
+/// Downloads each way in a round; they take turns.
+const TURNS: usize = 4;
+/// Before those that are measured.
+const FIRST: usize = 1 << 20;
 
-/// One round: so many bytes each way of asking.
-pub(crate) async fn round(report: &mut Report, client: &Client, url: &str, executor: &str, bytes: usize) -> Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let service = listener.local_addr()?;
-    let pieces = bytes / PIECE;
-    let download = async move || {
+/// The service: `/{bytes}` is a download of so many. Serves until killed; its address is the first line of output.
+pub(crate) async fn serve() -> Result<()> {
+    let download = async |Path(bytes): Path<usize>| {
         let piece = Bytes::from(vec![7; PIECE]);
-        let pieces = futures_util::stream::iter(0..pieces).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
-        Body::from_stream(pieces)
+        Body::from_stream(stream::iter(0..bytes / PIECE).map(move |_| Ok::<_, Infallible>(piece.clone())))
     };
-    let serving = tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(download))).await });
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, Router::new().route("/{bytes}", get(download))).await?)
+}
+
+/// One round: so many bytes a download.
+pub(crate) async fn round(report: &mut Report, client: &Client, url: &str, executor: &str, bytes: usize) -> Result<()> {
+    let service = Aside::start("--serve-download").await?;
+    let (_, port) = service.url.rsplit_once(':').context("a port")?;
     let path = format!("/v1/executors/{executor}/previews");
-    let made = client.post(&path, &json!({"port": service.port()})).await?.ok()?;
+    let made = client.post(&path, &json!({"port": port.parse::<u16>()?})).await?.ok()?;
     let origin = made["origin"].as_str().context("an origin")?;
     let name = origin.strip_prefix("http://").and_then(|named| named.split(':').next());
     let server: SocketAddr = url.strip_prefix("http://").context("http")?.parse()?;
@@ -43,19 +54,26 @@ pub(crate) async fn round(report: &mut Report, client: &Client, url: &str, execu
         .build()?;
     let opened = browser.get(made["url"].as_str().context("an address")?).send().await?;
     let cookie = opened.headers().get(SET_COOKIE).context("a cookie")?.to_str()?;
-    let cookie = cookie.split(';').next().context("a value")?.to_owned();
-    let direct = format!("http://{service}/");
-    let plain = fetched(browser.get(direct), bytes).await?;
-    let ours = fetched(browser.get(origin).header(COOKIE, cookie), bytes).await?;
-    serving.abort();
-    report.add(SCENARIO, "download, directly", "MiB/s", plain);
-    report.add(SCENARIO, "download, preview", "MiB/s", ours);
+    let cookie = cookie.split(';').next().context("a value")?;
+    let directly = |bytes| fetched(browser.get(format!("{}/{bytes}", service.url)), bytes);
+    let preview = |bytes| fetched(browser.get(format!("{origin}/{bytes}")).header(COOKIE, cookie), bytes);
+    directly(FIRST).await?;
+    preview(FIRST).await?;
+    let (mut plain, mut ours) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..TURNS {
+        plain += directly(bytes).await?;
+        ours += preview(bytes).await?;
+    }
+    service.stop().await?;
+    let rate = |took: Duration| (TURNS * bytes) as f64 / f64::from(1 << 20) / took.as_secs_f64();
+    report.add(SCENARIO, "download, directly", "MiB/s", rate(plain));
+    report.add(SCENARIO, "download, preview", "MiB/s", rate(ours));
     let goal = Some(Goal::AtLeast(0.5));
     report.ratio(SCENARIO, "download, preview", "download, directly", "MiB/s", goal);
     Ok(())
 }
 
-async fn fetched(request: reqwest::RequestBuilder, bytes: usize) -> Result<f64> {
+async fn fetched(request: reqwest::RequestBuilder, bytes: usize) -> Result<Duration> {
     let begun = Instant::now();
     let answer = request.send().await?.error_for_status()?;
     let mut body = answer.bytes_stream();
@@ -64,5 +82,5 @@ async fn fetched(request: reqwest::RequestBuilder, bytes: usize) -> Result<f64> 
         came += piece?.len();
     }
     ensure!(came == bytes / PIECE * PIECE, "{came} of {bytes} bytes came");
-    Ok(came as f64 / (1 << 20) as f64 / begun.elapsed().as_secs_f64())
+    Ok(begun.elapsed())
 }

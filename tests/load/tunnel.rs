@@ -63,7 +63,7 @@ pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
         if quick { 50 } else { 1_000 },
     )
     .await?;
-    let bytes = if quick { 16 << 20 } else { 512 << 20 };
+    let bytes = if quick { 16 << 20 } else { 256 << 20 };
     previews::round(report, &server.client, &server.url, &machine.id, bytes).await?;
     drop(machine);
     server.kill().await

@@ -11,8 +11,10 @@ pub const MESSAGE_BYTES: usize = 128 * 1024;
 /// Bytes of a socket read at a time. The WebSocket library clears as many before each look, so a buffer for whole messages would
 /// cost a small frame more than all else it goes through.
 pub const READ_BYTES: usize = 16 * 1024;
-/// Bytes collected before they are written.
-pub(crate) const WRITE_BYTES: usize = 64 * 1024;
+/// Most bytes of one stream that are written at a time.
+pub(crate) const PART_BYTES: usize = 64 * 1024;
+/// Bytes collected before they are written: such a part, and what says whose it is.
+pub(crate) const WRITE_BYTES: usize = PART_BYTES + 1024;
 /// Longest first frame of who is asked for signs of life: it says who it is, and nothing else yet.
 pub const FIRST_FRAME_BYTES: usize = 1024 * 1024;
 /// A frame that is longer waits until all before it are taken: of many that may wait, few are long.

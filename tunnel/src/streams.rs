@@ -43,6 +43,7 @@ impl Streams {
         let writer = BufWriter::with_capacity(limits::WRITE_BYTES, SinkWriter::new(CopyToBytes::new(sink)));
         let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(writer);
         let mut config = yamux::Config::default();
+        config.set_split_send_size(limits::PART_BYTES);
         config.set_max_num_streams(limits::STREAMS);
         config.set_max_connection_receive_window(Some(limits::WINDOW_BYTES));
         let mode = match end {

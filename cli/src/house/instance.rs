@@ -1,13 +1,19 @@
 //! Whose sandboxes those of a data directory are: an id that is made once, and a lock, so that one process looks after them.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use perennial_schema::ExecutorId;
 
 use super::files;
+
+/// How long a lock that is held is waited for: a child of a server that was killed has it too until it becomes another program.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const LOOKING: Duration = Duration::from_millis(5);
 
 /// The id, as long as this process has it to itself.
 pub struct Instance {
@@ -21,7 +27,14 @@ impl Instance {
         let path = data_dir.join("instance.lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
         let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
-        lock.try_lock().with_context(|| {
+        let begun = Instant::now();
+        let locked = loop {
+            match lock.try_lock() {
+                Err(TryLockError::WouldBlock) if begun.elapsed() <= PATIENCE => std::thread::sleep(LOOKING),
+                locked => break locked,
+            }
+        };
+        locked.with_context(|| {
             format!(
                 "another server makes sandboxes in {}: each needs a data directory of its own",
                 data_dir.display()

@@ -1,11 +1,18 @@
 //! The lock file: one server per data directory. Holding it proves that every earlier owner process of this directory is
-//! dead. The standard library opens files close-on-exec, so no child inherits the lock.
+//! dead. The standard library opens files close-on-exec, so no child keeps the lock; one that is just being started has it until it
+//! becomes another program, and is waited for.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::OpenError;
+
+/// How long a lock that is held is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const LOOKING: Duration = Duration::from_millis(5);
 
 /// The held lock; dropping it lets the next server in.
 #[derive(Debug)]
@@ -15,7 +22,7 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Creates the data directory if need be, and takes its lock.
-    pub(super) fn take(data_dir: &Path) -> Result<Self, OpenError> {
+    pub(super) async fn take(data_dir: &Path) -> Result<Self, OpenError> {
         let directory = |source| OpenError::Directory {
             path: data_dir.to_owned(),
             source,
@@ -29,10 +36,14 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(directory)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(path, &mut file)),
-            Err(TryLockError::Error(source)) => return Err(directory(source)),
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if begun.elapsed() > PATIENCE => return Err(held(path, &mut file)),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOKING).await,
+                Err(TryLockError::Error(source)) => return Err(directory(source)),
+            }
         }
         // The number is for people; the lock itself is what counts, so a full disk must not keep a server from starting.
         if let Err(error) = write_pid(&mut file) {
@@ -68,5 +79,27 @@ fn held(path: PathBuf, file: &mut File) -> OpenError {
         } else {
             pid.to_owned()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_that_is_let_go_of_soon_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::take(dir.path()).await.unwrap();
+        let letting_go = async {
+            tokio::time::sleep(LOOKING * 4).await;
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(Lock::take(dir.path()), letting_go);
+        let _second = second.unwrap();
+        let refused = Lock::take(dir.path()).await.unwrap_err();
+        assert!(
+            refused.to_string().contains(&std::process::id().to_string()),
+            "{refused}"
+        );
     }
 }

@@ -120,7 +120,7 @@ impl Sqlite {
     /// # Errors
     /// When another server holds the directory, or it cannot be written, or the file is not ours.
     pub async fn open(data_dir: &Path, settings: Settings) -> Result<Self, OpenError> {
-        let lock = Lock::take(data_dir)?;
+        let lock = Lock::take(data_dir).await?;
         let options = connect::options(data_dir);
         let mut connection = migrated(data_dir).await?;
         free_all(&mut connection, settings.clock.as_ref())
@@ -191,7 +191,7 @@ impl Sqlite {
 /// # Errors
 /// As [`Sqlite::open`].
 pub async fn migrate(data_dir: &Path) -> Result<(), OpenError> {
-    let _lock = Lock::take(data_dir)?;
+    let _lock = Lock::take(data_dir).await?;
     let connection = migrated(data_dir).await?;
     connection.close().await.map_err(|source| database(data_dir, source))
 }

@@ -391,7 +391,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let options = crate::log::sqlite::connect::options(dir.path());
         let connection = options.connect().await.expect("a database");
-        let lock = Lock::take(dir.path()).expect("nobody else is here");
+        let lock = Lock::take(dir.path()).await.expect("nobody else is here");
         let (writer, task) = start(connection, options, Arc::new(System), lock);
         let seen = Arc::<Mutex<Vec<i64>>>::default();
         for durable in [true, false, true] {
