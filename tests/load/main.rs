@@ -219,7 +219,7 @@ async fn on_postgres(scenario: &str, report: &mut Report, asked: &Asked) -> Resu
         "pool" => pool::round(report, &database, quick).await,
         "fence" => fence::round(report, &database, quick).await,
         "cluster" => cluster::round(report, &database, quick).await,
-        "soak" => soak::round(report, &database, asked.soak_minutes()).await,
+        "soak" => soak::round(report, &database, asked.soak_minutes(), quick).await,
         other => bail!("unknown scenario {other}"),
     }
 }
