@@ -1,6 +1,6 @@
 # Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git;
 # with Node also the web console).
-.PHONY: up executor test lint simulate torture fuzz bench setup-build setup-test
+.PHONY: up executor test lint simulate torture soak fuzz bench setup-build setup-test
 .DEFAULT_GOAL := up
 SHELL := /bin/bash
 
@@ -40,13 +40,21 @@ simulate: setup-build
 	PERENNIAL_SEEDS=$(SEEDS) PERENNIAL_FIRST_SEED=$(FIRST) \
 	cargo test --locked --release -p perennial-tests --test simulation no_seed_breaks_a_promise -- --nocapture
 
-# The kill rigs with their full counts: on one machine, on a cluster, and around real harnesses. The result is checked in.
+# The kill rigs with their full counts: on one machine, on a cluster, and around real harnesses; then the soak. The result is checked in.
 torture: setup-test
 	cargo build --workspace --locked $(failpoints)
 	mkdir -p tests/results
 	set -o pipefail; { scripts/versions.sh; \
 	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test hands --test cluster --test harness_rig -- --nocapture --test-threads=1 2>&1; } \
 	| grep --line-buffered -E '^(commit|versions|seed|ring |failpoints:|random moments:|claude-code |codex |NOT RUN|test )' | tee tests/results/torture.txt
+	$(MAKE) soak
+
+# What a claim costs after so many minutes of turns while somebody's transaction stays open on the database.
+MINUTES ?= 60
+soak: setup-test
+	cargo build --release --locked -p perennial-tests --bin perennial-bench
+	mkdir -p tests/results
+	target/release/perennial-bench --only soak --minutes $(MINUTES) --json tests/results/soak.json
 
 # libFuzzer against the wire of a tunnel, for so many seconds; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS ?= 300

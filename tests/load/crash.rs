@@ -16,7 +16,7 @@ const SCENARIO: &str = "kill -9 of a worker with 16 sessions";
 const SESSIONS: usize = 16;
 /// Steps of each session's turn, 25 ms apart: longer than everything that is measured.
 const STEPS: usize = 200;
-/// How long the second worker is given to settle, and the first to get going.
+/// How long the other workers are given to settle.
 const SETTLE: Duration = Duration::from_millis(1_500);
 /// A statement that was on its way when its sender died may still commit: such a record continues nothing.
 const IN_FLIGHT_MICROS: i64 = 2_000;
@@ -39,7 +39,7 @@ pub(crate) async fn takeover(
     cluster.worker()?;
     database.until_owners(1, PATIENCE).await?;
     let sessions = start(cluster.door(0)).await?;
-    tokio::time::sleep(SETTLE).await;
+    until_at_work(cluster, &sessions).await?;
     for _ in 0..others {
         cluster.worker()?;
     }
@@ -47,11 +47,6 @@ pub(crate) async fn takeover(
     tokio::time::sleep(SETTLE).await;
 
     let before = logs(cluster.door(0), &sessions).await?;
-    ensure!(
-        before.iter().all(|log| log.len() > 10),
-        "a session does not run: {}",
-        cluster.said()
-    );
     let killed = Timestamp::from_micros(i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_micros())?);
     cluster.kill_worker(0).await?;
     let continued = continued(cluster, &sessions, killed).await?;
@@ -83,6 +78,23 @@ async fn start(client: &Client) -> Result<Vec<String>> {
         sessions.push(session);
     }
     Ok(sessions)
+}
+
+/// Waits until every session is in the midst of its turn.
+async fn until_at_work(cluster: &Cluster, sessions: &[String]) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let logs = logs(cluster.door(0), sessions).await?;
+        if logs.iter().all(|log| log.len() > 10) {
+            return Ok(());
+        }
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "a session does not run: {}",
+            cluster.said()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn logs(client: &Client, sessions: &[String]) -> Result<Vec<Vec<Value>>> {
