@@ -1,6 +1,6 @@
 # Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git;
 # with Node also the web console).
-.PHONY: up executor test lint simulate torture fuzz bench setup-build setup-test
+.PHONY: up executor test lint simulate torture soak fuzz bench setup-build setup-test
 .DEFAULT_GOAL := up
 SHELL := /bin/bash
 
@@ -40,11 +40,19 @@ simulate: setup-build
 	PERENNIAL_SEEDS=$(SEEDS) PERENNIAL_FIRST_SEED=$(FIRST) \
 	cargo test --locked --release -p perennial-tests --test simulation no_seed_breaks_a_promise -- --nocapture
 
-# The kill rigs with their full counts: all of them, or some parts: make torture ONLY="faults mail" (scripts/torture.sh --list
-# names them, and how long each takes). Results are checked in, and a part that is run replaces its own only.
+# The kill rigs with their full counts, then the soak: all of them, or some parts: make torture ONLY="faults mail" (scripts/torture.sh
+# --list names them, and how long each takes). Results are checked in, and a part that is run replaces its own only.
 ONLY ?=
 torture: setup-test
 	scripts/torture.sh $(ONLY)
+	$(if $(ONLY),,$(MAKE) soak)
+
+# What a claim costs after so many minutes of turns while somebody's transaction stays open on the database.
+MINUTES ?= 60
+soak: setup-test
+	cargo build --release --locked -p perennial-tests --bin perennial-bench
+	mkdir -p tests/results
+	target/release/perennial-bench --only soak --minutes $(MINUTES) --json tests/results/soak.json
 
 # libFuzzer against the wire of a tunnel, for so many seconds; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS ?= 300

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use perennial_broker::log::postgres;
 use perennial_tests::postgres::Postgres;
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
 
 /// A running server, gone with this value.
 pub(crate) struct Database {
@@ -60,6 +60,20 @@ impl Database {
     /// The engine's store on it.
     pub(crate) async fn store(&self) -> Result<postgres::Postgres> {
         Ok(postgres::Postgres::open(&self.url, postgres::Settings::default()).await?)
+    }
+
+    /// A store on a database of its own, beside this one.
+    pub(crate) async fn another(&self, name: &str) -> Result<postgres::Postgres> {
+        let url = self.server.database(name, None).await?;
+        postgres::migrate(&url, None).await?;
+        Ok(postgres::Postgres::open(&url, postgres::Settings::default()).await?)
+    }
+
+    /// Runs a statement.
+    pub(crate) async fn run(&self, sql: &'static str) -> Result<()> {
+        let mut connection = self.options.connect().await?;
+        connection.execute(sql).await?;
+        Ok(())
     }
 
     /// Its first process; the others are its children.

@@ -17,7 +17,7 @@ const SQLITE: &str = "steps on SQLite";
 const POSTGRES: &str = "steps on Postgres";
 
 /// Sessions at once; sessions in all, at full length; the share of its limit the engine must reach.
-const SIZES: [(usize, usize, f64); 3] = [(1, 20, 0.8), (16, 160, 0.7), (128, 768, 0.6)];
+pub(crate) const SIZES: [(usize, usize, f64); 3] = [(1, 20, 0.8), (16, 160, 0.7), (128, 768, 0.6)];
 /// CPU milliseconds a step may cost at 128 sessions.
 const CPU_MS: f64 = 0.10;
 /// Bytes of write-ahead log a step may cost.
@@ -84,7 +84,8 @@ pub(crate) async fn postgres(report: &mut Report, database: &Database, quick: bo
     Ok(())
 }
 
-fn wal_a_step(load: Load, before: u64, after: u64) -> f64 {
+/// Bytes of write-ahead log that a step of a load took.
+pub(crate) fn wal_a_step(load: Load, before: u64, after: u64) -> f64 {
     (after - before) as f64 / (load.sessions * STEPS) as f64
 }
 

@@ -1,13 +1,14 @@
 //! The limits: the least a program can do that stores the same records on the same disk. No lease, no fold, no check: what
 //! an engine adds shows against these.
 
+pub(crate) mod fenced;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
@@ -36,16 +37,16 @@ pub(crate) trait Direct: Send + Sync + 'static {
 
 /// Something that stores many records in one commit.
 #[async_trait]
-pub(crate) trait Group: Send + 'static {
+pub(crate) trait Group<R>: Send + 'static {
     /// All of them or none.
-    async fn write(&mut self, rows: &[Row]) -> Result<()>;
+    async fn write(&mut self, rows: &[R]) -> Result<()>;
 }
 
 /// Each record in a commit of its own.
 pub(crate) async fn direct(load: Load, server: Option<u32>, store: Arc<dyn Direct>) -> Result<Sample> {
     take(load, server, move |index| {
         let store = store.clone();
-        session(index, move |row| {
+        session(records(index), move |row| {
             let store = store.clone();
             async move { store.write(index, row).await }
         })
@@ -53,21 +54,35 @@ pub(crate) async fn direct(load: Load, server: Option<u32>, store: Arc<dyn Direc
     .await
 }
 
-struct Waiting {
-    row: Row,
+struct Waiting<R> {
+    row: R,
     done: oneshot::Sender<()>,
 }
 
 /// Writers that take whatever waits, never waiting for more, and answer after the commit.
-pub(crate) async fn group(load: Load, server: Option<u32>, writers: Vec<Box<dyn Group>>) -> Result<Sample> {
-    let (inbox, waiting) = mpsc::channel::<Waiting>(QUEUE);
+pub(crate) async fn group(load: Load, server: Option<u32>, writers: Vec<Box<dyn Group<Row>>>) -> Result<Sample> {
+    group_of(load, server, writers, records).await
+}
+
+/// The same with rows of one's own, two of them a step of the n-th session.
+pub(crate) async fn group_of<R, I>(
+    load: Load,
+    server: Option<u32>,
+    writers: Vec<Box<dyn Group<R>>>,
+    rows: impl Fn(usize) -> I + Send + Sync + 'static,
+) -> Result<Sample>
+where
+    R: Send + Sync + 'static,
+    I: Iterator<Item = R> + Send + 'static,
+{
+    let (inbox, waiting) = mpsc::channel::<Waiting<R>>(QUEUE);
     let waiting = Arc::new(Mutex::new(waiting));
     for writer in writers {
         tokio::spawn(serve(writer, waiting.clone()));
     }
     take(load, server, move |index| {
         let inbox = inbox.clone();
-        session(index, move |row| {
+        session(rows(index), move |row| {
             let inbox = inbox.clone();
             async move {
                 let (done, answer) = oneshot::channel();
@@ -79,7 +94,10 @@ pub(crate) async fn group(load: Load, server: Option<u32>, writers: Vec<Box<dyn 
     .await
 }
 
-async fn serve(mut writer: Box<dyn Group>, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) -> Result<()> {
+async fn serve<R: Send + Sync + 'static>(
+    mut writer: Box<dyn Group<R>>,
+    waiting: Arc<Mutex<mpsc::Receiver<Waiting<R>>>>,
+) -> Result<()> {
     loop {
         let mut rows = Vec::new();
         let mut answers = Vec::new();
@@ -107,24 +125,27 @@ async fn serve(mut writer: Box<dyn Group>, waiting: Arc<Mutex<mpsc::Receiver<Wai
     }
 }
 
-async fn session<F>(index: usize, write: impl Fn(Row) -> F) -> Result<Vec<f64>>
+async fn session<R, F>(mut rows: impl Iterator<Item = R>, write: impl Fn(R) -> F) -> Result<Vec<f64>>
 where
     F: Future<Output = Result<()>>,
 {
-    let id = Uuid::now_v7();
     let mut times = Vec::with_capacity(STEPS);
-    for step in 0..STEPS {
+    for _ in 0..STEPS {
         let started = Instant::now();
-        for half in 0..2 {
-            let seq = step * 2 + half;
-            write(Row {
-                session: id,
-                seq: i64::try_from(seq)?,
-                payload: payload(index, seq),
-            })
-            .await?;
+        for _ in 0..2 {
+            write(rows.next().context("a session has too few records")?).await?;
         }
         times.push(started.elapsed().as_secs_f64() * 1000.0);
     }
     Ok(times)
+}
+
+/// A session's records, each made when it is asked for.
+fn records(index: usize) -> impl Iterator<Item = Row> {
+    let session = Uuid::now_v7();
+    (0..).map(move |seq| Row {
+        session,
+        seq,
+        payload: payload(index, usize::try_from(seq).unwrap_or_default()),
+    })
 }

@@ -57,8 +57,8 @@ impl Direct for Connections {
 struct Together(PgConnection);
 
 /// Two of them.
-pub(crate) async fn writers(options: &PgConnectOptions) -> Result<Vec<Box<dyn Group>>> {
-    let mut writers: Vec<Box<dyn Group>> = Vec::new();
+pub(crate) async fn writers(options: &PgConnectOptions) -> Result<Vec<Box<dyn Group<Row>>>> {
+    let mut writers: Vec<Box<dyn Group<Row>>> = Vec::new();
     for _ in 0..WRITERS {
         writers.push(Box::new(Together(options.connect().await?)));
     }
@@ -66,7 +66,7 @@ pub(crate) async fn writers(options: &PgConnectOptions) -> Result<Vec<Box<dyn Gr
 }
 
 #[async_trait]
-impl Group for Together {
+impl Group<Row> for Together {
     async fn write(&mut self, rows: &[Row]) -> Result<()> {
         let sessions: Vec<&[u8]> = rows.iter().map(|row| row.session.as_bytes().as_slice()).collect();
         let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();

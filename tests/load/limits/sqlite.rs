@@ -49,7 +49,7 @@ impl Direct for OneByOne {
 pub(crate) struct Together(pub(crate) SqliteConnection);
 
 #[async_trait]
-impl Group for Together {
+impl Group<Row> for Together {
     async fn write(&mut self, rows: &[Row]) -> Result<()> {
         let places = vec!["(?,?,?)"; rows.len()].join(",");
         let sql = format!("INSERT INTO records (session, seq, payload) VALUES {places}");

@@ -91,12 +91,14 @@ const CAPPED: &str = ", running AS MATERIALIZED (
         SELECT n.number, n.workspace_id, n.ready_at, n.turn
         FROM fitting n JOIN room r ON r.workspace = n.workspace_id AND n.turn <= r.slots)";
 
+/// The rows are found by their numbers: `coalesce` hides from the planner that they are in the index of what is ready, all of which it
+/// would read.
 const TAKE: &str = ",
      locked AS MATERIALIZED (
         SELECT s.number, n.turn, coalesce(t.served, 0) AS served, s.ready_at
         FROM candidates n JOIN sessions s ON s.number = n.number LEFT JOIN claim_turns t ON t.workspace_id = n.workspace_id
-        WHERE s.ready_at IS NOT NULL AND s.owner IS NULL AND NOT s.quarantined AND s.archived_at IS NULL
-            AND s.deleted_at IS NULL
+        WHERE coalesce(s.ready_at IS NOT NULL AND s.owner IS NULL AND NOT s.quarantined AND s.archived_at IS NULL
+            AND s.deleted_at IS NULL, false)
         ORDER BY n.turn, coalesce(t.served, 0), n.ready_at, n.number
         LIMIT (SELECT most FROM wanted) FOR UPDATE OF s SKIP LOCKED),
      taken AS (
