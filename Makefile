@@ -40,14 +40,11 @@ simulate: setup-build
 	PERENNIAL_SEEDS=$(SEEDS) PERENNIAL_FIRST_SEED=$(FIRST) \
 	cargo test --locked --release -p perennial-tests --test simulation no_seed_breaks_a_promise -- --nocapture
 
-# The kill rigs with their full counts: on one machine, on a cluster, and around real harnesses; then the soak. The result is checked in.
+# The kill rigs with their full counts: all of them, or some parts: make torture ONLY="faults mail" (scripts/torture.sh --list
+# names them, and how long each takes). Results are checked in, and a part that is run replaces its own only.
+ONLY ?=
 torture: setup-test
-	cargo build --workspace --locked $(failpoints)
-	mkdir -p tests/results
-	set -o pipefail; { scripts/versions.sh; \
-	PERENNIAL_TORTURE=1 cargo test --locked --workspace $(failpoints) --test e2e --test hands --test cluster --test harness_rig -- --nocapture --test-threads=1 2>&1; } \
-	| grep --line-buffered -E '^(commit|versions|seed|ring |failpoints:|random moments:|claude-code |codex |NOT RUN|test )' | tee tests/results/torture.txt
-	$(MAKE) soak
+	scripts/torture.sh $(ONLY)
 
 # What a claim costs after so many minutes of turns while somebody's transaction stays open on the database.
 MINUTES ?= 60

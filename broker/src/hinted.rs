@@ -140,8 +140,8 @@ impl<L: Leases> Leases for Hinted<L> {
         self.store.register(owner, ttl_millis, reach).await
     }
 
-    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-        self.store.claim(owner, limit).await
+    async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
+        self.store.claim(owner, limit, pass_by).await
     }
 
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {

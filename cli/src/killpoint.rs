@@ -5,12 +5,15 @@
 //! Crash points of the kill rig: `PERENNIAL_KILL_AT="worker.append.before=3"` ends this process by SIGKILL at the third hit
 //! of that failpoint. Stalls: `PERENNIAL_STALL_AT="worker.append.before=5%sleep(800)"` makes a failpoint take its time (actions
 //! of the `fail` crate), so that what may be overtaken is.
+//!
+//! Rolling upgrades: `PERENNIAL_OLDER_THAN="system.message,…"` makes a worker one of a version before these types of events.
 
 use crate::config::{ConfigError, Environment};
 
 const VARIABLE: &str = "PERENNIAL_KILL_AT";
 const SABOTAGE: &str = "PERENNIAL_SABOTAGE";
 const STALL: &str = "PERENNIAL_STALL_AT";
+const OLDER: &str = "PERENNIAL_OLDER_THAN";
 /// What can be taken away.
 const SAFEGUARDS: [&str; 5] = ["fence", "journal", "note", "conditional_release", "dedupe"];
 
@@ -30,6 +33,9 @@ pub fn install(environment: &Environment) -> Result<(), ConfigError> {
             return Err(refused(SABOTAGE, name, &format!("some of {}", SAFEGUARDS.join(", "))));
         }
         disarm(name)?;
+    }
+    if let Some(types) = environment.get(OLDER) {
+        forget(types)?;
     }
     Ok(())
 }
@@ -84,6 +90,16 @@ fn disarm(safeguard: &str) -> Result<(), ConfigError> {
     fail::cfg(format!("sabotage.{safeguard}"), "return").map_err(|reason| refused(SABOTAGE, safeguard, &reason))
 }
 
+#[cfg(feature = "failpoints")]
+fn forget(types: &str) -> Result<(), ConfigError> {
+    let known = |kind: &str| perennial_schema::event::KINDS.iter().any(|(name, _)| *name == kind);
+    if let Some(other) = types.split(',').find(|kind| !known(kind)) {
+        return Err(refused(OLDER, other, "types of events, divided by commas"));
+    }
+    let action = format!("return({})", types.replace(',', "|"));
+    fail::cfg("worker.older", &action).map_err(|reason| refused(OLDER, types, &reason))
+}
+
 #[cfg(not(feature = "failpoints"))]
 fn arm(_points: &[(String, u64)]) -> Result<(), ConfigError> {
     Err(refused(
@@ -108,6 +124,15 @@ fn disarm(safeguard: &str) -> Result<(), ConfigError> {
         SABOTAGE,
         safeguard,
         "a build with `--features failpoints`; this one cannot be sabotaged",
+    ))
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn forget(types: &str) -> Result<(), ConfigError> {
+    Err(refused(
+        OLDER,
+        types,
+        "a build with `--features failpoints`; this one knows what it knows",
     ))
 }
 

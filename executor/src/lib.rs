@@ -20,6 +20,7 @@ pub mod limits;
 mod network;
 mod outputs;
 mod pack;
+pub mod panes;
 mod policy;
 pub mod probe;
 mod process;
@@ -58,6 +59,7 @@ use crate::journal::Journal;
 pub use crate::limits::Limits;
 use crate::outputs::Outputs;
 use crate::pack::Packs;
+use crate::panes::{Panes, Scripts};
 pub use crate::policy::{Ask, Policy};
 use crate::process::{JOURNAL_MARKER, Spawner, StillAlive};
 use crate::serve::{House, Store};
@@ -97,6 +99,8 @@ pub struct Config {
     pub policy: Policy,
     /// An editor that has files open.
     pub buffers: Option<Arc<dyn Buffers>>,
+    /// One that runs commands in its terminals. None: they run in shells of our own.
+    pub panes: Option<Arc<dyn Panes>>,
     /// What the server that gave it out calls this executor; a journal of another one is refused. None: what the journal says.
     pub executor_id: Option<ExecutorId>,
     /// Bounds.
@@ -121,6 +125,7 @@ impl Config {
             memory: Some("/dev/shm".into()),
             policy: Policy::default(),
             buffers: None,
+            panes: None,
             executor_id: None,
             limits: Limits::default(),
         }
@@ -318,10 +323,12 @@ fn open_store(config: &Config) -> Result<Store, OpenError> {
     copy::clean(&workspaces);
     let outputs = Outputs::open(data_dir).map_err(OpenError::Journal)?;
     let packs = Packs::open(data_dir).map_err(OpenError::Journal)?;
+    let scripts = Scripts::open(data_dir).map_err(OpenError::Journal)?;
     Ok(Store {
         journal,
         workspaces,
         outputs,
         packs,
+        scripts,
     })
 }

@@ -119,6 +119,18 @@ pub(crate) const GIT_OUTPUT_BYTES: usize = 8 * 1024;
 pub(crate) const SECRET_BYTES: usize = 6;
 /// Connections through the way out of a sandbox at once; more wait.
 pub(crate) const WAY_OUT_CONNECTIONS: usize = 64;
+/// How long an editor may take to open a terminal for a command; it may ask somebody first.
+pub(crate) const PANE_OPEN: Duration = Duration::from_secs(30);
+/// How long it may take for anything else about it.
+pub(crate) const PANE_ANSWER: Duration = Duration::from_secs(5);
+/// A terminal that comes no later than this is still given back.
+pub(crate) const PANE_LATE: Duration = Duration::from_secs(10 * 60);
+/// What an editor is asked to keep of what a command prints, in bytes.
+pub(crate) const PANE_OUTPUT_BYTES: u64 = 1024 * 1024;
+/// Variables that a command hands on to the next one in an editor's terminal, in bytes.
+pub(crate) const PANE_KEPT_BYTES: usize = 64 * 1024;
+/// What is read of what a shell says of its end there.
+pub(crate) const PANE_SAID_BYTES: u64 = 2 * PANE_KEPT_BYTES as u64;
 /// Longest command: bash reads its input byte by byte from a pipe.
 pub(crate) const COMMAND_BYTES: usize = 256 * 1024;
 /// Output in one outcome: what the vocabulary allows, less the notes and leftovers that may stand before it.

@@ -24,6 +24,7 @@ use crate::limits::{
 };
 use crate::outputs::Outputs;
 use crate::pack::Packs;
+use crate::panes::Scripts;
 use crate::process::{JOURNAL_MARKER, Spawner};
 use crate::sandbox::{Env, Sandbox};
 use crate::session::{Request, Session};
@@ -38,6 +39,7 @@ pub(crate) struct Store {
     pub(crate) workspaces: Workspaces,
     pub(crate) outputs: Outputs,
     pub(crate) packs: Packs,
+    pub(crate) scripts: Scripts,
 }
 
 /// What all sessions and links share.
@@ -48,6 +50,8 @@ pub(crate) struct House {
     pub(crate) workspaces: Workspaces,
     pub(crate) outputs: Outputs,
     packs: Packs,
+    /// Of commands in an editor's terminals.
+    pub(crate) scripts: Scripts,
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) uncontained_reason: Option<String>,
     pub(crate) spawner: Spawner,
@@ -92,6 +96,7 @@ impl House {
             workspaces: store.workspaces,
             outputs: store.outputs,
             packs: store.packs,
+            scripts: store.scripts,
             sandbox,
             uncontained_reason,
             spawner,

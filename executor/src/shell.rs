@@ -307,7 +307,7 @@ fn exited(status: std::io::Result<ExitStatus>) -> End {
 }
 
 /// The variables go in through the pipe: a command line can be read by others, and an environment is also the sandbox's own.
-fn prologue(variables: &IndexMap<String, String>) -> String {
+pub(crate) fn prologue(variables: &IndexMap<String, String>) -> String {
     let exports = variables
         .iter()
         .map(|(name, value)| format!("export {name}={}\n", quoted(value)));
@@ -315,18 +315,21 @@ fn prologue(variables: &IndexMap<String, String>) -> String {
 }
 
 /// One word for bash.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A line that runs a command behind the prologue, in this shell.
+pub(crate) fn eval(command: &str) -> String {
+    format!("eval -- {} </dev/null >&98 2>&1 98>&- 99>&-\n", quoted(command))
 }
 
 /// The command as bash gets it.
 fn script(command: &str, nonce: &str) -> Vec<u8> {
-    let word = quoted(command);
+    let mut script = eval(command);
     // No braces or other reserved words on the second line: bash does not recognise them right after a syntax error.
-    format!(
-        "eval -- {word} </dev/null >&98 2>&1 98>&- 99>&-\nbuiltin printf '%s %s\\n' {nonce} \"$?\" >&99 2>/dev/null\n"
-    )
-    .into_bytes()
+    script.push_str(&format!("builtin printf '%s %s\\n' {nonce} \"$?\" >&99 2>/dev/null\n"));
+    script.into_bytes()
 }
 
 /// Looks for the line that tells the end of the command. Other text on the control pipe is nothing.

@@ -9,9 +9,10 @@ use perennial_engine::ports::{
 };
 use perennial_schema::event::Raw;
 use perennial_schema::mail::{Address, Sender, Task};
-use perennial_schema::{MessageId, Timestamp, TraceParent, WorkspaceId};
+use perennial_schema::{MessageId, SessionId, Timestamp, TraceParent, WorkspaceId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use crate::agents::Agents;
 use crate::{limits, room};
@@ -187,6 +188,26 @@ impl Office {
         }
     }
 
+    /// What a session has been handed, newest first. A hand-over is noted after the message is in the log, by a postman that may
+    /// die in between, and the session is at work by then: the message that opened it is found by the session's own id.
+    pub(crate) async fn received(&self, key: SessionKey, limit: u32) -> Result<Vec<Message>, StoreError> {
+        let mut received = self.mail.delivered_to(key, limit).await?;
+        let is_there = |received: &[Message], id| received.iter().any(|message| message.letter.id == id);
+        let openings: Vec<MessageId> = (0..limits::SUCCESSORS)
+            .map(|successor| opened_by(key.session, successor))
+            .collect();
+        if received.len() >= limit as usize || openings.iter().any(|id| is_there(&received, *id)) {
+            return Ok(received);
+        }
+        for id in openings {
+            if let Some(opening) = self.mail.message(key.workspace, id).await? {
+                received.push(opening);
+                break;
+            }
+        }
+        Ok(received)
+    }
+
     /// How often the conversation changed hands with this message. A person's or a program's own mail begins anew.
     async fn hops(&self, workspace: WorkspaceId, from: &Sender, answered: Option<&Message>) -> Result<u32, PostError> {
         let before = answered.map(|message| message.letter.hops);
@@ -197,7 +218,7 @@ impl Office {
                     workspace,
                     session: *session,
                 };
-                let latest = self.mail.delivered_to(key, 1).await?.pop();
+                let latest = self.received(key, 1).await?.pop();
                 before.max(latest.map(|message| message.letter.hops))
             }
             Sender::At(_) => before,
@@ -284,6 +305,22 @@ const fn room_of(to: &Address) -> u32 {
 
 fn repeated(outgoing: Outgoing, there: &Message) -> Letter {
     letter(outgoing, there.letter.thread.clone(), there.letter.hops)
+}
+
+/// The id of the session that a message opens if it opens one. Not the message's own: a session's creation and an append in it are
+/// told apart by their ids.
+pub(crate) fn opens(message: MessageId, successor: u32) -> SessionId {
+    SessionId::from_uuid(turned(message.uuid(), successor))
+}
+
+/// The other way round: the message that opened a session, if one did.
+fn opened_by(session: SessionId, successor: u32) -> MessageId {
+    MessageId::from_uuid(turned(session.uuid(), successor))
+}
+
+/// Done twice, it is undone.
+fn turned(id: Uuid, successor: u32) -> Uuid {
+    Uuid::from_u128(id.as_u128() ^ u128::from(successor + 1))
 }
 
 fn letter(outgoing: Outgoing, thread: String, hops: u32) -> Letter {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::Reception;
-use crate::office::Office;
+use crate::office::{Office, opens};
 use crate::tasks::Keeper;
 use crate::{event, limits, notice};
 
@@ -167,7 +167,7 @@ impl Postman {
                 workspace,
                 agent: reception.agent.id,
                 thread: &thread,
-                fresh: fresh(message, successor),
+                fresh: opens(message.letter.id, successor),
                 instead_of,
             };
             let session = self.office.mail().thread_session(asked).await?;
@@ -239,13 +239,6 @@ fn thread_of(message: &Message, reception: &Reception) -> String {
         // No thread of a sender's is called so: they have no spaces around them.
         MailSessions::PerMessage => format!(" {} ", message.letter.id),
     }
-}
-
-/// The id of the session that this message opens if it opens one. Not the message's own: a session's creation and an append in
-/// it are told apart by their ids.
-fn fresh(message: &Message, successor: u32) -> SessionId {
-    let id = message.letter.id.uuid().as_u128() ^ u128::from(successor + 1);
-    SessionId::from_uuid(uuid::Uuid::from_u128(id))
 }
 
 fn retry_millis(tries: u32) -> u64 {

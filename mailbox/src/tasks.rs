@@ -72,7 +72,7 @@ impl Office {
         }
         let row = self.sessions.get(key).await.map_err(failed)?;
         let row = row.ok_or("this session is gone")?;
-        let received = self.mail.delivered_to(key, limits::TASK_MAIL).await.map_err(failed)?;
+        let received = self.received(key, limits::TASK_MAIL).await.map_err(failed)?;
         let own = received.into_iter().find(|message| message.letter.task.is_some());
         let above = own.as_ref().and_then(|own| own.letter.task.as_ref());
         let mut chain = above.map(|task| task.chain.clone()).unwrap_or_default();

@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 const HELPER: &str = "PERENNIAL_TEST_EXECUTOR_PROCESS";
 const IDLE: &str = "PERENNIAL_TEST_IDLE_MILLIS";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Not a test but the executor process of the tests below.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdout};
 use crate::bench::Bench;
 
 /// For one line.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A verb that does not end by itself, and its lines.
 struct Follower {

@@ -27,6 +27,7 @@ async fn wrong_clocks_break_no_promise() -> Result<()> {
         sessions: 8,
         until: Until::Counts(counts.map(|(fault, full)| (fault, count(full))).into()),
         sabotage: None,
+        opening: None,
     };
     let verdict = prove::run(&plan, house, &|_| {}).await?;
     for line in verdict.table().lines() {

@@ -10,6 +10,8 @@ mod faults;
 #[cfg(test)]
 mod kept;
 #[cfg(test)]
+mod letters;
+#[cfg(test)]
 mod place;
 #[cfg(test)]
 mod pool;
@@ -22,4 +24,8 @@ mod storms;
 #[cfg(test)]
 mod takeover;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod upgrades;

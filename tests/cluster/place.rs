@@ -11,13 +11,19 @@ use perennial_tests::nats::Nats;
 use perennial_tests::postgres::Postgres;
 use tokio::sync::Mutex;
 
+/// Whether the full counts are wanted.
+pub(crate) fn torture() -> bool {
+    std::env::var_os("PERENNIAL_TORTURE").is_some()
+}
+
 /// Full counts, or a tenth.
 pub(crate) fn count(full: u64) -> u64 {
-    if std::env::var_os("PERENNIAL_TORTURE").is_some() {
-        full
-    } else {
-        full.div_ceil(10)
-    }
+    if torture() { full } else { full.div_ceil(10) }
+}
+
+/// What `make torture` tries, or what `make test` does.
+pub(crate) fn either<T>(torture: T, test: T) -> T {
+    if self::torture() { torture } else { test }
 }
 
 /// `PERENNIAL_SEED`, or one nobody chose; it is printed.

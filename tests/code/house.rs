@@ -8,7 +8,7 @@ use perennial_tests::client::{Client, id};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct House {
     pub(crate) up: Up,

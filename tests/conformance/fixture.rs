@@ -212,7 +212,7 @@ impl Rig {
     }
 
     pub(crate) async fn claim(&self, owner: OwnerId, limit: u32) -> Vec<Claimed> {
-        self.store.claim(owner, limit).await.unwrap()
+        self.store.claim(owner, limit, &[]).await.unwrap()
     }
 
     /// A session that was spoken to and claimed: its key, its owner and the epoch.

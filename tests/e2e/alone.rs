@@ -7,7 +7,7 @@ use perennial_tests::client::Client;
 use perennial_tests::server::Up;
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn session(client: &Client) -> Result<String> {
     let (agent, environment) = client.agent_and_environment("rehearsal-1").await?;

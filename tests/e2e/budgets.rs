@@ -7,7 +7,7 @@ use perennial_tests::client::{Client, id};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Two model requests with a tool call in between.
 const SCRIPT: &str = "/tool bash {\"command\":\"echo once >> ledger; cat ledger\"}\n/then\n/say finished";
 

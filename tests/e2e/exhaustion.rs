@@ -10,7 +10,7 @@ use perennial_tests::server::Up;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Descriptors the server may open beyond those it has at rest: enough for a turn with a tool, far too few for the crowd.
 const SPARE: usize = 24;
 /// Fewer than wait to be accepted at a listener that does not, or connecting takes seconds.

@@ -8,7 +8,7 @@ use perennial_tests::client::Client;
 use perennial_tests::server::{Server, Up};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// `seq` prints this many lines, 10.9 MB.
 const LINES: u32 = 1_500_000;
 /// What the server may grow by: the output once in memory while it is stored, and what is shown of it in several forms.

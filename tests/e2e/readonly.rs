@@ -12,7 +12,7 @@ use perennial_tests::server::Up;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// `nobody`, everywhere we run.
 const NOBODY: u32 = 65534;
 

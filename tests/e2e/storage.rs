@@ -8,7 +8,7 @@ use perennial_tests::server::{Server, Up};
 use serde_json::json;
 use sqlx::Connection;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start(dir: &tempfile::TempDir) -> Result<Server> {
     Up::on(&dir.path().join("data")).start().await

@@ -10,7 +10,7 @@ use perennial_tests::client::{Client, id};
 use perennial_tests::server::Up;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POINTS: [&str; 6] = [
     "mail.send.before",
     "mail.send.after",

@@ -7,7 +7,7 @@ use perennial_tests::client::Client;
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn server() -> Result<(tempfile::TempDir, Server)> {
     let dir = tempfile::tempdir()?;

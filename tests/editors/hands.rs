@@ -77,6 +77,9 @@ async fn files_are_those_the_editor_has_open() -> Result<()> {
         questions
     );
     ensure!(!project.join("../x").exists());
+    // It has no terminals.
+    let asked = editor.heard.iter().filter_map(|line| line["method"].as_str());
+    ensure!(asked.into_iter().all(|method| !method.starts_with("terminal/")));
 
     let executors = bench.server.client.get("/v1/executors").await?.ok()?;
     assert_eq!(executors["data"].as_array().map(Vec::len), Some(1), "{executors}");

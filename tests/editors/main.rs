@@ -10,4 +10,6 @@ mod rig;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod terminals;
+#[cfg(test)]
 mod turns;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::rig::holds;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const ANTHROPIC: &str = "sk-ant-canary-of-the-environment-01";
 const LOCAL: &str = "sk-local-canary-of-a-file-0000000002";
 

@@ -9,7 +9,7 @@ use perennial_tests::client::{Client, id};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A server that keeps its address over all its lives.

@@ -10,7 +10,7 @@ use nix::pty::openpty;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A terminal and what runs on it.
 #[derive(Debug)]

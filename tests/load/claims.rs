@@ -83,7 +83,7 @@ impl<S: Store> Desk<S> {
         })
         .await?;
         loop {
-            let claimed = self.store.claim(self.owner, u32::try_from(MAKERS)?).await?;
+            let claimed = self.store.claim(self.owner, u32::try_from(MAKERS)?, &[]).await?;
             if claimed.is_empty() {
                 return Ok(());
             }
@@ -110,7 +110,7 @@ impl<S: Store> Desk<S> {
     /// One claim, and how long it took, in milliseconds.
     pub(crate) async fn claim(&self) -> Result<(Vec<Claimed>, f64)> {
         let begun = Instant::now();
-        let claimed = self.store.claim(self.owner, ASKED).await?;
+        let claimed = self.store.claim(self.owner, ASKED, &[]).await?;
         Ok((claimed, begun.elapsed().as_secs_f64() * 1000.0))
     }
 
@@ -118,7 +118,7 @@ impl<S: Store> Desk<S> {
     pub(crate) async fn claim_all(&self) -> Result<Vec<Claimed>> {
         let mut all = Vec::new();
         loop {
-            let claimed = self.store.claim(self.owner, u32::try_from(MAKERS)?).await?;
+            let claimed = self.store.claim(self.owner, u32::try_from(MAKERS)?, &[]).await?;
             if claimed.is_empty() {
                 return Ok(all);
             }

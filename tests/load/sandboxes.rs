@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::report::{Goal, Report, percentile};
 
 const SANDBOXES: &str = "sandboxes";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// First calls, each in a fresh sandbox, and `docker run` of a container that is bounded alike, in turns.
 pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {

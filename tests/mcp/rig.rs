@@ -9,7 +9,7 @@ use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The revision a server of somebody's speaks.
 pub(crate) const ERAS: [&str; 2] = ["MODERN", "LEGACY"];
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{KEY, VENDORS, Vendor, model_of};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST: &str = "/say at work\n/tool bash {\"command\":\"echo one\"}\n/tool bash {\"command\":\"exit 3\"}\n\
                      /tool no_such_tool {}\n/then\n/fail 529\n/tool bash {\"command\":\"echo two\"}\n/say first done";
 const SECOND: &str = "/tool bash {\"command\":\"echo three\"}\n/say second done";

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use perennial_tests::docker::{Engine, IMAGE};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A server that keeps its address and its data over all its lives.

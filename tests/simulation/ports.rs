@@ -233,9 +233,9 @@ impl Leases for Store {
         registered
     }
 
-    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
         let fault = self.0.enter(Op::Claim).await?;
-        let claimed = self.0.world.store.claim(owner, limit).await;
+        let claimed = self.0.world.store.claim(owner, limit, pass_by).await;
         self.0.leave(fault).await;
         claimed
     }

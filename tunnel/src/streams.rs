@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Sink, Stream, StreamExt as _, ready};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
-use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tokio_util::io::StreamReader;
 
 use crate::lane::{Ask, Lane, Openings};
 use crate::limits;
@@ -21,6 +21,52 @@ use crate::line::End;
 /// Both directions of a tunnel.
 type Socket = Compat<tokio::io::Join<Pin<Box<dyn AsyncRead + Send>>, Pin<Box<dyn AsyncWrite + Send>>>>;
 type Connection = yamux::Connection<Socket>;
+
+/// What is written, as messages: what is collected is handed on without being copied again.
+struct Messages<S> {
+    sink: Pin<Box<S>>,
+    collected: BytesMut,
+}
+
+impl<S: Sink<Bytes, Error = io::Error>> Messages<S> {
+    fn over(sink: S) -> Self {
+        Self {
+            sink: Box::pin(sink),
+            collected: BytesMut::new(),
+        }
+    }
+
+    /// Hands on what is collected.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.collected.is_empty() {
+            ready!(self.sink.as_mut().poll_ready(cx))?;
+            let message = self.collected.split().freeze();
+            self.sink.as_mut().start_send(message)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Sink<Bytes, Error = io::Error>> AsyncWrite for Messages<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.collected.len() + bytes.len() > limits::WRITE_BYTES {
+            ready!(self.poll_send(cx))?;
+        }
+        let taken = bytes.len().min(limits::WRITE_BYTES);
+        self.collected.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        self.sink.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        self.sink.as_mut().poll_close(cx)
+    }
+}
 
 /// A tunnel's streams.
 pub(crate) struct Streams {
@@ -39,9 +85,7 @@ impl Streams {
             heard.fetch_add(1, Ordering::Relaxed);
         });
         let reader: Pin<Box<dyn AsyncRead + Send>> = Box::pin(StreamReader::new(messages));
-        let sink = sink.sink_map_err(io::Error::other);
-        let writer = BufWriter::with_capacity(limits::WRITE_BYTES, SinkWriter::new(CopyToBytes::new(sink)));
-        let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(writer);
+        let writer: Pin<Box<dyn AsyncWrite + Send>> = Box::pin(Messages::over(sink));
         let mut config = yamux::Config::default();
         config.set_split_send_size(limits::PART_BYTES);
         config.set_max_num_streams(limits::STREAMS);

@@ -19,6 +19,7 @@ mod pool;
 mod ports;
 mod session;
 mod sink;
+mod yielded;
 
 pub use pool::{Settings, Worker};
 pub use ports::Ports;

@@ -8,6 +8,11 @@ pub const SLOTS: u32 = 64;
 pub const ALONE_PATIENCE: Duration = Duration::from_secs(5);
 /// Until it is offered again meanwhile, in milliseconds.
 pub const ALONE_PAUSE_MILLIS: u64 = 1_000;
+/// Sessions yielded to newer versions that are kept in mind. With as many, a worker claims nothing more until it may look at the
+/// first of them again.
+pub const YIELDED_SESSIONS: usize = 1_024;
+/// So many times to live of a lease, a session that was yielded waits for a newer version of this program to take it.
+pub const YIELD_TTLS: u32 = 2;
 /// Folded sessions kept after they rest, so that the next turn reads only the tail.
 pub const WARM_SESSIONS: usize = 256;
 /// Events read per page of a replay.

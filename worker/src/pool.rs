@@ -17,7 +17,8 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::attend::Attendance;
 use crate::lease::{Lease, Watch};
 use crate::ports::Ports;
-use crate::session::{Ended, Session};
+use crate::session::{Ended, Session, beyond};
+use crate::yielded::Yielded;
 use crate::{limits, metrics};
 
 /// How a worker behaves.
@@ -106,6 +107,7 @@ impl Worker {
             driving: JoinSet::new(),
             warm: Warm::default(),
             alone: Alone::default(),
+            yielded: Arc::new(self.yielded()),
         };
         pool.work().await;
         pool.wind_down().await;
@@ -124,9 +126,16 @@ impl Worker {
     fn card(&self) -> WorkerCard {
         WorkerCard {
             name: self.settings.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: beyond::version().to_owned(),
             slots: self.settings.slots,
             harnesses: self.ports.harnesses.names(),
+        }
+    }
+
+    fn yielded(&self) -> Yielded {
+        match self.settings.sole {
+            true => Yielded::to_nobody(),
+            false => Yielded::new(self.settings.ttl * limits::YIELD_TTLS),
         }
     }
 
@@ -154,6 +163,8 @@ struct Pool<'a> {
     driving: JoinSet<Ended>,
     warm: Warm,
     alone: Alone,
+    /// What newer versions are to drive.
+    yielded: Arc<Yielded>,
 }
 
 impl Pool<'_> {
@@ -199,7 +210,7 @@ impl Pool<'_> {
     }
 
     fn free(&self) -> u32 {
-        if self.alone.has_the_house() || *self.standing.borrow() != Standing::Active {
+        if self.alone.has_the_house() || *self.standing.borrow() != Standing::Active || self.yielded.is_full() {
             return 0;
         }
         let driving = u32::try_from(self.driving.len()).unwrap_or(u32::MAX);
@@ -213,7 +224,8 @@ impl Pool<'_> {
                 return;
             }
             fail::fail_point!("worker.claim.before");
-            match self.worker.ports.leases.claim(self.owner, free).await {
+            let pass_by = self.yielded.passed_by();
+            match self.worker.ports.leases.claim(self.owner, free, &pass_by).await {
                 Ok(claimed) if claimed.is_empty() => return,
                 Ok(claimed) => {
                     fail::fail_point!("worker.claim.after");
@@ -274,7 +286,14 @@ impl Pool<'_> {
     fn drive(&mut self, row: SessionRow, watch: Watch) {
         let state = self.warm.take(row.key);
         let span = info_span!("worker.session.drive", session.id = %row.key.session, lease.epoch = row.epoch);
-        let session = Session::new(self.worker.ports.clone(), row, watch, self.letting_go.clone(), state);
+        let session = Session::new(
+            self.worker.ports.clone(),
+            row,
+            watch,
+            self.letting_go.clone(),
+            state,
+            self.yielded.clone(),
+        );
         self.driving.spawn(session.run().instrument(span));
         metrics::driving(self.driving.len());
     }

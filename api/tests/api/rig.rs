@@ -293,7 +293,7 @@ impl Rig {
     /// Claims what is ready, as a worker would.
     pub(crate) async fn claim(&self) -> Claimed {
         self.store
-            .claim(self.owner, 1)
+            .claim(self.owner, 1, &[])
             .await
             .unwrap()
             .pop()

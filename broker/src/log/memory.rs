@@ -248,9 +248,10 @@ impl Leases for Memory {
         Ok(())
     }
 
-    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
         let wanted = leases::Wanted {
             limit: limit as usize,
+            pass_by,
             workspace_slots: self.workspace_slots,
         };
         Ok(leases::claim(&mut self.state(), owner, wanted, self.clock.now()))

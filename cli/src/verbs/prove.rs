@@ -117,6 +117,7 @@ fn plan(args: &ProveArgs) -> Plan {
         sabotage: args.sabotage,
         #[cfg(not(feature = "failpoints"))]
         sabotage: None,
+        opening: None,
     }
 }
 

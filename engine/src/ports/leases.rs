@@ -78,8 +78,9 @@ pub trait Leases: Send + Sync {
     /// none of those is alive and active, it waits for [`HARNESS_PATIENCE_MILLIS`] and is then anybody's. Where the store has
     /// a number of slots per workspace, a workspace never has more sessions held at once. Before that, sessions of dead
     /// owners are freed: each counts one attempt, and from the third on `ready_at` moves by a doubling delay
-    /// (`retry::attempt_delay_millis`) instead of being claimed at once.
-    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError>;
+    /// (`retry::attempt_delay_millis`) instead of being claimed at once. Sessions in `pass_by` are left for others, and stand
+    /// in nobody's way: an owner that cannot understand them yields them to one that can.
+    async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError>;
 
     /// Extends the owner's row and reads the heads of its sessions.
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError>;

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial_schema::EventId;
-use perennial_schema::step::is_step;
-use perennial_schema::tool::{Effect, Outcome};
+use perennial_schema::tool::{Builtin, Effect, Outcome};
 
 use super::mark::Mark;
 use super::record::{Line, Process, Read, ResultLine, Started, Stored};
@@ -137,7 +136,8 @@ impl JournalFile {
 
     fn learn_started(&mut self, started: &Started) {
         self.epoch = self.epoch.max(started.epoch);
-        self.shells |= started.process.is_some() && !is_step(&started.tool);
+        // One in an editor's terminal is no process of ours, and leaves as much behind.
+        self.shells |= started.tool == Builtin::Bash.name();
         let state = State::Started {
             effect: started.effect,
             process: started.process,

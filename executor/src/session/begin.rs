@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use perennial_schema::EventId;
 use perennial_schema::frame::{Call, Refusal};
+use perennial_schema::step;
 use perennial_schema::tool::{Effect, Outcome};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,14 @@ use crate::diff;
 use crate::git::Git;
 use crate::journal::{Process, Started};
 use crate::limits::OUTPUT_BYTES;
+use crate::panes::{self, Panes};
 use crate::progress::Progress;
 use crate::shell::{self, End, Finished, Job, Shell};
 use crate::tools::{self, Plan, bash};
 use crate::workspace::Folder;
+
+/// What a model is told that does not know it yet.
+const FRESH: &str = "[fresh shell: the earlier one is gone; working directory and environment start anew]";
 
 /// Why a `bash` call was not begun.
 #[derive(Debug)]
@@ -166,10 +171,14 @@ impl Session {
         let Some(running) = self.running.get_mut(&call_id) else {
             return;
         };
-        let variables = running.variables.clone();
+        let (variables, step) = (running.variables.clone(), step::is_step(&running.tool));
         let Some((Plan::Bash(command), folder)) = running.waiting.take() else {
             return;
         };
+        // Nobody at an editor asked for a preparation.
+        if !step && let Some(panes) = self.panes().await {
+            return self.begin_in_pane(call_id, panes, command, folder).await;
+        }
         let note = match self.ready_shell(&command, &folder, &variables).await {
             Ok(note) => note,
             Err(NotBegun::NoSeat) => {
@@ -193,13 +202,7 @@ impl Session {
         };
         self.in_shell = Some(call_id);
         let Some(text) = command.text else {
-            let outcome = Outcome::text("[fresh shell]", false);
-            let _ = self.ended.0.send(Ended {
-                call_id,
-                outcome,
-                bash: true,
-            });
-            return;
+            return self.only_fresh(call_id);
         };
         let (done, finished) = oneshot::channel();
         let (cancel, why) = (running.cancel.clone(), Arc::clone(&running.why));
@@ -240,6 +243,70 @@ impl Session {
         });
     }
 
+    fn only_fresh(&self, call_id: EventId) {
+        let outcome = Outcome::text("[fresh shell]", false);
+        let _ = self.ended.0.send(Ended {
+            call_id,
+            outcome,
+            bash: true,
+        });
+    }
+
+    /// The editor that runs this session's commands, if one does.
+    async fn panes(&self) -> Option<Arc<dyn Panes>> {
+        let panes = self.house.config.panes.clone()?;
+        (self.house.scripts.are_plain() && panes.has(self.id).await).then_some(panes)
+    }
+
+    /// It takes its turn as in a shell of our own, and none of the shells there may be.
+    async fn begin_in_pane(&mut self, call_id: EventId, panes: Arc<dyn Panes>, command: bash::Command, folder: Folder) {
+        if command.restart || self.shell.is_some() {
+            self.end_shell().await;
+        }
+        self.had_shell &= !command.restart;
+        let note = (self.had_shell && self.kept().is_none()).then(|| FRESH.to_owned());
+        if !self.journal_start(call_id, None).await {
+            return;
+        }
+        let Some(running) = self.running.get(&call_id) else {
+            return;
+        };
+        self.in_shell = Some(call_id);
+        self.had_shell = false;
+        let Some(text) = command.text else {
+            return self.only_fresh(call_id);
+        };
+        let job = panes::Job {
+            session: self.id,
+            call_id,
+            command: text,
+            folder,
+            variables: running.variables.clone(),
+            timeout: command.timeout,
+            cancel: running.cancel.clone(),
+            why: Arc::clone(&running.why),
+            note,
+            kept: Arc::clone(&self.kept),
+        };
+        let run = panes::Run {
+            house: Arc::clone(&self.house),
+            panes,
+            job,
+        };
+        let (ended, stop) = (self.ended.0.clone(), self.house.stop.clone());
+        self.house.tasks.spawn(async move {
+            let Some(outcome) = stop.run_until_cancelled(run.run()).await else {
+                return;
+            };
+            let _ = ended.send(Ended {
+                call_id,
+                outcome,
+                bash: true,
+            });
+        });
+        fail::fail_point!("executor.start.after");
+    }
+
     /// A shell for the command: the old one, or a fresh one and what to tell the model about that.
     async fn ready_shell(
         &mut self,
@@ -261,8 +328,7 @@ impl Session {
         }
         self.end_shell().await;
         if self.had_shell {
-            note =
-                Some("[fresh shell: the earlier one is gone; working directory and environment start anew]".to_owned());
+            note = Some(FRESH.to_owned());
         }
         let quit = self.house.stop.child_token();
         if !self.house.shells.take(self.id, quit.clone(), self.turn) {
@@ -305,6 +371,8 @@ impl Session {
     }
 
     pub(super) async fn end_shell(&mut self) {
+        let kept = self.kept().take();
+        self.had_shell |= kept.is_some();
         if let Some(shell) = self.shell.take() {
             shell.end().await;
             self.house.shells.leave(self.id);

@@ -7,7 +7,7 @@
 mod begin;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use perennial_schema::frame::{Call, CallState, FromExecutor, Refusal, Settle};
 use perennial_schema::step;
@@ -21,6 +21,7 @@ use crate::blot::Blot;
 use crate::call::Running;
 use crate::journal::{JournalFile, Known, Process, Stored};
 use crate::limits::{CROWDED_IDLE, SESSION_IDLE, STOPPED};
+use crate::panes::Kept;
 use crate::policy::Ask;
 use crate::process::kill_leftover;
 use crate::serve::{House, Link};
@@ -66,6 +67,8 @@ pub(crate) struct Session {
     /// It is.
     turn: bool,
     shell: Option<Shell>,
+    /// What commands in an editor's terminals hand on: all there is of a shell there.
+    kept: Arc<Mutex<Option<Kept>>>,
     /// A shell of this session existed in this process: a new one is a surprise that the model is told of.
     had_shell: bool,
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
@@ -89,6 +92,7 @@ impl Session {
             seat: None,
             turn: false,
             shell: None,
+            kept: Arc::default(),
             had_shell: false,
             // As many as there are slots for calls, so bounded.
             ended: mpsc::unbounded_channel(),
@@ -117,7 +121,7 @@ impl Session {
 
     /// How long nothing happens before something is let go.
     fn rest(&self) -> std::time::Duration {
-        if self.shell.is_some() {
+        if self.shell.is_some() || self.kept().is_some() {
             self.house.config.limits.shell_idle
         } else if self.house.is_crowded() {
             CROWDED_IDLE
@@ -129,7 +133,7 @@ impl Session {
     /// Lets go of the shell, then of the session; `true` when it has left.
     async fn idle(&mut self) -> bool {
         self.last_used = Instant::now();
-        if self.shell.is_some() {
+        if self.shell.is_some() || self.kept().is_some() {
             self.end_shell().await;
             return false;
         }
@@ -431,6 +435,10 @@ impl Session {
         }
     }
 
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cancel_all(&mut self, why: &'static str) {
         for call_id in self.running.keys().copied().collect::<Vec<_>>() {
             self.cancel(call_id, why);
@@ -472,7 +480,7 @@ async fn seated(seat: &mut Option<oneshot::Receiver<()>>) {
     }
 }
 
-fn locked(journal: &Mutex<JournalFile>) -> std::sync::MutexGuard<'_, JournalFile> {
+fn locked(journal: &Mutex<JournalFile>) -> MutexGuard<'_, JournalFile> {
     journal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

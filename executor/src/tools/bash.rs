@@ -55,29 +55,15 @@ pub(super) fn check(input: BashInput) -> Result<Command, String> {
 
 /// The outcome of a finished command; `note` tells about a fresh shell, `why` who cancelled.
 pub(crate) fn outcome(note: Option<&str>, finished: &Finished, timeout: Duration, why: &str) -> Outcome {
-    let mut text = String::new();
-    let mut line = |line: &str| {
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        text.push_str(line);
-    };
-    if let Some(note) = note {
-        line(note);
-    }
-    if !finished.earlier.is_empty() {
-        line("[printed by background jobs since the last command]");
-        line(&finished.earlier);
-        line("[end of that]");
-    }
-    line(&finished.output);
+    let earlier = [
+        "[printed by background jobs since the last command]",
+        &finished.earlier,
+        "[end of that]",
+    ];
+    let earlier = earlier.into_iter().filter(|_| !finished.earlier.is_empty());
     let ended = describe(&finished.end, timeout, why);
-    if let Some(ended) = &ended {
-        line(ended);
-    }
-    if text.trim().is_empty() {
-        text = "[no output]".into();
-    }
+    let parts = note.into_iter().chain(earlier).chain([finished.output.as_str()]);
+    let text = lines(parts.chain(ended.as_deref()));
     Outcome {
         whole: finished.whole,
         exit_code: match &finished.end {
@@ -87,6 +73,21 @@ pub(crate) fn outcome(note: Option<&str>, finished: &Finished, timeout: Duration
         },
         ..Outcome::text(text, failed(&finished.end))
     }
+}
+
+/// What is told of a command, each part on a line of its own.
+pub(crate) fn lines<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for part in parts {
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(part);
+    }
+    if text.trim().is_empty() {
+        text = "[no output]".into();
+    }
+    text
 }
 
 fn failed(end: &End) -> bool {

@@ -5,6 +5,7 @@ mod calls;
 mod corpus;
 mod crash;
 mod files;
+mod panes;
 mod policy;
 mod repositories;
 mod rig;

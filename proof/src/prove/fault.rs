@@ -14,6 +14,8 @@ pub enum Fault {
     KillWorker,
     /// SIGKILL to the executor: calls that run are lost.
     KillExecutor,
+    /// SIGKILL to a process that serves the API, a worker and the executor at the same moment.
+    KillSeveral,
     /// SIGSTOP for longer than the lease lasts, then SIGCONT: a process that believes what is no longer true.
     Freeze,
     /// SIGTERM: the process winds down and is started again.
@@ -42,14 +44,17 @@ pub enum Fault {
     JumpWorker,
     /// The database's clock is ten minutes behind, for longer than a lease lasts, and jumps ahead again.
     JumpDatabase,
+    /// A worker is wound down and started again in another version: an older one, which does not know all events, or the newest.
+    ReplaceWorker,
 }
 
 impl Fault {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::KillServer,
         Self::KillWorker,
         Self::KillExecutor,
+        Self::KillSeveral,
         Self::Freeze,
         Self::Drain,
         Self::CutStreams,
@@ -64,6 +69,7 @@ impl Fault {
         Self::IsolateWorker,
         Self::JumpWorker,
         Self::JumpDatabase,
+        Self::ReplaceWorker,
     ];
 
     /// In a few words.
@@ -73,6 +79,7 @@ impl Fault {
             Self::KillServer => "server killed",
             Self::KillWorker => "worker killed",
             Self::KillExecutor => "executor killed",
+            Self::KillSeveral => "server, worker and executor killed",
             Self::Freeze => "frozen past the lease",
             Self::Drain => "drained and restarted",
             Self::CutStreams => "streams cut",
@@ -87,6 +94,7 @@ impl Fault {
             Self::IsolateWorker => "one worker without the database",
             Self::JumpWorker => "a worker's clock set wrong",
             Self::JumpDatabase => "the database's clock set wrong",
+            Self::ReplaceWorker => "worker replaced by another version",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use serde::Serialize;
 
 use super::Sabotage;
 use super::trace::{FILTER, Trace};
@@ -65,6 +66,8 @@ pub(super) struct Member {
     pub(super) database: Option<Proxy>,
     /// The file that sets its clock, if it has one of its own.
     pub(super) clock: Option<Clock>,
+    /// It runs as an older version.
+    pub(super) is_older: bool,
 }
 
 pub(super) struct Node {
@@ -72,6 +75,25 @@ pub(super) struct Node {
     url: String,
     /// Between clients' streams and the node.
     pub(super) streams: Proxy,
+}
+
+/// Processes that got a SIGKILL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Kills {
+    /// That served the API.
+    pub servers: u64,
+    /// That worked.
+    pub workers: u64,
+    /// That ran calls.
+    pub executors: u64,
+}
+
+impl Kills {
+    /// Of all kinds.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        self.servers + self.workers + self.executors
+    }
 }
 
 /// A private install that works.
@@ -83,6 +105,11 @@ pub struct House {
     pub(super) database: Option<Proxy>,
     pub(super) bus: Option<Proxy>,
     pub(super) outages: Option<Box<dyn Outages>>,
+    schema: Option<String>,
+    /// Processes that were killed.
+    pub(super) kills: Kills,
+    /// What makes a worker one of an older version.
+    pub(super) older: Vec<(String, String)>,
 }
 
 impl House {
@@ -104,6 +131,7 @@ impl House {
     /// When they do not start.
     pub async fn cluster(data_dir: &Path, cluster: &Cluster, env: &[(String, String)]) -> Result<Self> {
         let mut house = Self::empty(data_dir);
+        house.schema = Some(cluster.schema.clone());
         let (database, database_url) = proxied(&cluster.database_url, 5432, Some(WRITES)).await?;
         let mut args = vec![("--database-schema", cluster.schema.clone())];
         house.database = Some(database);
@@ -154,6 +182,9 @@ impl House {
             database: None,
             bus: None,
             outages: None,
+            schema: None,
+            kills: Kills::default(),
+            older: Vec::new(),
         }
     }
 
@@ -171,6 +202,64 @@ impl House {
     pub fn with_outages(mut self, outages: Box<dyn Outages>) -> Self {
         self.outages = Some(outages);
         self
+    }
+
+    /// With workers that can be replaced by older ones, which do not know these types of events (builds with failpoints), and
+    /// those by newer ones again. The first is older from the start.
+    ///
+    /// # Errors
+    /// When it does not wind down or start.
+    pub async fn with_older(mut self, unknown: &str) -> Result<Self> {
+        self.older = vec![("PERENNIAL_OLDER_THAN".to_owned(), unknown.to_owned())];
+        self.replace(0).await?;
+        Ok(self)
+    }
+
+    /// The other version of a worker takes its place.
+    pub(super) async fn replace(&mut self, index: usize) -> Result<()> {
+        let worker = self.workers.get_mut(index).context("no such worker")?;
+        worker
+            .process
+            .stop(DRAIN)
+            .await
+            .context("a process did not wind down")?;
+        worker.is_older = !worker.is_older;
+        if worker.is_older {
+            worker.program.env.extend(self.older.iter().cloned());
+        } else {
+            worker.program.env.retain(|entry| !self.older.contains(entry));
+        }
+        worker.process = worker.program.start()?;
+        Ok(())
+    }
+
+    /// Ends a node and starts it again, on what has become of its servers.
+    ///
+    /// # Errors
+    /// With what it said, when it does not start.
+    pub async fn restart_node(&mut self, index: usize) -> Result<()> {
+        let node = self.nodes.get_mut(index).context("no such node")?;
+        node.member.process.stop(DRAIN).await?;
+        node.restart().await
+    }
+
+    /// Where its tables are, on a cluster's database.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// Every worker is of the newest version from now on.
+    ///
+    /// # Errors
+    /// When one does not wind down or start.
+    pub async fn upgrade(&mut self) -> Result<()> {
+        for index in 0..self.workers.len() {
+            if self.workers[index].is_older {
+                self.replace(index).await?;
+            }
+        }
+        Ok(())
     }
 
     fn program(&self, verb: &'static str, name: &str, env: &[(String, String)], args: &[String]) -> Program {
@@ -285,14 +374,14 @@ impl House {
         for node in &mut self.nodes {
             node.member.process.kill().await.ok();
         }
-        self.kill_executor().ok();
+        self.kill_executor();
     }
 }
 
 impl Drop for House {
     /// Processes die with their handles; the executor is nobody's child.
     fn drop(&mut self) {
-        self.kill_executor().ok();
+        self.kill_executor();
     }
 }
 
@@ -304,6 +393,7 @@ impl Member {
             process,
             database: None,
             clock: None,
+            is_older: false,
         })
     }
 }
@@ -320,6 +410,7 @@ impl Node {
                 process,
                 database: None,
                 clock: None,
+                is_older: false,
             },
             url,
             streams: Proxy::before(&listen).await?,

@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 pub use fault::{Fault, Sabotage};
-pub use house::{Cluster, House, Outages, sabotaged, stalled};
+pub use house::{Cluster, House, Kills, Outages, sabotaged, stalled};
 pub use trace::{Trace, takeover};
 pub use verdict::{Latencies, Verdict};
 
@@ -41,6 +41,8 @@ pub struct Plan {
     pub until: Until,
     /// A protection taken away.
     pub sabotage: Option<Sabotage>,
+    /// An event that every second session begins with: one that older workers do not know.
+    pub opening: Option<serde_json::Value>,
 }
 
 /// When enough was tried.
@@ -124,8 +126,12 @@ async fn crowd(plan: &Plan, house: &House, rng: &mut StdRng) -> Result<Crowd> {
     let door = house.doors().requests.first().cloned().context("no node")?;
     let (agent, environment) = door.agent_and_environment("rehearsal-1").await?;
     let mut visitors = Vec::with_capacity(plan.sessions);
-    for _ in 0..plan.sessions {
-        visitors.push(Visitor::arrive(house.doors(), &agent, &environment, rng.random()).await?);
+    for number in 0..plan.sessions {
+        let visitor = Visitor::arrive(house.doors(), &agent, &environment, rng.random()).await?;
+        if let Some(opening) = plan.opening.as_ref().filter(|_| number % 2 == 1) {
+            visitor.open(opening).await;
+        }
+        visitors.push(visitor);
     }
     Ok(Crowd::of(visitors))
 }

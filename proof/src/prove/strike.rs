@@ -31,7 +31,7 @@ impl House {
     pub fn faults(&self) -> Vec<Fault> {
         let possible = |fault: &Fault| match fault {
             Fault::KillServer | Fault::Freeze | Fault::Drain | Fault::CutStreams => true,
-            Fault::KillWorker | Fault::KillExecutor => !self.workers.is_empty(),
+            Fault::KillWorker | Fault::KillExecutor | Fault::KillSeveral => !self.workers.is_empty(),
             Fault::CutDatabase | Fault::CutCommit | Fault::SilenceDatabase | Fault::SlowDatabase => {
                 self.database.is_some()
             }
@@ -39,6 +39,7 @@ impl House {
             Fault::CrashDatabase | Fault::CrashBus => self.outages.is_some(),
             Fault::IsolateWorker => self.workers.iter().any(|worker| worker.database.is_some()),
             Fault::JumpWorker => self.workers.iter().any(|worker| worker.clock.is_some()),
+            Fault::ReplaceWorker => !self.older.is_empty(),
             Fault::JumpDatabase => self.outages.as_ref().is_some_and(|outages| outages.has_clock()),
         };
         Fault::ALL.into_iter().filter(possible).collect()
@@ -52,7 +53,11 @@ impl House {
         match fault {
             Fault::KillServer => self.kill_node(rng).await,
             Fault::KillWorker => self.kill_worker(rng).await.map(Some),
-            Fault::KillExecutor => self.kill_executor().map(|()| None),
+            Fault::KillExecutor => {
+                self.kills.executors += self.kill_executor();
+                Ok(None)
+            }
+            Fault::KillSeveral => self.kill_several(rng).await.map(Some),
             Fault::Freeze => self.freeze(rng).await.map(|()| None),
             Fault::Drain => self.drain(rng).await.map(|()| None),
             Fault::CutStreams => self.cut_streams(rng).await,
@@ -78,6 +83,7 @@ impl House {
                 Ok(with(worker, |line| silence(line, lost, unheard)).await)
             }
             Fault::JumpWorker => self.jump_worker(rng).await.map(|()| None),
+            Fault::ReplaceWorker => self.replace_worker(rng).await.map(|()| None),
             Fault::JumpDatabase => match &mut self.outages {
                 Some(outages) => jump(outages.as_mut()).await.map(|()| None),
                 None => Ok(None),
@@ -93,6 +99,24 @@ impl House {
         clock.set(0)
     }
 
+    /// An upgrade on its way, or on its way back: some workers are of either version, always.
+    async fn replace_worker(&mut self, rng: &mut StdRng) -> Result<()> {
+        let of = |older: bool| {
+            let workers = self.workers.iter().enumerate();
+            let those = workers.filter(move |(_, worker)| worker.is_older == older);
+            those.map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        let (older, newer) = (of(true), of(false));
+        let mut replaceable = Vec::new();
+        for some in [older, newer] {
+            if some.len() > 1 {
+                replaceable.extend(some);
+            }
+        }
+        let index = *replaceable.choose(rng).context("too few workers for two versions")?;
+        self.replace(index).await
+    }
+
     async fn with_database<'a, F: Future<Output = ()>>(&'a self, act: impl FnOnce(&'a Proxy) -> F) -> Option<Loss> {
         with(self.database.as_ref(), act).await
     }
@@ -103,6 +127,7 @@ impl House {
         let index = rng.random_range(0..self.nodes.len());
         let node = &mut self.nodes[index];
         node.member.process.kill().await?;
+        self.kills.servers += 1;
         let loss = Loss {
             at: Utc::now(),
             log: None,
@@ -115,6 +140,7 @@ impl House {
         let index = rng.random_range(0..self.workers.len());
         let worker = &mut self.workers[index];
         worker.process.kill().await?;
+        self.kills.workers += 1;
         let loss = Loss {
             at: Utc::now(),
             log: Some(worker.program.log_file.clone()),
@@ -123,12 +149,33 @@ impl House {
         Ok(loss)
     }
 
-    /// The executor is nobody's child that we know of; it is found by its command line, which names our folder.
-    pub(super) fn kill_executor(&self) -> Result<()> {
-        for pid in executors(&self.data_dir) {
-            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-        }
-        Ok(())
+    /// None of them is left to notice what becomes of the others.
+    async fn kill_several(&mut self, rng: &mut StdRng) -> Result<Loss> {
+        let node = rng.random_range(0..self.nodes.len());
+        let worker = rng.random_range(0..self.workers.len());
+        let executors = self.kill_executor();
+        let (node, worker) = (&mut self.nodes[node], &mut self.workers[worker]);
+        let (one, other) = tokio::join!(node.member.process.kill(), worker.process.kill());
+        one.and(other)?;
+        let loss = Loss {
+            at: Utc::now(),
+            log: Some(worker.program.log_file.clone()),
+        };
+        self.kills.executors += executors;
+        self.kills.servers += 1;
+        self.kills.workers += 1;
+        worker.process = worker.program.start()?;
+        node.restart().await?;
+        Ok(loss)
+    }
+
+    /// How many were killed. The executor is nobody's child that we know of; it is found by its command line, which names our
+    /// folder.
+    pub(super) fn kill_executor(&self) -> u64 {
+        let killed = executors(&self.data_dir)
+            .into_iter()
+            .filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok());
+        killed.count() as u64
     }
 
     async fn freeze(&mut self, rng: &mut StdRng) -> Result<()> {

@@ -14,6 +14,7 @@ const STALE_AT_LOG: &str = "a stale write was refused by the log";
 const STALE_AT_EXECUTOR: &str = "a stale call was refused by the executor";
 const RESOLVED: &str = "an ambiguous commit was resolved";
 const FREED: &str = "a worker died: what it held is free";
+const YIELDED: &str = "yielding a session";
 const CLAIMED: &str = "claimed a session";
 
 /// The filter under which processes say all of that.
@@ -30,6 +31,8 @@ pub struct Trace {
     pub resolved: u64,
     /// Dead workers whose sessions a neighbour freed before their lease ran out.
     pub freed: u64,
+    /// Sessions that an older worker gave back, for a newer one to drive.
+    pub yielded: u64,
     /// Claims of each session, in order of time: when, and by whose log file.
     claims: BTreeMap<String, Vec<(DateTime<Utc>, PathBuf)>>,
 }
@@ -56,6 +59,7 @@ impl Trace {
             (STALE_AT_EXECUTOR, &mut self.stale_at_executor),
             (RESOLVED, &mut self.resolved),
             (FREED, &mut self.freed),
+            (YIELDED, &mut self.yielded),
         ];
         for (said, count) in counted {
             *count += u64::from(line.contains(said));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Fault, House, Judged, Plan, Sabotage};
+use super::{Fault, House, Judged, Kills, Plan, Sabotage};
 use crate::oracle::{Counters, Violation};
 use crate::proxy;
 
@@ -70,6 +70,8 @@ pub struct Verdict {
     pub sessions: usize,
     /// Faults, by name.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Processes that got a SIGKILL.
+    pub kills: Kills,
     /// Faults that this form of the install cannot suffer, or that time did not suffice for.
     pub not_tried: Vec<&'static str>,
     /// Promise by promise.
@@ -84,6 +86,8 @@ pub struct Verdict {
     pub ambiguous_resolved: u64,
     /// Dead workers whose sessions were freed before their lease ran out.
     pub freed_early: u64,
+    /// Sessions that older workers gave back, for newer ones to drive.
+    pub yielded: u64,
     /// Streams that were taken up again.
     pub streams_resumed: u64,
     /// Sessions that were set aside after too many deaths in a row, and asked for again.
@@ -145,6 +149,7 @@ impl Verdict {
             seconds: took.as_secs(),
             sessions: plan.sessions,
             faults: struck.iter().map(|(fault, times)| (fault.name(), *times)).collect(),
+            kills: house.kills,
             not_tried: Fault::ALL
                 .into_iter()
                 .filter(|fault| !struck.contains_key(fault))
@@ -156,6 +161,7 @@ impl Verdict {
             stale_refused_by_executor: judged.counters.stale_at_executor,
             ambiguous_resolved: judged.trace.resolved,
             freed_early: judged.trace.freed,
+            yielded: judged.trace.yielded,
             streams_resumed: judged.told.resumed,
             set_aside: judged.told.set_aside,
             requests_repeated: judged.told.repeated + judged.told.pairs,
@@ -192,6 +198,16 @@ impl Verdict {
         for (fault, times) in &self.faults {
             line(format!("  {fault:<44}{:>10}", thousands(*times)));
         }
+        let Kills {
+            servers,
+            workers,
+            executors,
+        } = self.kills;
+        line(format!(
+            "  {:<44}{:>10}   servers {servers}, workers {workers}, executors {executors}",
+            "SIGKILLs in all",
+            thousands(self.kills.sum())
+        ));
         line(String::new());
         for promise in &self.promises {
             line(format!(
@@ -225,7 +241,7 @@ impl Verdict {
         out
     }
 
-    fn recoveries(&self) -> [(&'static str, u64); 9] {
+    fn recoveries(&self) -> [(&'static str, u64); 10] {
         [
             ("calls in doubt, and the model told so", self.in_doubt),
             ("model requests abandoned and asked again", self.counters.abandoned),
@@ -234,6 +250,7 @@ impl Verdict {
             ("ambiguous commits resolved", self.ambiguous_resolved),
             ("dead workers freed before their lease", self.freed_early),
             ("sessions set aside and asked for again", self.set_aside),
+            ("sessions yielded to newer workers", self.yielded),
             ("streams resumed", self.streams_resumed),
             ("requests repeated", self.requests_repeated),
         ]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,11 @@ impl Visitor {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends an event before anything is said.
+    pub async fn open(&self, event: &Value) {
+        self.post(0, "opening", &json!({"events": [event]})).await;
+    }
+
     /// Talks, one turn after the other, until told to stop; a request that was begun is finished.
     pub async fn talk(&self, closing: CancellationToken) {
         let mut rng = StdRng::seed_from_u64(self.seed);
@@ -115,18 +120,18 @@ impl Visitor {
         if rng.random_bool(0.2) {
             self.seen().told.pairs += 1;
             let other = rng.random_range(0..self.doors.requests.len());
-            tokio::join!(self.post(other, key, text), self.post(other + 1, key, text));
+            let body = message(text);
+            tokio::join!(self.post(other, key, &body), self.post(other + 1, key, &body));
         } else {
-            self.post(rng.random_range(0..self.doors.requests.len()), key, text)
+            self.post(rng.random_range(0..self.doors.requests.len()), key, &message(text))
                 .await;
         }
     }
 
-    async fn post(&self, first: usize, key: &str, text: &str) {
+    async fn post(&self, first: usize, key: &str, body: &Value) {
         let path = format!("/v1/sessions/{}/events", self.session);
         // Keys are the workspace's, so they name the session too.
         let key = format!("{}-{key}", self.session);
-        let body = message(text);
         let begun = Instant::now();
         for attempt in first.. {
             if begun.elapsed() > GIVE_UP {
@@ -137,7 +142,7 @@ impl Visitor {
                 tokio::time::sleep(PAUSE).await;
             }
             let door = &self.doors.requests[attempt % self.doors.requests.len()];
-            let answer = tokio::time::timeout(ANSWER, door.post_once(&path, &key, &body)).await;
+            let answer = tokio::time::timeout(ANSWER, door.post_once(&path, &key, body)).await;
             let Ok(Ok(answer)) = answer else { continue };
             if let Ok(ids) = answer.ok().and_then(|body| id(&body["data"][0])) {
                 self.seen().posts.push(Post { key, ids: vec![ids] });

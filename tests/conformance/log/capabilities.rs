@@ -17,6 +17,7 @@ on_every_store![
     who_has_it_elsewhere_is_of_no_use,
     another_agent_wants_another_harness,
     a_fork_wants_what_its_agent_wants,
+    what_a_claimer_passes_by_is_left_for_others_and_delays_nobody,
 ];
 
 async fn keys(rig: &Rig, owner: OwnerId) -> Vec<SessionKey> {
@@ -153,4 +154,25 @@ async fn a_fork_wants_what_its_agent_wants(rig: Rig) {
     rig.store.create(new, Some(fork)).await.unwrap();
     let plain = rig.owner_with(&["native"]).await;
     assert_eq!(keys(&rig, plain).await, [key]);
+}
+
+/// However much of it waits before the rest.
+async fn what_a_claimer_passes_by_is_left_for_others_and_delays_nobody(rig: Rig) {
+    let mut passed = Vec::new();
+    for _ in 0..30 {
+        passed.push(rig.wants(Harness::Native).await);
+        rig.clock.advance(1);
+    }
+    let last = rig.wants(Harness::Native).await;
+    let (older, newer) = (rig.owner().await, rig.owner().await);
+    let claimed = rig.store.claim(older, 1, &passed).await.unwrap();
+    assert_eq!(
+        claimed.iter().map(|claimed| claimed.row.key).collect::<Vec<_>>(),
+        [last]
+    );
+    assert!(rig.store.claim(older, 10, &passed).await.unwrap().is_empty());
+    let mut others = rig.claim(newer, 30).await;
+    others.sort_by_key(|claimed| claimed.row.key);
+    passed.sort_unstable();
+    assert_eq!(others.iter().map(|claimed| claimed.row.key).collect::<Vec<_>>(), passed);
 }

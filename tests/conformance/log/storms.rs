@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use perennial_engine::ports::{AppendError, Ready, SessionKey};
 use rand::Rng as _;
 
 use crate::fixture::{Rig, TTL, client, holder};
 use crate::on_every_store;
+
+/// For something that happens soon.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 on_every_store![
     contention_leaves_no_gap,
@@ -122,9 +126,13 @@ async fn takeovers_order_epochs(rig: Rig) {
     let mut zombies = Vec::new();
     for _ in 0..30 {
         let owner = rig.owner().await;
-        let claimed = rig.claim(owner, 1).await;
-        let Some(epoch) = claimed.first().map(|claimed| claimed.row.epoch) else {
-            panic!("the session must be claimable");
+        let begun = Instant::now();
+        let epoch = loop {
+            // A claim does not wait for a row that somebody is writing to, and zombies write to it all the time.
+            match rig.claim(owner, 1).await.first() {
+                Some(claimed) => break claimed.row.epoch,
+                None => assert!(begun.elapsed() < PATIENCE, "the session must be claimable"),
+            }
         };
         // Progress, so that deaths do not add up to a delay.
         let mut alive = rig.answer_text("alive");

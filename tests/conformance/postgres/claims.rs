@@ -30,7 +30,7 @@ async fn costs(stores: [(&Postgres, OwnerId); 2]) -> [Duration; 2] {
     for _ in 0..CLAIMS {
         for ((store, owner), took) in stores.iter().zip(&mut took) {
             let begun = Instant::now();
-            assert!(store.claim(*owner, 8).await.unwrap().is_empty());
+            assert!(store.claim(*owner, 8, &[]).await.unwrap().is_empty());
             took.push(begun.elapsed());
         }
     }
@@ -122,7 +122,7 @@ async fn a_claim_does_not_read_what_an_old_transaction_keeps() {
     assert!(full < empty * 5 + Duration::from_millis(2), "{empty:?} {full:?}");
 
     let claims = async |key: SessionKey| {
-        let claimed = kept.claim(mine, 8).await.unwrap();
+        let claimed = kept.claim(mine, 8, &[]).await.unwrap();
         let found: Vec<SessionKey> = claimed.iter().map(|claimed| claimed.row.key).collect();
         assert!(found.is_empty() || found == [key], "{found:?}");
         for claimed in &claimed {

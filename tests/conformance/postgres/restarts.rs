@@ -86,7 +86,7 @@ async fn a_restart_frees_nobody() {
     // Another process, which has seen no failure.
     let neighbour = open(&url).await;
     neighbour.register(other, TTL, &Reach::default()).await.unwrap();
-    assert!(neighbour.claim(other, 1).await.unwrap().is_empty());
+    assert!(neighbour.claim(other, 1, &[]).await.unwrap().is_empty());
     assert_eq!(store.renew(holder, TTL).await.unwrap().len(), 1, "the lease stands");
 }
 
@@ -117,7 +117,7 @@ async fn the_blind_wait_for_one_time_to_live() {
     let taken = async {
         loop {
             store.register(other, TTL, &Reach::default()).await.unwrap();
-            if let Some(claimed) = store.claim(other, 1).await.unwrap().pop() {
+            if let Some(claimed) = store.claim(other, 1, &[]).await.unwrap().pop() {
                 return claimed;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -74,7 +74,7 @@ async fn the_dead_are_replaced_at_once() {
     tokio::time::timeout(Duration::from_secs(10), living.freed.notified())
         .await
         .unwrap();
-    let claimed = living.store.claim(living.owner, 1).await.unwrap();
+    let claimed = living.store.claim(living.owner, 1, &[]).await.unwrap();
     println!("replaced after {:?}", died.elapsed());
     assert_eq!(claimed.len(), 1);
     assert_eq!((claimed[0].row.epoch, claimed[0].row.attempts), (2, 1));
@@ -92,7 +92,7 @@ async fn a_clean_end_is_no_death() {
     all_watched(&url, 2).await;
     leaving.store.unregister(leaving.owner).await.unwrap();
     leaving.watch = None;
-    let claimed = living.store.claim(living.owner, 1).await.unwrap();
+    let claimed = living.store.claim(living.owner, 1, &[]).await.unwrap();
     assert_eq!(claimed[0].row.attempts, 0);
     let told = tokio::time::timeout(Duration::from_millis(300), living.freed.notified()).await;
     assert!(told.is_err(), "nobody died");
@@ -125,5 +125,5 @@ async fn the_blind_give_no_verdict() {
     assert!(rig.store.get(key).await.unwrap().unwrap().held);
     // A supervisor that has reaped the child does.
     assert_eq!(living.store.bury(dying.owner).await.unwrap(), 1);
-    assert_eq!(living.store.claim(living.owner, 1).await.unwrap().len(), 1);
+    assert_eq!(living.store.claim(living.owner, 1, &[]).await.unwrap().len(), 1);
 }

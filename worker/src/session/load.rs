@@ -6,7 +6,7 @@ use perennial_engine::ports::{ReadFrom, StoreError};
 use perennial_schema::event::{Draft, Event, Private};
 use tracing::{debug, warn};
 
-use super::{Session, Stop};
+use super::{Session, Stop, beyond};
 use crate::limits;
 
 impl Session {
@@ -31,7 +31,8 @@ impl Session {
             };
             for record in &records {
                 let unreadable = |error| Stop::Unreadable(format!("the log is damaged: {error}"));
-                self.fold(&record.decode().map_err(unreadable)?)?;
+                let event = record.decode().map_err(unreadable)?;
+                self.fold(&beyond::known(event, &record.kind))?;
             }
             debug!(events = records.len(), seq = last, "replayed");
             debug_assert_eq!(last, self.state.seq);

@@ -5,6 +5,7 @@
 //! were dispatched are settled, an open request is closed as an error, and the session goes on.
 
 mod append;
+pub(crate) mod beyond;
 mod calls;
 mod compact;
 mod hold;
@@ -20,9 +21,10 @@ mod trace;
 pub(crate) use think::Asked;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use perennial_engine::kernel::{self, Brain, Command, State, Step};
+use perennial_engine::kernel::{self, Brain, Command, State, Step, UnknownEvent};
 use perennial_engine::ports::{
     AppendError, CallError, Notice, Placement, SessionKey, SessionRow, Subscription, ToolSpec,
 };
@@ -38,6 +40,7 @@ use tracing::{debug, error, info};
 use crate::harness::Harness;
 use crate::lease::Watch;
 use crate::ports::Ports;
+use crate::yielded::Yielded;
 
 /// How a drive ended.
 pub(crate) struct Ended {
@@ -56,6 +59,8 @@ enum Stop {
     Draining,
     /// The log cannot be understood; the reason for people.
     Unreadable(String),
+    /// A later version of this program wrote to the log.
+    Beyond(UnknownEvent),
     /// The session row is gone.
     Gone,
 }
@@ -103,6 +108,8 @@ pub(crate) struct Session {
     /// Tokens beyond which the context is compacted. Beyond reach once that has failed.
     compact_at: u64,
     tracing: trace::Tracing,
+    /// What newer versions are to drive.
+    yielded: Arc<Yielded>,
 }
 
 impl Session {
@@ -112,6 +119,7 @@ impl Session {
         watch: Watch,
         drain: CancellationToken,
         warm: Option<State>,
+        yielded: Arc<Yielded>,
     ) -> Self {
         let key = row.key;
         // Subscribe before the tail is read: what is appended later is heard.
@@ -138,6 +146,7 @@ impl Session {
             unprepared: None,
             requests: 0,
             tracing: trace::Tracing::default(),
+            yielded,
             ports,
             row,
         }
@@ -167,6 +176,10 @@ impl Session {
         }
         let state = match outcome {
             Ok(()) => Some(self.state),
+            Err(Stop::Beyond(event)) => {
+                self.stand_aside(event).await;
+                None
+            }
             Err(Stop::Draining) => {
                 self.give_back().await;
                 None
@@ -244,13 +257,10 @@ impl Session {
             Step::Compact { up_to } => self.compact(up_to).await,
             Step::Await { event_ids, announce } => self.park(event_ids, announce).await,
             Step::Rest(stop) => self.rest(stop).await,
-            Step::Quarantined => {
-                let unknown = self.state.unknown.clone();
-                let what = unknown.map_or_else(String::new, |event| format!("{} at seq {}", event.kind, event.seq));
-                Err(Stop::Unreadable(format!(
-                    "this version does not know the event {what}; upgrade, then retry"
-                )))
-            }
+            Step::Quarantined => match self.state.unknown.clone() {
+                Some(event) => Err(Stop::Beyond(event)),
+                None => Err(Stop::Unreadable("the log cannot be understood".into())),
+            },
         }
     }
 

@@ -10,15 +10,17 @@ use crate::log::rules::Head;
 
 /// What a claim asks for.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<'a> {
     pub(super) limit: usize,
+    /// Left for others.
+    pub(super) pass_by: &'a [SessionKey],
     /// At most so many sessions of a workspace are held at once.
     pub(super) workspace_slots: Option<u32>,
 }
 
 /// Frees what dead owners held, then takes ready sessions, fairly across tenants: each tenant's longest waiting session
 /// first, tenants in the order in which they were last served.
-pub(super) fn claim(state: &mut State, owner: OwnerId, wanted: Wanted, now: Timestamp) -> Vec<Claimed> {
+pub(super) fn claim(state: &mut State, owner: OwnerId, wanted: Wanted<'_>, now: Timestamp) -> Vec<Claimed> {
     free_dead(state, now);
     if !state.is_alive(owner, now) {
         return Vec::new();
@@ -61,12 +63,13 @@ fn free_dead(state: &mut State, now: Timestamp) {
     }
 }
 
-fn choose(state: &State, reach: &Reach, wanted: Wanted, now: Timestamp) -> Vec<SessionKey> {
+fn choose(state: &State, reach: &Reach, wanted: Wanted<'_>, now: Timestamp) -> Vec<SessionKey> {
     let mut waiting: BTreeMap<WorkspaceId, Vec<(Timestamp, SessionKey)>> = BTreeMap::new();
     for (key, session) in &state.sessions {
         let head = &session.head;
         let at = claimable_at(head).filter(|at| *at <= now && head.owner.is_none() && reach.reaches(head.place));
         if let Some(at) = at
+            && !wanted.pass_by.contains(key)
             && is_for(state, reach, session, at, now)
         {
             waiting.entry(key.workspace).or_default().push((at, *key));

@@ -52,7 +52,7 @@ const LOOK: &str = concat!(
             SELECT number, workspace_id, ready_at FROM sessions WHERE ",
     claimable!(),
     "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at > w.since
-                AND ready_at <= c.now AND (place IS NULL OR place = l.place)
+                AND ready_at <= c.now AND (place IS NULL OR place = l.place) AND id <> ALL (w.pass_by)
             ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
         WHERE l.harnesses IS NULL OR waiting.harness = ANY (l.harnesses)
         UNION ALL
@@ -61,7 +61,7 @@ const LOOK: &str = concat!(
             SELECT number, workspace_id, ready_at, place FROM sessions WHERE ",
     claimable!(),
     "       AND workspace_id = waiting.workspace_id AND harness = waiting.harness AND ready_at > w.since
-                AND ready_at <= c.now - w.patience AND (place IS NULL OR place = l.place)
+                AND ready_at <= c.now - w.patience AND (place IS NULL OR place = l.place) AND id <> ALL (w.pass_by)
             ORDER BY ready_at, number LIMIT w.most * 2 + 8) s
         WHERE l.harnesses IS NOT NULL AND NOT waiting.harness = ANY (l.harnesses) AND NOT EXISTS (
             SELECT FROM able a WHERE (s.place IS NULL OR a.place = s.place)
@@ -109,7 +109,14 @@ const TAKE: &str = ",
         RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
      SELECT ";
 
-fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid, since: Option<DateTime<Utc>>) -> Script {
+fn take(
+    desk: &Desk,
+    owner: OwnerId,
+    limit: u32,
+    pass_by: &[Uuid],
+    claim: Uuid,
+    since: Option<DateTime<Utc>>,
+) -> Script {
     let slots = desk.site.workspace_slots;
     let mut script = desk.site.time.script();
     script
@@ -123,7 +130,9 @@ fn take(desk: &Desk, owner: OwnerId, limit: u32, claim: Uuid, since: Option<Date
         .bind(slots.map(i64::from))
         .sql("::bigint AS slots, ")
         .bind(rows::integer(HARNESS_PATIENCE_MILLIS))
-        .sql(" * interval '1 millisecond' AS patience, coalesce(")
+        .sql(" * interval '1 millisecond' AS patience, ")
+        .bind(pass_by.to_vec())
+        .sql("::uuid[] AS pass_by, coalesce(")
         .bind(since)
         .sql("::timestamptz, '-infinity') AS since)")
         .sql(OWNERS)
@@ -190,8 +199,13 @@ async fn free(desk: &Desk, freeing: Script) -> Result<(), StoreError> {
 }
 
 /// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
-pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-    let rows = look(&desk, owner, limit).await?;
+pub(super) async fn claim(
+    desk: Desk,
+    owner: OwnerId,
+    limit: u32,
+    pass_by: Vec<Uuid>,
+) -> Result<Vec<Claimed>, StoreError> {
+    let rows = look(&desk, owner, limit, &pass_by).await?;
     let claimed = healthy(&desk, &rows).await?;
     let mut workspaces: Vec<Uuid> = Vec::new();
     for row in &claimed {
@@ -209,7 +223,7 @@ pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32) -> Result<Vec<
 }
 
 /// Looks at everything, or first at what became ready lately; see [`sight`](super::sight).
-async fn look(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, StoreError> {
+async fn look(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid]) -> Result<Vec<PgRow>, StoreError> {
     if desk.site.may_prune()
         && let Err(error) = desk.once(prune::forgotten_keys(&desk.site.time)).await
     {
@@ -222,7 +236,7 @@ async fn look(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, Sto
     if let Some(since) = sight.since() {
         let rows = match limit {
             0 => Vec::new(),
-            limit => take_some(desk, owner, limit, Some(since)).await?,
+            limit => take_some(desk, owner, limit, pass_by, Some(since)).await?,
         };
         if !rows.is_empty() || !sight.is_old() {
             return Ok(rows);
@@ -231,7 +245,7 @@ async fn look(desk: &Desk, owner: OwnerId, limit: u32) -> Result<Vec<PgRow>, Sto
     free(desk, death::free_dead(&desk.site.time)).await?;
     match limit {
         0 => Ok(Vec::new()),
-        limit => take_some(desk, owner, limit, None).await,
+        limit => take_some(desk, owner, limit, pass_by, None).await,
     }
 }
 
@@ -240,6 +254,7 @@ async fn take_some(
     desk: &Desk,
     owner: OwnerId,
     limit: u32,
+    pass_by: &[Uuid],
     since: Option<DateTime<Utc>>,
 ) -> Result<Vec<PgRow>, StoreError> {
     let time = &desk.site.time;
@@ -247,7 +262,7 @@ async fn take_some(
     loop {
         let id = Uuid::now_v7();
         let began = desk.site.sight.begin();
-        let rows = match desk.once(take(desk, owner, limit, id, since)).await {
+        let rows = match desk.once(take(desk, owner, limit, pass_by, id, since)).await {
             Ok(rows) => rows,
             Err(error) if failure::kind(&error) == Kind::Refused => return Err(failure::nothing_written(&error)),
             // It may have happened: what was taken under this id is ours.
@@ -266,7 +281,9 @@ async fn take_some(
         if since.is_none()
             && let (Some(at), Some(seen), Some(dead)) = (looked_at, seen, dead)
         {
-            let left = seen - i64::try_from(rows.len()).unwrap_or(0);
+            // What was passed by may be wanted next time.
+            let passed_by = i64::try_from(pass_by.len()).unwrap_or(i64::MAX);
+            let left = (seen - i64::try_from(rows.len()).unwrap_or(0)).saturating_add(passed_by);
             desk.site.sight.saw(began, Seen { at, left, dead });
         }
         if !rows.is_empty() || candidates == 0 || pause > Duration::from_millis(8) {

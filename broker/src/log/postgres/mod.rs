@@ -247,9 +247,10 @@ impl Leases for Postgres {
         leases::register(&self.inner.heartbeat, owner, ttl_millis, reach).await
     }
 
-    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
+        let pass_by = pass_by.iter().map(|key| key.session.uuid()).collect();
         // A task of its own: dropped half-way, nobody would know what was claimed.
-        let claimed = tokio::spawn(claim::claim(self.inner.claims.clone(), owner, limit)).await;
+        let claimed = tokio::spawn(claim::claim(self.inner.claims.clone(), owner, limit, pass_by)).await;
         claimed.unwrap_or_else(|error| Err(failure::unavailable(format!("a claim failed: {error}"))))
     }
 

@@ -1,7 +1,7 @@
 //! Claims, fair across tenants: each tenant's longest waiting session first, tenants in the order in which they were last
 //! served. A tenant with ten thousand ready sessions delays the others by one.
 
-use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionRow, StoreError};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionKey, SessionRow, StoreError};
 use perennial_schema::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, query};
 
@@ -19,7 +19,7 @@ macro_rules! claimable {
 
 /// Walks from tenant to tenant in the index instead of reading every ready row: of each at most as many are looked at as one
 /// claim takes and this owner can drive. Values: now, limit, owner, since when what nobody alive could drive waits too long,
-/// slots of a workspace.
+/// slots of a workspace, ids in hexadecimal of sessions that are left for others.
 const CHOOSE: &str = concat!(
     "WITH RECURSIVE waiting (workspace_id) AS (
         SELECT min(workspace_id) FROM sessions WHERE ",
@@ -44,6 +44,7 @@ const CHOOSE: &str = concat!(
                     WHERE o.expires_at > ?1 AND coalesce(k.standing, 'active') = 'active'
                         AND (r.place IS NULL OR o.place = r.place)
                         AND (o.harnesses IS NULL OR r.harness IN (SELECT value FROM json_each(o.harnesses))))))
+            AND hex(id) NOT IN (SELECT value FROM json_each(?6))
             ORDER BY ready_at, number LIMIT ?2)
      )
      SELECT c.number, c.workspace_id FROM candidates c
@@ -52,6 +53,13 @@ const CHOOSE: &str = concat!(
         AND +h.workspace_id = c.workspace_id)
      ORDER BY c.place, coalesce(t.served, 0), c.ready_at, c.number LIMIT ?2"
 );
+
+/// As SQLite's `hex` writes them.
+fn passed_by(keys: &[SessionKey]) -> Vec<String> {
+    keys.iter()
+        .map(|key| format!("{:X}", key.session.uuid().simple()))
+        .collect()
+}
 
 /// Takes ready sessions for a living owner.
 pub(super) async fn take(
@@ -66,6 +74,7 @@ pub(super) async fn take(
         .bind(claim.owner.stored())
         .bind(now.micros() - patience)
         .bind(claim.workspace_slots)
+        .bind(write::text(&passed_by(&claim.pass_by)))
         .fetch_all(&mut *db)
         .await?;
     if chosen.is_empty() {

@@ -46,6 +46,7 @@ impl Verb for Register {
 pub(super) struct Claim {
     pub(super) owner: OwnerId,
     pub(super) limit: u32,
+    pub(super) pass_by: Vec<SessionKey>,
     pub(super) workspace_slots: Option<u32>,
 }
 

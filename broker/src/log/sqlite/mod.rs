@@ -293,10 +293,11 @@ impl Leases for Sqlite {
         self.inner.writer.ask(verb).await
     }
 
-    async fn claim(&self, owner: OwnerId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
         let verb = leases::Claim {
             owner,
             limit,
+            pass_by: pass_by.to_vec(),
             workspace_slots: self.inner.workspace_slots,
         };
         self.inner.writer.ask(verb).await

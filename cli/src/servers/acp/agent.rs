@@ -33,7 +33,7 @@ pub(super) async fn serve(client: Client, args: AcpArgs) -> anyhow::Result<()> {
         client,
         args,
         pace: pace.clone(),
-        open: Mutex::default(),
+        open: Arc::default(),
         able: OnceLock::new(),
         hands: Mutex::default(),
     });
@@ -55,7 +55,7 @@ pub(super) async fn serve(client: Client, args: AcpArgs) -> anyhow::Result<()> {
         .name("perennial")
         .on_receive_request(
             async move |greeting: Greeting, responder, _: Line| {
-                greeted.able.set(greeting.client_capabilities.fs).ok();
+                greeted.able.set(greeting.client_capabilities).ok();
                 responder.respond(hello()?)
             },
             on_receive_request!(),
@@ -139,8 +139,8 @@ impl Desk {
         }
         let Some(session) = &self.args.session else {
             let executor = match self.offers(&editor).map_err(|error| told(&error))? {
-                Some(files) => Some(
-                    self.hand(files, &request.cwd, None)
+                Some(offer) => Some(
+                    self.hand(offer, &request.cwd, None)
                         .await
                         .map_err(|error| told(&error))?,
                 ),

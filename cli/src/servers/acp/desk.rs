@@ -1,15 +1,16 @@
 //! What the handlers share: the sessions that are open, and the editor's folders that are worked in.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use agent_client_protocol::v1::ConnectionTo;
-use agent_client_protocol::v1::schema::FileSystemCapabilities;
+use agent_client_protocol::v1::schema::ClientCapabilities;
 use agent_client_protocol::{Client as Editor, Error as Refusal};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::hands::{Files, Hands};
+use super::hands::{Files, Hands, Offer};
 use super::stdio::Pace;
+use super::terminals::Terminals;
 use super::watch::{Open, Opening, Order, Watched};
 use super::{AcpArgs, Whose, sessions, told};
 use crate::client::Client;
@@ -27,9 +28,9 @@ pub(super) struct Desk {
     pub(super) client: Client,
     pub(super) args: AcpArgs,
     pub(super) pace: Pace,
-    pub(super) open: Mutex<Open>,
-    /// What the editor can do with files.
-    pub(super) able: OnceLock<FileSystemCapabilities>,
+    pub(super) open: Arc<Mutex<Open>>,
+    /// What the editor can do.
+    pub(super) able: OnceLock<ClientCapabilities>,
     /// Its folders, and who works in them.
     pub(super) hands: Mutex<Vec<(PathBuf, Hands)>>,
 }
@@ -43,26 +44,35 @@ impl Desk {
         }
     }
 
-    /// The files of the editor, if its folder is worked in by this process.
-    pub(super) fn offers(&self, editor: &Line) -> Result<Option<Files>, Error> {
-        let files = Files::new(editor.clone(), &self.able.get().cloned().unwrap_or_default());
+    /// What the editor does for who works in its folder.
+    fn offer(&self, editor: &Line) -> Offer {
+        let able = self.able.get().cloned().unwrap_or_default();
+        Offer {
+            files: Files::new(editor.clone(), &able.fs),
+            terminals: Terminals::new(editor.clone(), Arc::clone(&self.open), able.terminal),
+        }
+    }
+
+    /// The same, if its folder is worked in by this process.
+    pub(super) fn offers(&self, editor: &Line) -> Result<Option<Offer>, Error> {
+        let offer = self.offer(editor);
         let remote = !self.client.server()?.is_loopback();
         let own = match self.args.hands {
             Some(whose) => whose == Whose::Editor,
-            None => self.args.env.is_none() && (files.able() || remote),
+            None => self.args.env.is_none() && (offer.able() || remote),
         };
-        Ok(own.then_some(files))
+        Ok(own.then_some(offer))
     }
 
     /// The id of the executor that works in a folder of this machine: opened when it is first needed.
-    pub(super) async fn hand(&self, files: Files, folder: &Path, known: Option<&str>) -> Result<String, Error> {
+    pub(super) async fn hand(&self, offer: Offer, folder: &Path, known: Option<&str>) -> Result<String, Error> {
         let mut hands = self.hands.lock().await;
         hands.retain(|(_, open)| open.serve());
         let fits = |open: &Hands| known.is_none_or(|id| open.executor_id == id);
         if let Some((_, open)) = hands.iter().find(|(of, open)| of == folder && fits(open)) {
             return Ok(open.executor_id.clone());
         }
-        let opened = Hands::open(&self.client, files, folder, known).await?;
+        let opened = Hands::open(&self.client, offer, folder, known).await?;
         let id = opened.executor_id.clone();
         hands.push((folder.to_owned(), opened));
         Ok(id)
@@ -70,12 +80,12 @@ impl Desk {
 
     /// A session that worked in the folder of an editor here works there again. One that does not is as well opened.
     pub(super) async fn again(&self, session: &Session, folder: &Path, editor: &Line) {
-        let files = Files::new(editor.clone(), &self.able.get().cloned().unwrap_or_default());
+        let offer = self.offer(editor);
         let again = async {
             let Some(id) = sessions::machine(&self.client, session).await? else {
                 return Ok(());
             };
-            self.hand(files, folder, Some(&id)).await.map(drop)
+            self.hand(offer, folder, Some(&id)).await.map(drop)
         };
         if let Err::<(), Error>(error) = again.await {
             tracing::info!(session.id = session.id, %error, "the session's machine is not this process");

@@ -1,5 +1,5 @@
 //! The editor's folder as a hand of the workspace: this process is an executor of the server and dials it like `perennial connect`, and
-//! what is read and written goes through the editor, which has files open.
+//! what is read and written goes through the editor, which has files open, as do commands where it has terminals.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use agent_client_protocol::Client as Editor;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{FileSystemCapabilities, ReadTextFileRequest, WriteTextFileRequest};
+use perennial_executor::panes::Panes;
 use perennial_executor::tunnel::{Ended, Home, Told, keep};
 use perennial_executor::{Buffers, Config, Executor, Later, probe};
 use perennial_schema::SessionId;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::terminals::Terminals;
 use crate::client::{self, Client};
 use crate::config::environment;
 use crate::error::Error;
@@ -56,7 +58,7 @@ struct Registered {
 
 impl Hands {
     /// Opens them and waits until the server has them. `known` is the id they must have, if any.
-    pub(super) async fn open(client: &Client, files: Files, folder: &Path, known: Option<&str>) -> Result<Self, Error> {
+    pub(super) async fn open(client: &Client, offer: Offer, folder: &Path, known: Option<&str>) -> Result<Self, Error> {
         let failed = |error: anyhow::Error| Error::Failed(format!("the editor's folder is not offered: {error:#}"));
         let folder = folder
             .canonicalize()
@@ -69,7 +71,7 @@ impl Hands {
             .filter(|one| one.server == place && known.is_none_or(|id| one.executor_id == id));
         let opened = match fitting.next() {
             // Another editor may have it at this moment: its journal is locked.
-            Some(connection) => match executor(&connection, &registry, &files).await {
+            Some(connection) => match executor(&connection, &registry, &offer).await {
                 Err(_) if known.is_none() => None,
                 opened => Some((opened.map_err(failed)?, connection)),
             },
@@ -86,7 +88,7 @@ impl Hands {
                 let connection = register(client, &folder, place).await?;
                 registry.remember(&connection).map_err(failed)?;
                 (
-                    executor(&connection, &registry, &files).await.map_err(failed)?,
+                    executor(&connection, &registry, &offer).await.map_err(failed)?,
                     connection,
                 )
             }
@@ -177,7 +179,7 @@ async fn serve(
     }
 }
 
-async fn executor(connection: &Connection, registry: &Registry, files: &Files) -> anyhow::Result<Executor> {
+async fn executor(connection: &Connection, registry: &Registry, offer: &Offer) -> anyhow::Result<Executor> {
     let home = registry.home_of(&connection.executor_id);
     anyhow::ensure!(
         !home.starts_with(&connection.dir),
@@ -188,7 +190,14 @@ async fn executor(connection: &Connection, registry: &Registry, files: &Files) -
         name: connection.name.clone(),
         roots: vec![connection.dir.clone()],
         executor_id: Some(connection.executor_id.parse()?),
-        buffers: files.able().then(|| Arc::new(files.clone()) as Arc<dyn Buffers>),
+        buffers: offer
+            .files
+            .able()
+            .then(|| Arc::new(offer.files.clone()) as Arc<dyn Buffers>),
+        panes: offer
+            .terminals
+            .able()
+            .then(|| Arc::new(offer.terminals.clone()) as Arc<dyn Panes>),
         ..Config::new(home)
     };
     let found = probe::probe(&config.path, &connection.dir).await;
@@ -223,6 +232,19 @@ async fn register(client: &Client, folder: &Path, place: String) -> Result<Conne
         token: registered.token,
         terms: Terms::default(),
     })
+}
+
+/// What the editor does for who works in its folder.
+pub(super) struct Offer {
+    pub(super) files: Files,
+    pub(super) terminals: Terminals,
+}
+
+impl Offer {
+    /// Whether it does anything.
+    pub(super) const fn able(&self) -> bool {
+        self.files.able() || self.terminals.able()
+    }
 }
 
 /// The files that the editor has open. It knows the sessions it opened itself; whatever it refuses is the disk's.

@@ -10,6 +10,7 @@ mod permission;
 mod prompt;
 mod sessions;
 mod stdio;
+mod terminals;
 mod tool;
 mod updates;
 mod watch;
@@ -45,7 +46,8 @@ pub struct AcpArgs {
     /// An environment of the server instead of the editor's folder
     #[arg(long, value_name = "ID")]
     env: Option<String>,
-    /// Who works in the editor's folder [default: this process, if the editor shows its open files or the server is another machine]
+    /// Who works in the editor's folder [default: this process, if the editor shows its open files, has terminals, or the server is
+    /// another machine]
     #[arg(long, conflicts_with = "env")]
     hands: Option<Whose>,
 }
@@ -53,7 +55,7 @@ pub struct AcpArgs {
 /// Who works in the editor's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Whose {
-    /// This process, for as long as the editor is open; files are read and written through the editor.
+    /// This process, for as long as the editor is open; files are read and written through the editor, and commands run in its terminals.
     Editor,
     /// The server, which must be this machine; it goes on when the editor is closed.
     Server,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use agent_client_protocol::v1::schema::{
-    Content, ContentBlock, Diff, TextContent, ToolCall, ToolCallContent, ToolCallLocation, ToolCallStatus,
+    Content, ContentBlock, Diff, Terminal, TextContent, ToolCall, ToolCallContent, ToolCallLocation, ToolCallStatus,
     ToolCallUpdate, ToolCallUpdateFields, ToolKind,
 };
 use serde_json::Value;
@@ -44,6 +44,11 @@ pub(super) fn update(id: &str, status: ToolCallStatus, content: Option<Vec<ToolC
 /// Words in a call.
 pub(super) fn words(text: &str) -> ToolCallContent {
     ToolCallContent::Content(Content::new(ContentBlock::Text(TextContent::new(text))))
+}
+
+/// A terminal of the editor.
+pub(super) fn terminal(id: &str) -> ToolCallContent {
+    ToolCallContent::Terminal(Terminal::new(id.to_owned()))
 }
 
 /// Whether a call shows a diff, which says more than its result.

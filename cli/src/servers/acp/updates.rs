@@ -27,6 +27,8 @@ pub(super) struct Updates {
     calls: BTreeMap<String, String>,
     /// What running calls have printed, by the id of the preview: whose, and the end of it.
     aloud: BTreeMap<String, (String, String)>,
+    /// Terminals of the editor that calls run in, by the id of the use, until their results.
+    terminals: BTreeMap<String, String>,
 }
 
 impl Updates {
@@ -38,6 +40,7 @@ impl Updates {
             open: None,
             calls: BTreeMap::new(),
             aloud: BTreeMap::new(),
+            terminals: BTreeMap::new(),
         }
     }
 
@@ -49,6 +52,24 @@ impl Updates {
     /// This input need not be told.
     pub(super) fn own(&mut self, id: String) {
         self.own.insert(id);
+    }
+
+    /// A call runs in a terminal of the editor. Told with the call, if that is to come yet.
+    pub(super) fn terminal(&mut self, call: &str, terminal: String) -> Option<SessionUpdate> {
+        self.terminals.insert(call.to_owned(), terminal);
+        self.in_terminal(call)
+    }
+
+    /// Whether a call's terminal has been told.
+    pub(super) fn shows(&self, call: &str) -> bool {
+        self.terminals.contains_key(call) && self.calls.contains_key(call)
+    }
+
+    fn in_terminal(&self, call: &str) -> Option<SessionUpdate> {
+        let terminal = self.terminals.get(call).filter(|_| self.calls.contains_key(call))?;
+        let content = vec![tool::terminal(terminal)];
+        let update = tool::update(call, ToolCallStatus::InProgress, Some(content));
+        Some(SessionUpdate::ToolCallUpdate(update))
     }
 
     /// What one event changes in the editor.
@@ -72,6 +93,7 @@ impl Updates {
             "session.status_idle" => {
                 self.open = None;
                 self.aloud.clear();
+                self.terminals.clear();
                 Vec::new()
             }
             _ => Vec::new(),
@@ -124,12 +146,10 @@ impl Updates {
     fn call(&mut self, event: &Value) -> Vec<SessionUpdate> {
         let (id, name) = (text(&event["id"]), text(&event["name"]));
         self.calls.insert(id.to_owned(), name.to_owned());
-        vec![SessionUpdate::ToolCall(tool::call(
-            id,
-            name,
-            &event["input"],
-            &self.folder,
-        ))]
+        let call = tool::call(id, name, &event["input"], &self.folder);
+        let mut updates = vec![SessionUpdate::ToolCall(call)];
+        updates.extend(self.in_terminal(id));
+        updates
     }
 
     fn running(&self, id: &str) -> Vec<SessionUpdate> {
@@ -145,11 +165,17 @@ impl Updates {
             .find_map(|member| event[*member].as_str())
             .unwrap_or_default();
         self.aloud.retain(|_, (call, _)| call != id);
+        let terminal = self.terminals.remove(id);
         let Some(name) = self.calls.remove(id) else {
             return Vec::new();
         };
         let failed = event["is_error"] == true;
-        let content = (failed || !tool::shows_diff(&name)).then(|| vec![tool::words(&plain(&event["content"]))]);
+        let said = plain(&event["content"]);
+        let content = match terminal {
+            // It shows what was printed; what we say of it is not there.
+            Some(terminal) => remarks(&said).map(|remarks| vec![tool::terminal(&terminal), tool::words(&remarks)]),
+            None => (failed || !tool::shows_diff(&name)).then(|| vec![tool::words(&said)]),
+        };
         let status = if failed {
             ToolCallStatus::Failed
         } else {
@@ -168,6 +194,13 @@ impl Updates {
         };
         blocks.iter().map(tell).collect()
     }
+}
+
+/// The lines in brackets at the end, as the outcomes of commands have them.
+fn remarks(said: &str) -> Option<String> {
+    let lines: Vec<&str> = said.lines().collect();
+    let ours = lines.iter().rev().take_while(|line| line.starts_with('[')).count();
+    (ours > 0).then(|| lines[lines.len() - ours..].join("\n"))
 }
 
 fn shown(block: &Value) -> ContentBlock {
@@ -267,6 +300,37 @@ mod tests {
     /// Members in the library's order are none of our business.
     fn sorted(value: &Value) -> Value {
         serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_is_shown_with_its_call_whichever_comes_first() {
+        let uses = json!({"type": "agent.tool_use", "id": "t", "name": "bash", "input": {"command": "ls"}});
+        let result = json!({"type": "agent.tool_result", "id": "r", "tool_use_id": "t", "is_error": true,
+            "content": [{"type": "text", "text": "no\n[exit code 1]"}]});
+        let shown = json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "in_progress",
+            "content": [{"type": "terminal", "terminalId": "term"}]});
+        for first in [true, false] {
+            let mut updates = Updates::new("/".into());
+            let mut told = Vec::new();
+            if first {
+                assert!(updates.terminal("t", "term".into()).is_none() && !updates.shows("t"));
+            }
+            told.extend(updates.event("agent.tool_use", &uses));
+            if !first {
+                told.extend(updates.terminal("t", "term".into()));
+            }
+            assert!(updates.shows("t"));
+            assert_eq!(serde_json::to_value(&told[1]).unwrap(), shown);
+            // It shows what was printed, to the end; what it does not show is told.
+            let end = updates.event("agent.tool_result", &result);
+            let end = serde_json::to_value(end).unwrap();
+            let remark = json!({"type": "content", "content": {"type": "text", "text": "[exit code 1]"}});
+            assert_eq!(end[0]["status"], "failed");
+            assert_eq!(
+                end[0]["content"],
+                json!([{"type": "terminal", "terminalId": "term"}, remark])
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agent_client_protocol::v1::ConnectionTo;
-use agent_client_protocol::v1::schema::{SessionNotification, StopReason};
+use agent_client_protocol::v1::schema::{SessionNotification, SessionUpdate, StopReason};
 use agent_client_protocol::{Client as Editor, Error as Refusal};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +35,12 @@ pub(super) enum Order {
     Prompt(Vec<Value>, oneshot::Sender<Result<StopReason, Refusal>>),
     /// Stop what it does.
     Cancel,
+    /// Show the editor's terminal that a call runs in, with the call; and say when that is told.
+    Show {
+        call: String,
+        terminal: String,
+        told: oneshot::Sender<()>,
+    },
 }
 
 /// Where to begin.
@@ -77,6 +83,7 @@ impl Watched {
             session: opening.session,
             history: Some((opening.head, caught_up)),
             turns: Vec::new(),
+            showing: Vec::new(),
             looking: Looking::default(),
             trouble: None,
             told: Arc::clone(&last),
@@ -130,6 +137,8 @@ struct Watch {
     asking: Asking,
     /// Prompts without an answer.
     turns: Vec<Turn>,
+    /// Terminals of calls that the editor may not know of yet, and who waits for that.
+    showing: Vec<(String, oneshot::Sender<()>)>,
     looking: Looking,
     /// Number of the last event that is history, until it has been told.
     history: Option<(u64, oneshot::Sender<Result<(), Refusal>>)>,
@@ -162,6 +171,7 @@ impl Watch {
                 order = orders.recv() => match order {
                     Some(Order::Prompt(content, reply)) => self.prompt(content, reply).await?,
                     Some(Order::Cancel) => self.cancel().await,
+                    Some(Order::Show { call, terminal, told }) => self.show(call, terminal, told).await?,
                     None => return Ok(()),
                 },
                 () = self.looking.due() => self.look().await?,
@@ -182,11 +192,9 @@ impl Watch {
 
     async fn frame(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let event: Value = serde_json::from_str(&frame.text).map_err(Refusal::into_internal_error)?;
-        for update in self.updates.event(&frame.kind, &event) {
-            self.pace.turn().await;
-            let said = SessionNotification::new(self.session.clone(), update);
-            self.editor.send_notification(said)?;
-        }
+        let updates = self.updates.event(&frame.kind, &event);
+        self.tell(updates).await?;
+        self.shown();
         self.told.store(self.feed.last(), Ordering::Relaxed);
         match frame.kind.as_str() {
             "session.status_terminated" => self.end(|_| Err(Refusal::new(-32603, "the session was archived"))),
@@ -204,6 +212,34 @@ impl Watch {
             _ if self.history.is_some() => Ok(()),
             Looking::AtSeq(seq) if frame.seq.is_some() && self.feed.last() >= seq => self.look().await,
             _ => Ok(()),
+        }
+    }
+
+    async fn tell(&mut self, updates: impl IntoIterator<Item = SessionUpdate>) -> Result<(), Refusal> {
+        for update in updates {
+            self.pace.turn().await;
+            let said = SessionNotification::new(self.session.clone(), update);
+            self.editor.send_notification(said)?;
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self, call: String, terminal: String, told: oneshot::Sender<()>) -> Result<(), Refusal> {
+        let update = self.updates.terminal(&call, terminal);
+        self.showing.push((call, told));
+        self.tell(update).await?;
+        self.shown();
+        Ok(())
+    }
+
+    /// Says so of terminals whose calls have been told; who does not wait any more is forgotten.
+    fn shown(&mut self) {
+        for (call, told) in std::mem::take(&mut self.showing) {
+            if self.updates.shows(&call) {
+                told.send(()).ok();
+            } else if !told.is_closed() {
+                self.showing.push((call, told));
+            }
         }
     }
 

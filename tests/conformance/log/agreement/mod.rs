@@ -267,7 +267,7 @@ impl Bench {
 
     async fn claim(&mut self, owner: OwnerId, limit: u32) -> Result<(), TestCaseError> {
         self.ask("claim", move |store| async move {
-            format!("{:?}", store.claim(owner, limit).await)
+            format!("{:?}", store.claim(owner, limit, &[]).await)
         })
         .await?;
         for key in self.sessions.clone() {
