@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use perennial_tests::client::{Client, id};
+use perennial_tests::client::{Client, id, message};
 use perennial_tests::models::{ModelServer, Vendor};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::limits;
 use crate::mail::{NODES, WORKERS, Warm, at_work};
@@ -27,6 +28,8 @@ const TAKEOVER: &str = "kill -9 of a worker with 16 sessions, 2 servers and 4 wo
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long they are left alone before their memory is read.
 const CALM: Duration = Duration::from_secs(1);
+/// How soon a client that was told to come back does.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Turns that are not counted.
 const WARM_UP: usize = 8;
 
@@ -112,8 +115,9 @@ async fn steps(report: &mut Report, cluster: &Cluster, database: &Database, load
             play(&client, &session).await
         });
     }
+    let mut put_off = 0;
     while let Some(played) = turns.join_next().await {
-        played??;
+        put_off += played??;
     }
     let (elapsed, cpu_ms) = (started.elapsed().as_secs_f64(), cpu() - cpu_before);
     let wal = wal_a_step(load, wal_before, database.wal_position().await?);
@@ -122,6 +126,7 @@ async fn steps(report: &mut Report, cluster: &Cluster, database: &Database, load
     report.add(STEPS_THERE, &there, "steps/s", steps / elapsed);
     report.add(STEPS_THERE, &there, "cpu ms", cpu_ms / steps);
     report.add(STEPS_THERE, &there, "WAL B/step", wal);
+    report.add(STEPS_THERE, &there, "requests told to come back", put_off as f64);
     report.ratio(STEPS_THERE, &there, &limit, "steps/s", None);
     Ok(())
 }
@@ -137,12 +142,33 @@ async fn sessions(client: &Client, count: usize) -> Result<Vec<String>> {
     Ok(sessions)
 }
 
-async fn play(client: &Client, session: &str) -> Result<()> {
-    client
-        .say(session, &"/tool read_mail {}\n/then\n".repeat(STEPS))
-        .await?;
-    let log = client.until_idle(session, 0, PATIENCE).await?.0;
+/// A turn from its message to its end; how often this client was told to come back meanwhile.
+async fn play(client: &Client, session: &str) -> Result<usize> {
+    let begun = Instant::now();
+    let (path, key) = (format!("/v1/sessions/{session}/events"), Uuid::now_v7().to_string());
+    let body = message(&"/tool read_mail {}\n/then\n".repeat(STEPS));
+    let mut put_off = 0;
+    loop {
+        let answer = client.post_once(&path, &key, &body).await?;
+        if answer.status != 503 || begun.elapsed() > PATIENCE {
+            answer.ok()?;
+            break;
+        }
+        put_off += 1;
+        tokio::time::sleep(AGAIN).await;
+    }
+    let log = loop {
+        match client.until_idle(session, 0, PATIENCE).await {
+            Ok((log, _)) => break log,
+            // Of the stream, or of the row that says whether it rests.
+            Err(error) if format!("{error:#}").contains("503") && begun.elapsed() < PATIENCE => {
+                put_off += 1;
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
     let results = log.iter().filter(|event| event["type"] == "agent.tool_result").count();
     ensure!(results == STEPS, "{results} steps of {STEPS} in {session}");
-    Ok(())
+    Ok(put_off)
 }
