@@ -56,6 +56,22 @@ test("from a session one is on the machine it works on", async () => {
   assert.ok(!(await house.api("GET", "/executors")).data.some((one) => one.id === other.id));
 });
 
+test("on a slow machine, where time passes between any two looks at the clock, pages come to rest", async () => {
+  const page = await browser.open();
+  await page.addInitScript(() => {
+    let now = Date.now();
+    Date.now = () => ++now;
+  });
+  await enter(page, house, "/executors");
+  await page.getByRole("button", { name: "Actions for laptop" }).click();
+  await page.getByRole("menuitem", { name: "Rename" }).click();
+  const dialog = page.getByRole("dialog", { name: "Rename" });
+  await dialog.getByRole("button", { name: "Close" }).click();
+  await dialog.waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "laptop", exact: true }).waitFor();
+  assert.deepEqual(browser.wrong, []);
+});
+
 test("what a session has changed is read side by side, and taken along as a patch", async () => {
   const page = await browser.open();
   await enter(page, house, `/sessions/${session}`);

@@ -14,14 +14,13 @@ export function write(name: Name, value: string) {
   for (const listener of listeners) listener();
 }
 
+function listen(listener: () => void) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
 export function useChoice(name: Name, otherwise: string): [string, (value: string) => void] {
-  const value = useSyncExternalStore(
-    (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    () => read(name, otherwise),
-  );
+  const value = useSyncExternalStore(listen, () => read(name, otherwise));
   return [value, (next) => write(name, next)];
 }
 
@@ -35,23 +34,24 @@ let now = Date.now();
 const ticking = new Set<() => void>();
 let ticker: ReturnType<typeof setInterval> | undefined;
 
-/** The time, to within a second; one timer for everybody. */
-export const useNow = () =>
-  useSyncExternalStore(
-    (listener) => {
-      ticking.add(listener);
+function tick(listener: () => void) {
+  // Only for the first of them: a time that moves whenever somebody looks would have everybody look again.
+  if (!ticker) {
+    now = Date.now();
+    ticker = setInterval(() => {
       now = Date.now();
-      ticker ??= setInterval(() => {
-        now = Date.now();
-        for (const one of ticking) one();
-      }, 1000);
-      return () => {
-        ticking.delete(listener);
-        if (ticking.size === 0) {
-          clearInterval(ticker);
-          ticker = undefined;
-        }
-      };
-    },
-    () => now,
-  );
+      for (const one of ticking) one();
+    }, 1000);
+  }
+  ticking.add(listener);
+  return () => {
+    ticking.delete(listener);
+    if (ticking.size === 0) {
+      clearInterval(ticker);
+      ticker = undefined;
+    }
+  };
+}
+
+/** The time, to within a second; one timer for everybody. */
+export const useNow = () => useSyncExternalStore(tick, () => now);
