@@ -59,7 +59,8 @@ staged) between=(--cached "$from") ;;
 *)
     objects=$(git rev-parse --path-format=absolute --git-path objects)
     index=$(git rev-parse --path-format=absolute --git-path index)
-    if test -e "$index"; then cp -- "$index" "$tmp/index"; fi
+    # With its time: what was written in the same second is told by it.
+    if test -e "$index"; then cp -p -- "$index" "$tmp/index"; fi
     mkdir -- "$tmp/objects"
     export GIT_INDEX_FILE="$tmp/index" GIT_OBJECT_DIRECTORY="$tmp/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$objects"
     if test "$what" = tracked; then git add --update -- :/; else git add --all -- :/; fi

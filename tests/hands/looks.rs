@@ -1,10 +1,12 @@
 //! A machine's files looked for, its repositories and their changes, and many files stored at once: within its folder, on its owner's
 //! terms, whatever a path, a pattern or a name says (S17).
 
+use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use perennial_proof::rig::client::Answer;
@@ -175,6 +177,17 @@ async fn repositories_are_listed_and_their_changes_told() -> Result<()> {
     assert_eq!(paths(&tracked, "files"), ["file"]);
     let patch = cli(&stand, &["executor", "diff", "laptop", "--path", "one"]).await?;
     ensure!(patch.contains("+two") && patch.contains("+new"), "{patch}");
+    // Of the same length and written in the second of the commit: of that git knows by the time of its index alone.
+    git(&two, &["config", "core.trustctime", "false"])?;
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let dated = |path: &Path| File::options().write(true).open(path)?.set_modified(then);
+    dated(&two.join("file"))?;
+    git(&two, &["update-index", "--refresh"])?;
+    dated(&two.join(".git/index"))?;
+    std::fs::write(two.join("file"), "two\n")?;
+    dated(&two.join("file"))?;
+    let diff = get(&stand, &device, "diff", &[("path", "in/deep/two")]).await?.ok()?;
+    assert_eq!(paths(&diff, "files"), ["file"]);
     let none = get(&stand, &device, "diff", &[("path", "in")]).await?;
     ensure!(
         none.status == 409 && none.body.to_string().contains("not in a git repository"),
