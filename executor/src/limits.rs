@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Calls that run or wait at once, over all sessions; beyond it a call is refused as busy.
     pub calls: usize,
+    /// Sessions in memory; a call that belongs to none is one. The nearer they come to this, the sooner an idle one leaves.
+    pub sessions: usize,
     /// Live shells, over all sessions; the one idle longest goes first.
     pub shells: usize,
     /// A shell without a command for this long is closed.
@@ -23,6 +25,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             calls: 256,
+            sessions: 4 * 1024,
             shells: 64,
             shell_idle: Duration::from_secs(30 * 60),
             servers: SERVERS,
@@ -46,15 +49,14 @@ pub(crate) const LINK_FRAMES: usize = 256;
 pub(crate) const LONG_BYTES: usize = 64 * 1024;
 /// KiB of inputs of all calls that run or wait.
 pub(crate) const INPUTS_KIB: usize = 64 * 1024;
-/// Sessions in memory.
-pub(crate) const SESSIONS: usize = 4 * 1024;
 /// Questions of one link about outputs and packs that are answered at once; more wait, and what comes after them.
 pub(crate) const ASIDES: usize = 8;
 /// Copies of folders that may wait.
 pub(crate) const COPIES_WAITING: usize = 256;
 /// A session without calls and shell leaves memory after this long.
 pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(5 * 60);
-/// The same once half of the sessions there may be are there: calls that belong to no session are one each.
+/// At most as long once half of the sessions there may be are there, and not at all when there is only room left for the calls that
+/// there may be.
 pub(crate) const CROWDED_IDLE: Duration = Duration::from_secs(1);
 /// Packs that may lie beside the journal at once.
 pub(crate) const PACKS: usize = 16;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::journal::Journal;
 use crate::limits::{
-    ASIDES, COPIES, COPIES_WAITING, INPUTS_KIB, LINK_FRAMES, LONG_BYTES, MAILBOX, SESSIONS, STREAMS, SWEEP_EVERY,
+    ASIDES, COPIES, COPIES_WAITING, CROWDED_IDLE, INPUTS_KIB, LINK_FRAMES, LONG_BYTES, MAILBOX, SESSION_IDLE, STREAMS,
+    SWEEP_EVERY,
 };
 use crate::outputs::Outputs;
 use crate::pack::Packs;
@@ -171,7 +172,7 @@ impl House {
                 Err(mpsc::error::TrySendError::Closed(back)) => request = back,
             }
         }
-        if self.closing.is_cancelled() || self.stop.is_cancelled() || sessions.len() >= SESSIONS {
+        if self.closing.is_cancelled() || self.stop.is_cancelled() || sessions.len() >= self.config.limits.sessions {
             return Err(request);
         }
         let (mailbox, rx) = mpsc::channel(MAILBOX);
@@ -215,10 +216,17 @@ impl House {
         Ok(())
     }
 
-    /// Whether half of the sessions that may be in memory are there.
-    pub(crate) fn is_crowded(&self) -> bool {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.len() > SESSIONS / 2
+    /// How long a session without calls and shell stays in memory.
+    pub(crate) fn stay(&self) -> Duration {
+        let limits = &self.config.limits;
+        let there = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let crowded = limits.sessions / 2;
+        if there <= crowded {
+            return SESSION_IDLE;
+        }
+        let share = |sessions: usize| u32::try_from(sessions).unwrap_or(u32::MAX);
+        let room = limits.sessions.saturating_sub(limits.calls + there);
+        CROWDED_IDLE * share(room) / share(crowded).max(1)
     }
 
     /// Lets an idle session leave memory; `false` when something has come for it.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blot::Blot;
 use crate::call::Running;
 use crate::journal::{JournalFile, Known, Process, Stored};
-use crate::limits::{CROWDED_IDLE, SESSION_IDLE, STOPPED};
+use crate::limits::{CROWDED_IDLE, STOPPED};
 use crate::panes::Kept;
 use crate::policy::Ask;
 use crate::process::kill_leftover;
@@ -123,10 +123,8 @@ impl Session {
     fn rest(&self) -> std::time::Duration {
         if self.shell.is_some() || self.kept().is_some() {
             self.house.config.limits.shell_idle
-        } else if self.house.is_crowded() {
-            CROWDED_IDLE
         } else {
-            SESSION_IDLE
+            self.house.stay()
         }
     }
 
@@ -143,6 +141,10 @@ impl Session {
                 .unwrap_or(false),
             None => true,
         };
+        if !stored {
+            // The disk is full, say: not again at once.
+            self.last_used += CROWDED_IDLE;
+        }
         stored && self.house.leave(self.id, &self.rx)
     }
 

@@ -280,6 +280,18 @@ async fn sessions_do_not_wait_for_each_other_and_the_total_is_bounded() {
     assert_eq!(rig.ok("echo free").await, "free\n");
 }
 
+/// A call that belongs to no session is one of its own: however fast they come, one after another, there is room for each.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_sessions_make_room() {
+    let mut rig = Rig::with(Sandbox::Off, |limits| (limits.sessions, limits.calls) = (64, 4)).await;
+    for n in 1..=500 {
+        let mut call = call("ls", &json!({"path": "."}));
+        call.session = session(n);
+        rig.link.send(ToExecutor::Call(call.clone())).await;
+        rig.link.result(call.call_id).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn few_shells_live_and_none_idles_for_long() {
     let mut rig = Rig::with(Sandbox::Off, |limits| limits.shells = 2).await;
