@@ -107,6 +107,12 @@ pub const CONNECT_WAIT: Duration = Duration::from_secs(2);
 pub const STATEMENT_WAIT: Duration = Duration::from_secs(5);
 /// How long a writer tries to get a job done, and to learn what became of a commit whose answer was lost.
 pub const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+/// How often transactions that were left open are looked for: a fifth of what they are given, within these bounds.
+pub(crate) const GUARD_OFTEN: Duration = Duration::from_secs(1);
+/// See [`GUARD_OFTEN`].
+pub(crate) const GUARD_SELDOM: Duration = Duration::from_secs(60);
+/// Most of them that one look ends.
+pub(crate) const GUARD_ROWS: i64 = 100;
 /// After which a pooled connection is made anew.
 pub const CONNECTION_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Writers of one process on a shared database: more cost processor time and tail latency.

@@ -1,5 +1,6 @@
-//! (o): what a claim costs after an hour of turns while somebody's transaction stays open, so that nothing that is dead can be
-//! cleared away: against the same claims before that transaction began. Postgres does its own vacuuming, as installed.
+//! (o): what claims cost in an hour of turns in which somebody leaves a transaction open, so that nothing that is dead can be cleared
+//! away until the guard of the store ends it: before it was opened, while it was open, and in the end. Postgres does its own
+//! vacuuming, as installed; what the guard gives a transaction is the default of a server, as much of an hour of a shorter soak.
 //!
 //! As many turns a second as four workers of eight slots have of turns that take some six seconds each; a quick one has forty times as
 //! many, and so leaves as much behind in a minute as an hour does.
@@ -30,6 +31,8 @@ const TURNS: u32 = 5;
 const QUICK_TURNS: u32 = 200;
 /// How much slower the slowest claims may be in the end.
 const GOAL: f64 = 5.0;
+/// Which part of the soak a transaction may be idle: five minutes of an hour, as a server gives it.
+const GIVEN: u32 = 12;
 
 /// When a claim was made, and how long it took in milliseconds.
 type Claims = Arc<Mutex<Vec<(Instant, f64)>>>;
@@ -40,6 +43,7 @@ pub(crate) async fn round(report: &mut Report, database: &Database, minutes: u64
     let whole = Duration::from_secs(minutes * 60);
     // Long enough for a percentile.
     let window = (whole / 6).min(Duration::from_secs(300));
+    let begun = Instant::now();
     let store = database.store().await?;
     let desk = Desk::native(store.clone()).await?;
     let keys = desk.sessions(SESSIONS).await?;
@@ -51,15 +55,18 @@ pub(crate) async fn round(report: &mut Report, database: &Database, minutes: u64
         workers.spawn(work(desk.clone(), share.to_vec(), pace, claims.clone(), stop.clone()));
     }
     tokio::time::sleep(window).await;
+    Bloat::of(database).await?.add(report, "when it was opened");
+    let given = whole / GIVEN;
+    let _guard = store.guard(given);
     let opened = Instant::now();
-    let mut idle = PgConnection::connect_with(database.options()).await?;
-    idle.execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-    idle.execute("SELECT count(*) FROM sessions").await?;
-    let before = Bloat::of(database).await?;
-    before.add(report, "when it was opened");
+    let idle = Idle::open(database).await?;
     eprintln!("soak: a transaction is open; {minutes} minutes in all");
+    idle.until_ended(database, given * 2).await?;
+    let cut = Instant::now();
+    Bloat::of(database).await?.add(report, "when it was ended");
+    eprintln!("soak: it was ended after {:?}", cut - opened);
     tokio::select! {
-        () = tokio::time::sleep(whole.saturating_sub(window)) => {}
+        () = tokio::time::sleep(whole.saturating_sub(begun.elapsed())) => {}
         ended = workers.join_next() => ended.context("nobody works")??.context("a worker ended")?,
     }
     let ended = Instant::now();
@@ -68,8 +75,6 @@ pub(crate) async fn round(report: &mut Report, database: &Database, minutes: u64
         worker??;
     }
     let after = Bloat::of(database).await?;
-    idle.execute("COMMIT").await?;
-    idle.close().await?;
     store.shutdown().await;
 
     let claims = std::mem::take(&mut *claims.lock().unwrap_or_else(PoisonError::into_inner));
@@ -77,18 +82,30 @@ pub(crate) async fn round(report: &mut Report, database: &Database, minutes: u64
         let within = claims.iter().filter(|(at, _)| (from..to).contains(at));
         within.map(|(_, took)| *took).collect()
     };
-    let mut first = took(opened.checked_sub(window).context("a young machine")?, opened);
-    let mut last = took(ended.checked_sub(window).context("a young machine")?, ended);
     report.add(SOAK, "claims in all", "claims", claims.len() as f64);
-    for (what, times) in [("at the beginning", &mut first), ("in the end", &mut last)] {
-        let what = format!("claim {what}");
-        report.add(SOAK, &what, "claims", times.len() as f64);
-        report.add(SOAK, &what, "p50 ms", percentile(times, 0.5));
-        report.add(SOAK, &what, "p99 ms", percentile(times, 0.99));
+    report.add(
+        SOAK,
+        "the idle transaction",
+        "s until it was ended",
+        (cut - opened).as_secs_f64(),
+    );
+    let first = "claim before it was opened";
+    let windows = [
+        (first, opened - window, opened),
+        // The worse half.
+        ("claim while it was open", opened + (cut - opened) / 2, cut),
+        ("claim in the end", ended - window, ended),
+    ];
+    for (what, from, to) in windows {
+        let mut times = took(from, to);
+        report.add(SOAK, what, "claims", times.len() as f64);
+        report.add(SOAK, what, "p50 ms", percentile(&mut times, 0.5));
+        report.add(SOAK, what, "p99 ms", percentile(&mut times, 0.99));
+        if what != first {
+            report.ratio(SOAK, what, first, "p50 ms", None);
+            report.ratio(SOAK, what, first, "p99 ms", Some(Goal::AtMost(GOAL)));
+        }
     }
-    let (first, last) = ("claim at the beginning", "claim in the end");
-    report.ratio(SOAK, last, first, "p50 ms", None);
-    report.ratio(SOAK, last, first, "p99 ms", Some(Goal::AtMost(GOAL)));
     after.add(report, "in the end");
     Ok(())
 }
@@ -119,6 +136,42 @@ async fn work<S: Store>(
         }
     }
     Ok(())
+}
+
+/// A transaction that looks at the past, and whose client does nothing.
+struct Idle {
+    connection: PgConnection,
+    pid: i32,
+}
+
+impl Idle {
+    async fn open(database: &Database) -> Result<Self> {
+        let mut connection = PgConnection::connect_with(database.options()).await?;
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        let pid = sqlx::query_scalar("SELECT pg_backend_pid() FROM (SELECT count(*) FROM sessions) s");
+        let pid = pid.fetch_one(&mut connection).await?;
+        Ok(Self { connection, pid })
+    }
+
+    /// Waits until somebody ends it.
+    async fn until_ended(mut self, database: &Database, patience: Duration) -> Result<()> {
+        let mut outside = PgConnection::connect_with(database.options()).await?;
+        let ended = async {
+            loop {
+                let there = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)");
+                if !there.bind(self.pid).fetch_one(&mut outside).await? {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::time::timeout(patience, ended)
+            .await
+            .context("nobody ends the idle transaction")??;
+        outside.close().await?;
+        anyhow::ensure!(self.connection.execute("COMMIT").await.is_err(), "it is there still");
+        Ok(())
+    }
 }
 
 /// What the table of sessions carries along.

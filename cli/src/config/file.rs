@@ -81,6 +81,7 @@ pub(super) struct DatabaseConfig {
     pub(super) url_file: Option<PathBuf>,
     pub(super) direct_url_file: Option<PathBuf>,
     pub(super) schema: Option<String>,
+    pub(super) idle_transaction_s: Option<u64>,
 }
 
 /// `[nats]`

@@ -163,6 +163,8 @@ pub struct Database {
     pub direct_url: Option<Setting<SecretString>>,
     /// The schema its tables are in.
     pub schema: Setting<Option<String>>,
+    /// How long a transaction of somebody else may be idle there, in seconds.
+    pub idle_transaction_s: Setting<u64>,
 }
 
 /// A cluster's bus; none means that the database is polled.

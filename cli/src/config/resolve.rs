@@ -18,6 +18,7 @@ const DEFAULT_TRACES_DAYS: u32 = 30;
 const DEFAULT_LEASE_TTL_MS: u64 = 15_000;
 const DEFAULT_RENEW_MS: u64 = 5_000;
 const DEFAULT_SWEEP_MS: u64 = 2_000;
+const DEFAULT_IDLE_TRANSACTION_S: u64 = 300;
 const DEFAULT_NATS_PREFIX: &str = "perennial";
 const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 const OPENAI_URL: &str = "https://api.openai.com/v1";
@@ -356,6 +357,13 @@ impl Layers<'_> {
             "PERENNIAL_DATABASE_SCHEMA",
             file.schema.map(|schema| (schema, "database.schema")),
         );
+        let idle_transaction_s = self.number(
+            None,
+            "PERENNIAL_IDLE_TRANSACTION_S",
+            file.idle_transaction_s
+                .map(|value| (value, "database.idle_transaction_s")),
+            DEFAULT_IDLE_TRANSACTION_S,
+        )?;
         for url in [Some(&url), Some(&direct_url)].into_iter().flatten().flatten() {
             scheme(url, &["postgres://", "postgresql://"])?;
         }
@@ -363,6 +371,7 @@ impl Layers<'_> {
             url,
             direct_url,
             schema: optional(schema),
+            idle_transaction_s,
         }))
     }
 

@@ -12,7 +12,7 @@ use perennial_broker::Hinted;
 use perennial_broker::blobs::files::Files;
 use perennial_broker::clock::System;
 use perennial_broker::executors;
-use perennial_broker::log::postgres::{self, Postgres, Watch};
+use perennial_broker::log::postgres::{self, Guard, Postgres, Watch};
 use perennial_broker::log::sqlite::{self, Sqlite};
 use perennial_broker::mail;
 use perennial_broker::mcp;
@@ -117,7 +117,7 @@ impl Burial {
 /// What is beneath.
 enum Base {
     Embedded(Sqlite),
-    Cluster(Postgres, Shared),
+    Cluster(Postgres, Shared, Guard),
 }
 
 impl Store {
@@ -173,7 +173,8 @@ impl Store {
         let shared = bus::open(settings.nats.as_ref(), place, Arc::new(postgres.clone())).await?;
         let blobs = postgres.blobs();
         let accounts = PostgresAccounts::new(postgres.pool_for_accounts());
-        let base = Base::Cluster(postgres.clone(), shared.clone());
+        let guard = postgres.guard(Duration::from_secs(database.idle_transaction_s.value));
+        let base = Base::Cluster(postgres.clone(), shared.clone(), guard);
         let meter = Meter::postgres(&postgres);
         let kept = Kept {
             blobs: Arc::new(blobs),
@@ -239,7 +240,7 @@ impl Store {
     /// Has neighbours notice this process's death, and notices theirs; on one, everybody with free slots is woken. Dropping the
     /// watch ends it. Nothing on an embedded database: its lock says it all.
     pub fn watch(&self, settings: &Settings, owner: OwnerId) -> Result<Option<Watch>> {
-        let (Base::Cluster(postgres, _), Some(database)) = (&self.base, &settings.database) else {
+        let (Base::Cluster(postgres, ..), Some(database)) = (&self.base, &settings.database) else {
             return Ok(None);
         };
         let direct_url = database.direct_url.as_ref().map(|url| url.value.expose_secret());
@@ -252,7 +253,7 @@ impl Store {
     pub fn burial(&self) -> Option<Burial> {
         match &self.base {
             Base::Embedded(_) => None,
-            Base::Cluster(postgres, _) => Some(Burial {
+            Base::Cluster(postgres, ..) => Some(Burial {
                 postgres: postgres.clone(),
                 pool: self.pool.clone(),
                 bus: self.bus.clone(),
@@ -279,7 +280,7 @@ impl Store {
         }
         match self.base {
             Base::Embedded(sqlite) => sqlite.shutdown().await,
-            Base::Cluster(postgres, shared) => {
+            Base::Cluster(postgres, shared, _guard) => {
                 shared.close().await;
                 postgres.shutdown().await;
             }

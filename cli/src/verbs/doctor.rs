@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use perennial_broker::bus::nats;
 use perennial_broker::executors;
-use perennial_broker::log::postgres::{self, Postgres};
+use perennial_broker::log::postgres::{self, LeftOpen, Postgres};
 use perennial_engine::ports::{SandboxHost, SandboxHosts};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -24,6 +24,8 @@ use crate::error::{Error, chain};
 use crate::exit::Exit;
 use crate::output;
 
+/// A transaction that waits for its client longer than this is no working one.
+const IDLE: Duration = Duration::from_secs(60);
 /// For a probe to answer.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -264,12 +266,13 @@ async fn cluster(settings: &Settings) -> Vec<Check> {
         schema: shared.schema.value.clone(),
         ..postgres::Settings::default()
     };
-    let (database, hosts) = match Postgres::open(url, opened).await {
+    let (database, more) = match Postgres::open(url, opened).await {
         Ok(store) => {
-            let hosts = hosts(&executors::Postgres::new(&store)).await;
+            let mut more = left_open(&store).await;
+            more.extend(hosts(&executors::Postgres::new(&store)).await);
             store.shutdown().await;
             let right = "answers; its schema and its durability are right".to_owned();
-            ((Verdict::Ok, right), Some(hosts))
+            ((Verdict::Ok, right), Some(more))
         }
         Err(error) => ((Verdict::Bad, chain(&error)), None),
     };
@@ -294,7 +297,39 @@ async fn cluster(settings: &Settings) -> Vec<Check> {
             detail,
         },
     ];
-    checks.into_iter().chain(hosts.into_iter().flatten()).collect()
+    checks.into_iter().chain(more.into_iter().flatten()).collect()
+}
+
+/// Transactions that have been idle for a minute: what is dead beside them is waded through by every claim.
+async fn left_open(store: &Postgres) -> Vec<Check> {
+    let check = |verdict, detail| Check {
+        check: "transactions left open",
+        verdict,
+        detail,
+    };
+    let said = |left: &LeftOpen| {
+        let LeftOpen {
+            pid,
+            role,
+            program,
+            idle,
+        } = left;
+        let idle = idle.as_secs();
+        format!("pid {pid} of {role} ({program:?}) for {idle} s")
+    };
+    match store.left_open(IDLE).await {
+        Ok(left) if left.is_empty() => Vec::new(),
+        Ok(left) => {
+            let all: Vec<String> = left.iter().map(said).collect();
+            let detail = format!(
+                "{}: beside them nothing dead is cleared away and claims get slower; servers end them after \
+                 PERENNIAL_IDLE_TRANSACTION_S where their role may (pg_signal_backend)",
+                all.join(", ")
+            );
+            vec![check(Verdict::Note, detail)]
+        }
+        Err(error) => vec![check(Verdict::Bad, chain(&error))],
+    }
 }
 
 /// Which processes of the cluster make sandboxes.

@@ -3,6 +3,7 @@
 
 mod claims;
 mod faults;
+mod guard;
 mod refusals;
 mod restarts;
 mod upgrades;

@@ -7,6 +7,7 @@
 //! * `claim`, `leases` and `death` are single statements, too, by the database's clock (`clock`); `watch` notices a death
 //!   in milliseconds.
 //! * `read` and `find` only read. `ask` runs every question over a pool in a task of its own.
+//! * `guard` ends what others leave open on the same database.
 //! * `connect` and `migrate` refuse a server or a schema that cannot be trusted with a log.
 //!
 //! **Architecture invariant:** no transaction is ever open between two statements, and nothing a caller can drop holds a
@@ -23,6 +24,7 @@ mod create;
 mod death;
 mod failure;
 mod find;
+mod guard;
 mod heads;
 mod lane;
 mod leases;
@@ -41,6 +43,7 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use perennial_engine::ports::{
@@ -49,11 +52,13 @@ use perennial_engine::ports::{
 };
 use perennial_schema::event::Record;
 use perennial_schema::{EventId, OwnerId, WorkspaceId};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, Row as _};
 
 pub(crate) use ask::Desk;
 use attempt::{Done, Job};
 pub(crate) use clock::Time;
+pub use guard::{Guard, LeftOpen};
 use lane::Lane;
 pub use migrate::{drop_schema, migrate};
 pub use open::{OpenError, Settings};
@@ -69,6 +74,8 @@ pub struct Postgres {
 
 struct Inner {
     site: Arc<Site>,
+    /// How to reach the database as the role of its URL.
+    plain: PgConnectOptions,
     lanes: Vec<Arc<Lane>>,
     /// Whole logs, for turns and streams.
     logs: Desk,
@@ -141,6 +148,23 @@ impl Postgres {
             None => self.inner.site.options.clone(),
         };
         Ok(Watch::start(Arc::clone(&self.inner.site), options, owner, freed))
+    }
+
+    /// Ends transactions of others on this database that have been idle for so long; until it is dropped.
+    #[must_use]
+    pub fn guard(&self, limit: Duration) -> Guard {
+        Guard::start(self.inner.plain.clone(), limit)
+    }
+
+    /// Transactions of others on this database that have been idle for so long, as far as the role of the URL sees them.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn left_open(&self, limit: Duration) -> Result<Vec<LeftOpen>, OpenError> {
+        let mut db = connect::one(&self.inner.plain).await?;
+        let left = guard::left_open(&mut db, limit).await?;
+        connect::end(db).await;
+        Ok(left)
     }
 
     /// Refuses what comes from now on and ends the connections. Later calls answer `Unavailable`.

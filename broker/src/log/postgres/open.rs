@@ -105,6 +105,7 @@ impl Postgres {
         let mut db = connect::one(&options).await?;
         connect::check(&mut db).await?;
         migrate::check(&mut db).await?;
+        let plain = options.clone();
         let options = connect::serving(options, &mut db).await?;
         connect::end(db).await;
         let mut site = Site::new(connect::by_key(options.clone()), Time(settings.clock));
@@ -113,6 +114,7 @@ impl Postgres {
         let runtime = tokio::runtime::Handle::current();
         let lane = |_| Lane::new(Arc::clone(&site), runtime.clone());
         let inner = Inner {
+            plain,
             lanes: (0..settings.writers.max(1)).map(lane).collect(),
             logs: connect::desk(&site, &options, limits::READERS),
             clients: connect::desk(&site, &options, limits::READERS),
