@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_engine::ports::{
-    Bus, Letter, Mailboxes, Message, Metering, Receipt, Return, SendError, Sent, SessionKey, SessionMetadata, Sessions,
-    StoreError, Subscription,
+    Bus, EventFilter, Letter, Log, Mailboxes, Message, Metering, Receipt, Return, SendError, Sent, SessionKey,
+    SessionMetadata, Sessions, StoreError, Subscription,
 };
 use perennial_schema::event::Raw;
 use perennial_schema::mail::{Address, Sender, Task};
@@ -16,6 +16,10 @@ use uuid::Uuid;
 
 use crate::agents::Agents;
 use crate::{limits, room};
+
+/// Events of a session that has mail, and of one that somebody writes in.
+const MAIL: &str = "mail.received";
+const WORDS: &str = "user.message";
 
 /// A message as its sender has it.
 #[derive(Clone, Debug)]
@@ -74,6 +78,7 @@ impl From<StoreError> for PostError {
 /// A mail office.
 pub struct Office {
     pub(crate) mail: Arc<dyn Mailboxes>,
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) agents: Arc<dyn Agents>,
     pub(crate) bus: Arc<dyn Bus>,
@@ -87,6 +92,7 @@ impl Office {
     #[must_use]
     pub fn new(
         mail: Arc<dyn Mailboxes>,
+        log: Arc<dyn Log>,
         sessions: Arc<dyn Sessions>,
         agents: Arc<dyn Agents>,
         bus: Arc<dyn Bus>,
@@ -94,6 +100,7 @@ impl Office {
     ) -> Self {
         Self {
             mail,
+            log,
             sessions,
             agents,
             bus,
@@ -208,7 +215,8 @@ impl Office {
         Ok(received)
     }
 
-    /// How often the conversation changed hands with this message. A person's or a program's own mail begins anew.
+    /// How often the conversation changed hands with this message. What a person or a program writes begins anew, be it mail or a
+    /// word in the session that sends.
     async fn hops(&self, workspace: WorkspaceId, from: &Sender, answered: Option<&Message>) -> Result<u32, PostError> {
         let before = answered.map(|message| message.letter.hops);
         let so_far = match from {
@@ -218,8 +226,7 @@ impl Office {
                     workspace,
                     session: *session,
                 };
-                let latest = self.received(key, 1).await?.pop();
-                before.max(latest.map(|message| message.letter.hops))
+                before.max(self.latest(key).await?.map(|message| message.letter.hops))
             }
             Sender::At(_) => before,
         };
@@ -228,6 +235,24 @@ impl Office {
             return Err(PostError::TooManyHops(limits::HOPS));
         }
         Ok(hops)
+    }
+
+    /// The mail that a session was handed last, unless somebody wrote in it since. By the log: a hand-over is noted later.
+    async fn latest(&self, key: SessionKey) -> Result<Option<Message>, StoreError> {
+        let filter = EventFilter {
+            types: [MAIL, WORDS].map(str::to_owned).into(),
+            descending: true,
+            limit: 1,
+            ..EventFilter::default()
+        };
+        match self.log.list(key, filter).await?.pop() {
+            // The event has the message's id.
+            Some(mail) if mail.kind == MAIL => {
+                let id = MessageId::from_uuid(mail.id.uuid());
+                self.mail.message(key.workspace, id).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Fetches a queue's mail; waits for some, at most so long.

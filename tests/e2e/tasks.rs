@@ -147,6 +147,26 @@ async fn a_task_is_done_and_its_end_wakes_who_delegated_it() -> Result<()> {
     server.kill().await
 }
 
+/// Conversations between agents are cut short, not those in which somebody writes: an answer that came before does not count.
+#[tokio::test]
+async fn who_writes_delegates_as_often_as_they_like() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Up::on(&dir.path().join("data")).start().await?;
+    let session = lead(&server.client).await?;
+    // Each of them is two letters; agents may exchange 64 by themselves.
+    for task in 0..33 {
+        let log = turn(
+            &server.client,
+            &session,
+            &delegate("agent/worker", &format!("/say {task}"), &json!({})),
+        )
+        .await?;
+        let told = told(&log).concat();
+        ended(&server.client, &session, &task_of(&told)?).await.context(told)?;
+    }
+    server.kill().await
+}
+
 #[tokio::test]
 async fn a_task_that_is_stopped_is_told_once_and_stops() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -281,8 +301,10 @@ async fn sigkill_around_tasks_tells_each_end_once() -> Result<()> {
             .client
             .say(&session, &delegate("agent/worker", &format!("/say {word}"), &json!({})))
             .await;
-        let died = server.ended(PATIENCE).await;
-        died.with_context(|| format!("{point} was never hit: {said:?}"))?;
+        if let Err(error) = server.ended(PATIENCE).await {
+            let log = server.client.log(&session).await?.split_off(before);
+            return Err(error.context(format!("{point} was never hit, {at}: {said:?} {log:#?}")));
+        }
         kills += 1;
         let server = Up::on(&data).start().await?;
         let began = Instant::now();

@@ -122,6 +122,7 @@ impl Rig {
         let office = Arc::new(Office::new(
             Arc::new(mail::Memory::new(clock.clone())),
             store.clone(),
+            store.clone(),
             Arc::new(MailAgents(Arc::new(accounts.clone()))),
             Arc::clone(&bus),
             Arc::clone(&metering),

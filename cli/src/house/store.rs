@@ -212,6 +212,7 @@ impl Store {
             mail: Arc::new(Office::new(
                 kept.mail,
                 log.clone(),
+                log.clone(),
                 agents,
                 bus.clone(),
                 metering.clone(),

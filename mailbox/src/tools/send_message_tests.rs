@@ -179,7 +179,14 @@ async fn told(losses: u32, does_it: bool) -> (Result<String, String>, u32, usize
     });
     let sessions = Arc::new(memory::Memory::new(clock.clone()));
     let metering = Arc::new(Meter::memory((*sessions).clone(), clock));
-    let office = Office::new(store.clone(), sessions, Arc::new(Nobody), Arc::new(Silent), metering);
+    let office = Office::new(
+        store.clone(),
+        sessions.clone(),
+        sessions,
+        Arc::new(Nobody),
+        Arc::new(Silent),
+        metering,
+    );
     let order = Order {
         key: SessionKey {
             workspace: WORKSPACE,
