@@ -21,6 +21,7 @@ parts=(
     "simulation 40  simulation"
 )
 seeds=${PERENNIAL_SEEDS:-1000000}
+stretch=100000
 lines='^(commit|versions|took|seed|ring |failpoints:|random moments:|claude-code |codex |simulation:|  [a-z].*: [0-9]+$|NOT RUN|test )'
 
 name_of() { awk '{print $1}' <<<"$1"; }
@@ -36,12 +37,23 @@ assemble() {
     done
 }
 
+# A hundred thousand seeds at a time: what was run of this very commit is not run again, wherever the last one was cut short.
+simulation() {
+    local first count said=$results/simulation.running
+    for ((first = 1; first <= seeds; first += stretch)); do
+        count=$((seeds - first + 1 < stretch ? seeds - first + 1 : stretch))
+        grep -q "^simulation: $count seeds from $first in" "$said" && continue
+        PERENNIAL_FIRST_SEED=$first PERENNIAL_SEEDS=$count cargo test --locked --release -p perennial-tests --test simulation \
+            no_seed_breaks_a_promise -- --nocapture || return 1
+    done
+    echo "simulation: $seeds seeds in all, 0 violations"
+}
+
 tests() {
     local target=$1
     shift
     if [ "$target" = simulation ]; then
-        PERENNIAL_SEEDS=$seeds cargo test --locked --release -p perennial-tests --test simulation \
-            no_seed_breaks_a_promise -- --nocapture
+        simulation
     else
         # What is asked of the test runner comes after the dashes.
         [ "${1:-}" = -- ] && shift
@@ -72,7 +84,10 @@ for index in "${!chosen[@]}"; do
     echo "torture: $name, part $((index + 1)) of ${#chosen[@]}, about $minutes min from $(date +%H:%M)"
     began=$SECONDS
     said=$results/$name.running
-    scripts/versions.sh >"$said"
+    # Only a part that can go on where it was left keeps what is there.
+    if [ "$name" != simulation ] || ! grep -qsx "$(scripts/versions.sh | head -1)" "$said"; then
+        scripts/versions.sh >"$said"
+    fi
     # The whole of it is shown, so that somebody who waits sees that it goes on; what counts is kept.
     # shellcheck disable=SC2086  # words of the table above
     if tests "$target" ${rest:-} 2>&1 | tee /dev/stderr | { grep --line-buffered -E "$lines" || true; } >>"$said"; then
