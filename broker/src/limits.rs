@@ -42,6 +42,8 @@ pub const PRUNE_EVERY_MILLIS: u64 = 10 * 60 * 1000;
 pub const PRUNE_ROWS: i64 = 1000;
 /// Size the write-ahead log is cut back to after a checkpoint.
 pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
+/// Pages (of 4 KiB) of it after which a checkpoint begins.
+pub const WAL_PAGES: u32 = 4096;
 /// Notices that wait for one subscriber; then it is told that it lagged.
 pub const SUBSCRIBER_NOTICES: usize = 256;
 /// Preview bytes that wait for one subscriber.

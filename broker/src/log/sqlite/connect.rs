@@ -21,6 +21,8 @@ pub(super) fn options(data_dir: &Path) -> SqliteConnectOptions {
         .busy_timeout(limits::BUSY_WAIT)
         .statement_cache_capacity(limits::STATEMENTS)
         .pragma("journal_size_limit", limits::WAL_BYTES.to_string())
+        // Most of what is written is written again soon: the later it is carried over, the less often.
+        .pragma("wal_autocheckpoint", limits::WAL_PAGES.to_string())
         // Savepoints keep the pages they may have to put back; by default in a file, at twice the writing.
         .pragma("temp_store", "MEMORY")
 }
