@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/sbin"
-dirty=$(git status --porcelain --untracked-files=no | grep -q . && echo ' with changes' || true)
+# What results are written to counts for none.
+dirty=$(git status --porcelain --untracked-files=no -- . ':!tests/results' | grep -q . && echo ' with changes' || true)
 echo "commit $(git rev-parse --short HEAD)$dirty, $(uname -srm), $(nproc) cores"
 postgres=$(command -v postgres || ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n1 || true)
 for version in "rustc --version" "${postgres:-postgres} --version" "nats-server --version"; do
