@@ -74,6 +74,8 @@ check_docker() {
     [ ${#packages[@]} = 0 ] || local fresh=1
     have busybox || packages+=(busybox-static)
     have bash-static || packages+=(bash-static)
+    # The image under test takes its certificates from here.
+    dpkg-query -W ca-certificates >/dev/null 2>&1 || packages+=(ca-certificates)
     [ ${#packages[@]} = 0 ] || apt_install "no Docker Engine, or no static programs for its image" "${packages[@]}"
     # Debian starts it as a service.
     [ -z "${fresh:-}" ] || ! have systemctl || quiet as_root systemctl disable --now docker.socket docker containerd || true

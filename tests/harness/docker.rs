@@ -147,9 +147,17 @@ pub fn import(host: &str, image: &str, add: impl FnOnce(&Path) -> Result<()>) ->
         std::os::unix::fs::symlink("busybox", bin.join(applet))?;
     }
     add(root.path())?;
+    import_folder(host, image, root.path())
+}
+
+/// An image of what is in a folder.
+///
+/// # Errors
+/// When the engine does not take it.
+pub fn import_folder(host: &str, image: &str, root: &Path) -> Result<()> {
     let mut tar = Command::new("tar")
         .args(["-c", "-C"])
-        .arg(root.path())
+        .arg(root)
         .arg(".")
         .stdout(Stdio::piped())
         .spawn()?;
@@ -179,10 +187,7 @@ fn add_git(root: &Path) -> Result<()> {
 }
 
 /// All that `ldd` names of a program.
-///
-/// # Errors
-/// When they cannot be copied.
-pub fn add_libraries(root: &Path, program: &Path) -> Result<()> {
+fn add_libraries(root: &Path, program: &Path) -> Result<()> {
     let told = Command::new("ldd").arg(program).output()?;
     let told = String::from_utf8(told.stdout)?;
     for library in told.split_whitespace().filter(|word| word.starts_with('/')) {
