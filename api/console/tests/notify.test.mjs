@@ -17,7 +17,8 @@ const look = (page, away) => page.evaluate((away) => {
 }, away);
 const shown = (page) => page.evaluate(() => window.told.map((one) => [one.title, one.body]));
 
-test("who is away and asked for it is told what waits, once, and is led there", async () => {
+/** A page whose notifications are kept. */
+const listener = async () => {
   const page = await browser.open();
   await page.context().grantPermissions(["notifications"]);
   await page.addInitScript(() => {
@@ -32,6 +33,11 @@ test("who is away and asked for it is told what waits, once, and is led there", 
     };
   });
   await enter(page, house);
+  return page;
+};
+
+test("who is away and asked for it is told what waits, once, and is led there", async () => {
+  const page = await listener();
   const bell = page.getByRole("button", { name: /^Notifications/ });
   await look(page, true);
   await house.rest(await asks("Before it was asked for"));
@@ -59,6 +65,22 @@ test("who is away and asked for it is told what waits, once, and is led there", 
   // What was chosen is still so after a reload, and is taken back by the same button.
   await page.getByRole("button", { name: "Notifications: on" }).click();
   await page.getByRole("button", { name: "Notifications: off" }).waitFor();
+  assert.deepEqual(browser.wrong, []);
+});
+
+test("what began while the line was down is told of as well, and nothing else", async () => {
+  const page = await listener();
+  await page.getByRole("button", { name: "Notifications: off" }).click();
+  await page.getByRole("button", { name: "Notifications: on" }).waitFor();
+  await page.getByRole("link", { name: "Approvals 3 waiting" }).waitFor();
+  await look(page, true);
+  await house.kill();
+  await page.getByText("The server is away").waitFor();
+  await house.start();
+  // The page dials again a moment later: the first it hears of this one is that it waits.
+  await house.rest(await asks("Meanwhile"));
+  await page.getByRole("link", { name: "Approvals 4 waiting" }).waitFor();
+  assert.deepEqual(await shown(page), [["Meanwhile: needs you", "Waits for an answer to 1 call"]]);
   assert.deepEqual(browser.wrong, []);
 });
 

@@ -19,6 +19,8 @@ const listeners = new Set<() => void>();
 const watchers = new Set<(session: Session, before: Session | undefined) => void>();
 let stream: Stream | undefined;
 let dirty = false;
+/** Whether what is told is news: not before the first `live`, nor while all is told once more. */
+let news = false;
 let scheduled: ReturnType<typeof setTimeout> | undefined;
 
 function publish(change: Partial<Feed> = {}) {
@@ -48,6 +50,7 @@ export function openFeed() {
     onHealth: (health, problem) => publish({ health, problem }),
     onLost: () => {
       known.clear();
+      news = false;
       dirty = true;
     },
     onFrames: (frames) => {
@@ -57,10 +60,11 @@ export function openFeed() {
           const before = known.get(session.id);
           known.set(session.id, session);
           dirty = true;
-          if (snapshot.complete) for (const watcher of watchers) watcher(session, before);
+          if (news) for (const watcher of watchers) watcher(session, before);
         } else if (frame.event === "session_deleted") {
           dirty = known.delete((JSON.parse(frame.data) as { id: string }).id) || dirty;
         } else if (frame.event === "live") {
+          news = true;
           publish({ complete: true });
         }
       }
@@ -73,6 +77,7 @@ export function closeFeed() {
   stream?.close();
   stream = undefined;
   known.clear();
+  news = false;
   snapshot = { sessions: [], health: "connecting", complete: false };
 }
 

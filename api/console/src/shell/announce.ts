@@ -8,9 +8,10 @@ export async function mayAnnounce(): Promise<boolean> {
   return typeof Notification !== "undefined" && (await Notification.requestPermission()) === "granted";
 }
 
+/** `before` is missing where a session is new: the first that is heard of it may be that it waits. */
 export function announce(session: Session, before: Session | undefined) {
   const now = state(session).key;
-  if (read("notify", "off") !== "on" || !document.hidden || !before || state(before).key === now) return;
+  if (read("notify", "off") !== "on" || !document.hidden || (before && state(before).key === now)) return;
   if (now !== "waiting" && now !== "failed") return;
   try {
     const shown = new Notification(`${title(session)}: ${state(session).label.toLowerCase()}`, { body: state(session).words, tag: session.id, icon: "/icon.svg" });
