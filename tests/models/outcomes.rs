@@ -209,6 +209,9 @@ async fn every_outcome_has_its_word() {
     }
 }
 
+/// Between the events of an answer: what is whole at once may be in the log before its preview has reached anybody.
+const PREVIEWED: Duration = Duration::from_millis(50);
+
 /// A failed attempt's previews are void: its ids never become events, its span says so, and what it used is counted.
 #[tokio::test]
 async fn a_failed_attempt_is_superseded_and_counted() -> Result<()> {
@@ -227,9 +230,10 @@ async fn a_failed_attempt_is_superseded_and_counted() -> Result<()> {
             Answer::new()
                 .text(&["one ", "two ", "three"])
                 .usage(used)
+                .every(PREVIEWED)
                 .cut_after(after),
         );
-        models.push(Answer::new().text(&["whole"]).usage(used));
+        models.push(Answer::new().text(&["whole"]).usage(used).every(PREVIEWED));
         let (agent, environment) = server.client.agent_and_environment(model_of(vendor)).await?;
         let session = server.client.session(&agent, &environment).await?;
         let query = "?after=0&event_deltas[]=agent.message";
