@@ -13,7 +13,7 @@
 //! * `mail`: from sending mail to the receiver's model request, beside a POST, on one machine and on a cluster;
 //! * `parked`: claims beside 10,000 parked sessions and 1,000 mailboxes, against an empty database, on SQLite and Postgres;
 //! * `pool`: workers from none to sixteen and back; `fence`: group writers with the fence and without it;
-//! * `soak`, only when named: claims after N minutes (60) of turns with a transaction left open, once.
+//! * `soak`, only when named: claims in N minutes (60) of turns, in which a transaction is left open until it is ended, once.
 //!
 //! `--quick` shows that everything runs; its numbers mean nothing.
 
