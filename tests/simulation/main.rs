@@ -32,6 +32,7 @@ const ENOUGH: u64 = 1_000;
 
 /// Every way of recovering must have been taken.
 const BRANCHES: &[&str] = &[
+    "a page was short",
     "ambiguous commit found",
     "ambiguous commit made again",
     "archived",

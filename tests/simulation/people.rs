@@ -53,7 +53,7 @@ impl Town {
     /// Starts an API node, and again whenever it died.
     fn open(&self, at: usize) {
         let life = Life::new(FIRST + at);
-        let (store, bus) = ports::store(&self.world, &life);
+        let (store, bus) = ports::store(&self.world, &life, false);
         let gate = Gate {
             world: Arc::clone(&self.world),
             life: Arc::clone(&life),

@@ -24,8 +24,9 @@ use crate::plan::{Fault, Op, mix};
 use crate::reach::Reach;
 use crate::world::{Gate, Life, Refused, Sabotage, Watch, World, sleep};
 
-/// The store and the bus as this node reaches them.
-pub(crate) fn store(world: &Arc<World>, life: &Arc<Life>) -> (Arc<Hinted<Store>>, Arc<NodeBus>) {
+/// The store and the bus as this node reaches them. With short pages a read answers a few events of many, as it does where events are
+/// large.
+pub(crate) fn store(world: &Arc<World>, life: &Arc<Life>, short_pages: bool) -> (Arc<Hinted<Store>>, Arc<NodeBus>) {
     let gate = Gate {
         world: Arc::clone(world),
         life: Arc::clone(life),
@@ -36,14 +37,15 @@ pub(crate) fn store(world: &Arc<World>, life: &Arc<Life>) -> (Arc<Hinted<Store>>
         world: Arc::clone(world),
         local,
     });
-    let hinted = Hinted::new(Store(gate), Arc::<NodeBus>::clone(&bus) as Arc<dyn Bus>);
+    let hinted = Hinted::new(Store { gate, short_pages }, Arc::<NodeBus>::clone(&bus) as Arc<dyn Bus>);
     (Arc::new(hinted), bus)
 }
 
 /// Everything a worker needs.
 pub(crate) fn worker(world: &Arc<World>, life: &Arc<Life>, hands: &Arc<Hands>) -> Ports {
-    let (store, bus) = store(world, life);
-    let gate = store.store().0.clone();
+    let short_pages = mix(world.plan.seed, life.node as u64, 9).is_multiple_of(3);
+    let (store, bus) = store(world, life, short_pages);
+    let gate = store.store().gate.clone();
     // In some runs clocks are wrong by up to an hour, each by its own error.
     let error = mix(world.plan.seed, life.node as u64, 8);
     let skew = if error.is_multiple_of(3) {
@@ -75,7 +77,10 @@ pub(crate) fn worker(world: &Arc<World>, life: &Arc<Life>, hands: &Arc<Hands>) -
 }
 
 /// The memory store through a gate.
-pub(crate) struct Store(Gate);
+pub(crate) struct Store {
+    gate: Gate,
+    short_pages: bool,
+}
 
 fn unavailable() -> StoreError {
     StoreError::Unavailable {
@@ -105,7 +110,7 @@ impl From<Refused> for RenewError {
 impl Store {
     /// What the store does with an append, sabotaged or not; learns what the oracle wants to know.
     async fn apply(&self, mut append: Append) -> Result<Appended, AppendError> {
-        let world = &self.0.world;
+        let world = &self.gate.world;
         let (key, id) = (append.key, append.append_id);
         let epoch = match &mut append.authority {
             Authority::Holder {
@@ -175,7 +180,7 @@ impl Store {
 #[async_trait]
 impl Log for Store {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let gate = &self.0;
+        let gate = &self.gate;
         let fault = gate.enter(Op::Append).await?;
         let id = append.append_id;
         if matches!(append.authority, Authority::Holder { .. }) && gate.world.kills(append.key) {
@@ -198,18 +203,27 @@ impl Log for Store {
     }
 
     async fn read(&self, key: SessionKey, from: ReadFrom) -> Result<Vec<Record>, StoreError> {
-        let fault = self.0.enter(Op::Read).await?;
-        let records = self.0.world.store.read(key, from).await;
-        self.0.leave(fault).await;
+        let fault = self.gate.enter(Op::Read).await?;
+        let mut records = self.gate.world.store.read(key, from).await;
+        if let Ok(records) = &mut records
+            && self.short_pages
+        {
+            let most = 1 + mix(self.gate.world.plan.seed, from.after, 13) as usize % 3;
+            if records.len() > most {
+                records.truncate(most);
+                self.gate.world.count("a page was short");
+            }
+        }
+        self.gate.leave(fault).await;
         records
     }
 
     async fn event(&self, key: SessionKey, id: EventId) -> Result<Option<Record>, StoreError> {
-        self.0.world.store.event(key, id).await
+        self.gate.world.store.event(key, id).await
     }
 
     async fn list(&self, key: SessionKey, filter: EventFilter) -> Result<Vec<Record>, StoreError> {
-        self.0.world.store.list(key, filter).await
+        self.gate.world.store.list(key, filter).await
     }
 }
 
@@ -227,52 +241,52 @@ impl Leases for Store {
         ttl_millis: u64,
         reach: &perennial_engine::ports::Reach,
     ) -> Result<(), StoreError> {
-        let fault = self.0.enter(Op::Register).await?;
-        let registered = self.0.world.store.register(owner, ttl_millis, reach).await;
-        self.0.leave(fault).await;
+        let fault = self.gate.enter(Op::Register).await?;
+        let registered = self.gate.world.store.register(owner, ttl_millis, reach).await;
+        self.gate.leave(fault).await;
         registered
     }
 
     async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
-        let fault = self.0.enter(Op::Claim).await?;
-        let claimed = self.0.world.store.claim(owner, limit, pass_by).await;
-        self.0.leave(fault).await;
+        let fault = self.gate.enter(Op::Claim).await?;
+        let claimed = self.gate.world.store.claim(owner, limit, pass_by).await;
+        self.gate.leave(fault).await;
         claimed
     }
 
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {
-        let fault = self.0.enter(Op::Renew).await?;
-        let held = self.0.world.store.renew(owner, ttl_millis).await;
+        let fault = self.gate.enter(Op::Renew).await?;
+        let held = self.gate.world.store.renew(owner, ttl_millis).await;
         if matches!(held, Err(RenewError::Expired)) {
-            self.0.world.count("lease found expired");
+            self.gate.world.count("lease found expired");
         }
-        self.0.leave(fault).await;
+        self.gate.leave(fault).await;
         held
     }
 
     async fn release(&self, key: SessionKey, epoch: u64, ready: Ready, only_at_head: u64) -> Result<(), StoreError> {
-        let fault = self.0.enter(Op::Release).await?;
-        let at_head = if self.0.world.sabotage == Sabotage::NoConditionalRelease {
-            let row = self.0.world.store.get(key).await?;
+        let fault = self.gate.enter(Op::Release).await?;
+        let at_head = if self.gate.world.sabotage == Sabotage::NoConditionalRelease {
+            let row = self.gate.world.store.get(key).await?;
             row.map_or(only_at_head, |row| row.head)
         } else {
             only_at_head
         };
-        let released = self.0.world.store.release(key, epoch, ready, at_head).await;
-        self.0.leave(fault).await;
+        let released = self.gate.world.store.release(key, epoch, ready, at_head).await;
+        self.gate.leave(fault).await;
         released
     }
 
     async fn unregister(&self, owner: OwnerId) -> Result<(), StoreError> {
-        let fault = self.0.enter(Op::Unregister).await?;
-        self.0.world.count("owner signed off");
-        let done = self.0.world.store.unregister(owner).await;
-        self.0.leave(fault).await;
+        let fault = self.gate.enter(Op::Unregister).await?;
+        self.gate.world.count("owner signed off");
+        let done = self.gate.world.store.unregister(owner).await;
+        self.gate.leave(fault).await;
         done
     }
 
     async fn ready(&self) -> Result<ReadyCount, StoreError> {
-        self.0.world.store.ready().await
+        self.gate.world.store.ready().await
     }
 }
 

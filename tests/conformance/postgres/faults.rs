@@ -80,8 +80,9 @@ async fn a_silent_server_hangs_nobody() {
     let store = open(&through).await;
     let rig = rig(&store);
     let key = rig.session().await;
-    // Now the writer knows the row, so that the next thing it sends is the commit.
-    rig.say(key, "hello").await;
+    // Now the writer knows the row of a session at rest, so that the next thing it sends is the commit.
+    let hello = client(key, vec![rig.message("hello")], Ready::Keep);
+    rig.append(hello).await.unwrap();
     proxy.set(Faults {
         swallow_answers: true,
         ..Faults::default()

@@ -10,25 +10,39 @@ use super::{Session, Stop, beyond};
 use crate::limits;
 
 impl Session {
+    /// Folds the log, as far as it was when the session was claimed at least. What clients said since is told by its hint.
+    pub(super) async fn replay(&mut self) -> Result<(), Stop> {
+        while self.read_on().await? > 0 {
+            if self.state.seq >= self.row.head {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Folds everything the log has beyond the state.
     pub(super) async fn catch_up(&mut self) -> Result<(), Stop> {
-        loop {
-            let from = ReadFrom {
-                after: self.state.seq,
-                limit: limits::REPLAY_PAGE,
-            };
-            let records = match self.ports.log.read(self.key, from).await {
-                Ok(records) => records,
+        while self.read_on().await? > 0 {}
+        Ok(())
+    }
+
+    /// Folds what one read answers; says how many events that were.
+    async fn read_on(&mut self) -> Result<usize, Stop> {
+        let from = ReadFrom {
+            after: self.state.seq,
+            limit: limits::REPLAY_PAGE,
+        };
+        let records = loop {
+            match self.ports.log.read(self.key, from).await {
+                Ok(records) => break records,
                 Err(error @ StoreError::Inconsistent { .. }) => return Err(Stop::Unreadable(error.to_string())),
                 Err(error) => {
                     warn!(%error, "could not read the log; trying again");
                     self.pause(limits::STORE_PAUSE.1).await?;
-                    continue;
                 }
-            };
-            let Some(last) = records.last().map(|record| record.seq) else {
-                return Ok(());
-            };
+            }
+        };
+        if let Some(last) = records.last().map(|record| record.seq) {
             for record in &records {
                 let unreadable = |error| Stop::Unreadable(format!("the log is damaged: {error}"));
                 let event = record.decode().map_err(unreadable)?;
@@ -37,6 +51,7 @@ impl Session {
             debug!(events = records.len(), seq = last, "replayed");
             debug_assert_eq!(last, self.state.seq);
         }
+        Ok(records.len())
     }
 
     /// Folds what was just appended, without reading it back.

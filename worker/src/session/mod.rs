@@ -213,9 +213,12 @@ impl Session {
             );
             self.announce(vec![notice]).await?;
         }
-        let (router, row) = (&self.ports.router, &self.row);
-        self.tools = router.catalogue(self.key, &row.agent, &row.environment).await;
-        self.catch_up().await?;
+        // Neither needs what the other finds.
+        let (router, key) = (self.ports.router.clone(), self.key);
+        let (agent, environment) = (self.row.agent.clone(), self.row.environment.clone());
+        let (tools, replayed) = tokio::join!(router.catalogue(key, &agent, &environment), self.replay());
+        replayed?;
+        self.tools = tools;
         loop {
             if self.watch.lost.is_cancelled() {
                 return Err(Stop::Evicted);

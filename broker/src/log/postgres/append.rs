@@ -65,8 +65,11 @@ pub(super) fn booked(link: &mut Link, append: &Append, judged: Judged, moved: &M
 
 /// One look, if need be, and one statement.
 pub(super) async fn once(attempt: &mut Attempt, link: &mut Link, append: &Append) -> Tried {
-    let looks = attempt.fresh || looks_further(append) || !link.is_next(append);
-    let known = match link.known(append.key).filter(|_| !looks) {
+    let trusted = link
+        .trusted(append)
+        .filter(|_| !attempt.fresh && !looks_further(append));
+    let looks = trusted.is_none();
+    let known = match trusted {
         Some(known) => known.clone(),
         None => match look(attempt.sent, link, append).await? {
             Ok(known) => known,

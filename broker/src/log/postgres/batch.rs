@@ -1,8 +1,8 @@
 //! Several sessions' appends in one statement. Whatever is not plainly done with it goes alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use perennial_engine::ports::Append;
+use perennial_engine::ports::{Append, SessionKey};
 
 use super::append::{self, Judged};
 use super::attempt::{self, Done, Job};
@@ -32,8 +32,8 @@ pub(super) async fn together(link: &mut Link, batch: Vec<Waiting>) {
     if batch.len() == 1 {
         return each_alone(link, batch, false).await;
     }
-    let batch = learn(link, batch).await;
-    let (mut members, alone) = judge(link, batch);
+    let (batch, seen) = learn(link, batch).await;
+    let (mut members, alone) = judge(link, batch, &seen);
     // Two writers lock the rows they share in the same order.
     members.sort_by_key(|member| member.judged.shift.before.number);
     let mut sent = false;
@@ -61,19 +61,20 @@ async fn each_alone(link: &mut Link, batch: Vec<Waiting>, sent: bool) {
     }
 }
 
-/// Reads the rows this writer has not seen, for those who need no more than the row.
-async fn learn(link: &mut Link, batch: Vec<Waiting>) -> Vec<Waiting> {
+/// Reads the rows this writer has not seen or does not trust, for those who need no more than the row. Says whose it saw.
+async fn learn(link: &mut Link, batch: Vec<Waiting>) -> (Vec<Waiting>, HashSet<SessionKey>) {
+    let mut seen = HashSet::new();
     let unknown: Vec<&Append> = batch
         .iter()
         .filter_map(shared)
-        .filter(|append| link.known(append.key).is_none() || !link.is_next(append))
+        .filter(|append| link.trusted(append).is_none())
         .collect();
     if unknown.is_empty() {
-        return batch;
+        return (batch, seen);
     }
     let asked: Vec<Asked> = unknown.iter().map(|append| Asked::of(append)).collect();
     let Ok(rows) = link.rows(look::sessions(&asked)).await else {
-        return batch;
+        return (batch, seen);
     };
     for (append, found) in unknown.into_iter().zip(look::found(&rows, &asked)) {
         // An earlier append under the same id, or nothing at all: who goes alone looks again.
@@ -82,18 +83,22 @@ async fn learn(link: &mut Link, batch: Vec<Waiting>) -> Vec<Waiting> {
         {
             link.learn(append.key, found.known);
             link.has_looked(append);
+            seen.insert(append.key);
         }
     }
-    batch
+    (batch, seen)
 }
 
 /// Who may happen; and who is refused or not known, and looks for itself.
-fn judge(link: &Link, batch: Vec<Waiting>) -> (Vec<Member>, Vec<Waiting>) {
+fn judge(link: &Link, batch: Vec<Waiting>, seen: &HashSet<SessionKey>) -> (Vec<Member>, Vec<Waiting>) {
     let (mut members, mut alone) = (Vec::new(), Vec::new());
     for waiting in batch {
         let judged = shared(&waiting).and_then(|append| {
-            let known = link.known(append.key).filter(|_| link.is_next(append))?.clone();
-            append::judge(append, known).ok()
+            let known = match seen.contains(&append.key) {
+                true => link.known(append.key)?,
+                false => link.trusted(append)?,
+            };
+            append::judge(append, known.clone()).ok()
         });
         match judged {
             Some(judged) => members.push(Member { waiting, judged }),

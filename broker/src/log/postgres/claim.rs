@@ -1,9 +1,10 @@
 //! Claims, fair across tenants: each tenant's longest waiting session first, tenants in the order in which they were last
 //! served. A tenant with ten thousand ready sessions delays the others by one. Claimers pass by what another is taking.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionRow, StoreError};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionKey, StoreError};
 use perennial_schema::OwnerId;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -14,8 +15,15 @@ use super::clock::{ALIVE, Time};
 use super::death;
 use super::failure::{self, Kind};
 use super::prune;
-use super::rows::{self, Cells};
+use super::rows::{self, Cells, Known};
 use super::script::Script;
+
+/// Rows taken, as values.
+pub(super) struct Taken {
+    pub(super) claimed: Vec<Claimed>,
+    /// The same rows as a writer sees them.
+    pub(super) known: Vec<(SessionKey, Known)>,
+}
 
 /// The condition of the index `sessions_ready`, word for word.
 macro_rules! claimable {
@@ -91,6 +99,11 @@ const CAPPED: &str = ", running AS MATERIALIZED (
         SELECT n.number, n.workspace_id, n.ready_at, n.turn
         FROM fitting n JOIN room r ON r.workspace = n.workspace_id AND n.turn <= r.slots)";
 
+/// Where somebody has died, nothing is taken: first what they held is freed, so that it gets its turn.
+const DEAD: &str = "EXISTS (SELECT FROM sessions s, clock c WHERE s.owner IS NOT NULL AND NOT EXISTS (
+            SELECT FROM owners o WHERE o.owner = s.owner AND ";
+const LEFT: &str = ")) OR EXISTS (SELECT FROM owners o, clock c WHERE NOT ";
+
 /// The rows are found by their numbers: `coalesce` hides from the planner that they are in the index of what is ready, all of which it
 /// would read.
 const TAKE: &str = ",
@@ -98,7 +111,7 @@ const TAKE: &str = ",
         SELECT s.number, n.turn, coalesce(t.served, 0) AS served, s.ready_at
         FROM candidates n JOIN sessions s ON s.number = n.number LEFT JOIN claim_turns t ON t.workspace_id = n.workspace_id
         WHERE coalesce(s.ready_at IS NOT NULL AND s.owner IS NULL AND NOT s.quarantined AND s.archived_at IS NULL
-            AND s.deleted_at IS NULL, false)
+            AND s.deleted_at IS NULL, false) AND NOT (SELECT somebody FROM dead)
         ORDER BY n.turn, coalesce(t.served, 0), n.ready_at, n.number
         LIMIT (SELECT most FROM wanted) FOR UPDATE OF s SKIP LOCKED),
      taken AS (
@@ -107,23 +120,37 @@ const TAKE: &str = ",
         RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
      SELECT ";
 
-fn take(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid], claim: Uuid) -> Script {
+/// How much to take, and for whom.
+struct Wanted {
+    owner: OwnerId,
+    limit: u32,
+    pass_by: Vec<Uuid>,
+}
+
+fn take(desk: &Desk, wanted: &Wanted, judges: bool, claim: Uuid) -> Script {
     let slots = desk.site.workspace_slots;
     let mut script = desk.site.time.script();
     script
         .sql(", wanted AS MATERIALIZED (SELECT ")
-        .bind(owner.uuid())
+        .bind(wanted.owner.uuid())
         .sql(" AS owner, ")
         .bind(claim)
         .sql(" AS claim_id, ")
-        .bind(i64::from(limit))
+        .bind(i64::from(wanted.limit))
         .sql(" AS most, ")
         .bind(slots.map(i64::from))
         .sql("::bigint AS slots, ")
         .bind(rows::integer(HARNESS_PATIENCE_MILLIS))
         .sql(" * interval '1 millisecond' AS patience, ")
-        .bind(pass_by.to_vec())
-        .sql("::uuid[] AS pass_by)")
+        .bind(wanted.pass_by.clone())
+        .sql("::uuid[] AS pass_by), dead AS MATERIALIZED (SELECT ")
+        .bind(judges)
+        .sql(" AND (")
+        .sql(DEAD)
+        .sql(ALIVE)
+        .sql(LEFT)
+        .sql(ALIVE)
+        .sql(")) AS somebody)")
         .sql(OWNERS)
         .sql(ALIVE)
         .sql(")")
@@ -132,7 +159,8 @@ fn take(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid], claim: Uuid) 
         .sql(TAKE)
         .sql(&rows::session_columns())
         .sql(
-            ", n.candidates FROM (SELECT count(*) AS candidates FROM fitting) n CROSS JOIN clock c
+            ", n.candidates, x.somebody AS somebody_died
+             FROM (SELECT count(*) AS candidates FROM fitting) n CROSS JOIN clock c CROSS JOIN dead x
              LEFT JOIN (taken s JOIN session_details d ON d.session = s.number) ON true
              ORDER BY s.claim_turn, s.claim_served, s.claim_ready, s.number",
         );
@@ -166,74 +194,73 @@ fn serve(workspaces: &[Uuid]) -> Script {
     script
 }
 
-/// Frees what dead owners held, unless this process has reason to doubt its own sight. Asked once: an answer that needed a
-/// second connection is such a reason.
+/// Frees what dead owners held. Asked once: an answer that needed a second connection is a reason to doubt one's own sight.
 async fn free(desk: &Desk) -> Result<(), StoreError> {
-    if !desk.site.may_judge() {
-        return Ok(());
-    }
     match desk.once(death::free_dead(&desk.site.time)).await {
         Err(error) if failure::kind(&error) == Kind::Refused => Err(failure::nothing_written(&error)),
         _ => Ok(()),
     }
 }
 
-/// Frees what dead owners held, then takes up to `limit` ready sessions for a living owner. Runs in a task of its own.
-pub(super) async fn claim(
-    desk: Desk,
-    owner: OwnerId,
-    limit: u32,
-    pass_by: Vec<Uuid>,
-) -> Result<Vec<Claimed>, StoreError> {
-    free(&desk).await?;
+/// Frees what dead owners held, unless this process has reason to doubt its own sight, then takes up to `limit` ready sessions
+/// for a living owner. Runs in a task of its own.
+pub(super) async fn claim(desk: Desk, owner: OwnerId, limit: u32, pass_by: Vec<Uuid>) -> Result<Taken, StoreError> {
     if desk.site.may_prune()
         && let Err(error) = desk.once(prune::forgotten_keys(&desk.site.time)).await
     {
         tracing::warn!(%error, "old idempotency keys are still there");
     }
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let rows = take_some(&desk, owner, limit, &pass_by).await?;
-    let claimed = healthy(&desk, &rows).await?;
+    let wanted = Wanted { owner, limit, pass_by };
+    // Whom the last claim of this process served is noted by now.
+    drop(desk.site.serving.lock().await);
+    let rows = take_some(&desk, &wanted).await?;
+    let taken = healthy(&desk, &rows).await?;
     let mut workspaces: Vec<Uuid> = Vec::new();
-    for row in &claimed {
-        let workspace = row.key.workspace.uuid();
+    for (key, _) in &taken.known {
+        let workspace = key.workspace.uuid();
         if !workspaces.contains(&workspace) {
             workspaces.push(workspace);
         }
     }
-    if !workspaces.is_empty()
-        && let Err(error) = desk.until_answered(&|| serve(&workspaces)).await
-    {
-        tracing::warn!(%error, "which tenants were served is not noted");
+    if !workspaces.is_empty() {
+        // What was taken does not wait for that.
+        let serving = Arc::clone(&desk.site.serving).lock_owned().await;
+        tokio::spawn(async move {
+            if let Err(error) = desk.until_answered(&|| serve(&workspaces)).await {
+                tracing::warn!(%error, "which tenants were served is not noted");
+            }
+            drop(serving);
+        });
     }
-    Ok(claimed.into_iter().map(|row| Claimed { row }).collect())
+    Ok(taken)
 }
 
 /// Takes up to `limit`. Where rows were passed by only because somebody was writing to them, another look soon finds them.
-async fn take_some(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid]) -> Result<Vec<PgRow>, StoreError> {
+async fn take_some(desk: &Desk, wanted: &Wanted) -> Result<Vec<PgRow>, StoreError> {
     let time = &desk.site.time;
+    let mut judges = desk.site.may_judge();
     let mut pause = Duration::from_millis(1);
     loop {
         let id = Uuid::now_v7();
-        let rows = match desk.once(take(desk, owner, limit, pass_by, id)).await {
+        let rows = match desk.once(take(desk, wanted, judges, id)).await {
             Ok(rows) => rows,
             Err(error) if failure::kind(&error) == Kind::Refused => return Err(failure::nothing_written(&error)),
             // It may have happened: what was taken under this id is ours.
             Err(_) => {
-                let taken = || taken(time, owner, id);
+                let taken = || taken(time, wanted.owner, id);
                 let rows = desk.until_answered(&taken).await;
                 return rows.map_err(|error| failure::nothing_written(&error));
             }
         };
-        let candidates = rows
-            .first()
-            .and_then(|row| row.try_get("candidates").ok())
-            .unwrap_or(0i64);
+        if said(&rows, "somebody_died").unwrap_or(false) {
+            free(desk).await?;
+            judges = false;
+            continue;
+        }
+        let candidates: i64 = said(&rows, "candidates").unwrap_or(0);
         let took = |row: &PgRow| matches!(row.try_get::<Option<i64>, _>("number"), Ok(Some(_)));
         let rows: Vec<PgRow> = rows.into_iter().filter(took).collect();
-        if !rows.is_empty() || candidates == 0 || pause > Duration::from_millis(8) {
+        if !rows.is_empty() || candidates == 0 || wanted.limit == 0 || pause > Duration::from_millis(8) {
             return Ok(rows);
         }
         tokio::time::sleep(pause).await;
@@ -241,14 +268,26 @@ async fn take_some(desk: &Desk, owner: OwnerId, limit: u32, pass_by: &[Uuid]) ->
     }
 }
 
+/// What every row of the answer says.
+fn said<'r, V: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>>(
+    rows: &'r [PgRow],
+    column: &str,
+) -> Option<V> {
+    rows.first()?.try_get(column).ok()
+}
+
 /// The rows that parse. One that does not is set aside, so that it cannot keep its neighbours from being claimed; reading it
 /// says what is wrong with it.
-async fn healthy(desk: &Desk, rows: &[PgRow]) -> Result<Vec<SessionRow>, StoreError> {
-    let mut healthy = Vec::with_capacity(rows.len());
+async fn healthy(desk: &Desk, rows: &[PgRow]) -> Result<Taken, StoreError> {
+    let mut taken = Taken {
+        claimed: Vec::with_capacity(rows.len()),
+        known: Vec::with_capacity(rows.len()),
+    };
     for row in rows {
-        let error = match rows::session(row) {
-            Ok(session) => {
-                healthy.push(session);
+        let error = match rows::seen(row) {
+            Ok((row, known)) => {
+                taken.known.push((row.key, known));
+                taken.claimed.push(Claimed { row });
                 continue;
             }
             Err(error) => error,
@@ -271,5 +310,5 @@ async fn healthy(desk: &Desk, rows: &[PgRow]) -> Result<Vec<SessionRow>, StoreEr
             .await
             .map_err(|error| failure::nothing_written(&error))?;
     }
-    Ok(healthy)
+    Ok(taken)
 }

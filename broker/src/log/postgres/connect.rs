@@ -115,7 +115,7 @@ pub(super) async fn serving(options: PgConnectOptions, db: &mut PgConnection) ->
     Ok(options)
 }
 
-/// For writers and claims, whose statements look at few rows by key: one plan for all values, made without statistics, so that one made
+/// For writers, claims and replays, whose statements look at few rows by key: one plan for all values, made without statistics, so that one made
 /// while the tables were empty is none to regret.
 pub(super) fn by_key(options: PgConnectOptions) -> PgConnectOptions {
     options.options([

@@ -7,7 +7,7 @@ use perennial_schema::session::Status;
 use super::ask::Desk;
 use super::clock::Time;
 use super::read::within;
-use super::rows::{self, integer};
+use super::rows::{self, Known, integer};
 use super::script::Script;
 
 /// The status as served ([`SessionRow::served_status`]), in SQL.
@@ -26,8 +26,8 @@ fn select(time: &Time) -> Script {
     script
 }
 
-/// The row, deleted or not.
-pub(super) async fn one(desk: &Desk, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
+/// The row, deleted or not; for clients, and as a writer sees it.
+pub(super) async fn one(desk: &Desk, key: SessionKey) -> Result<Option<(SessionRow, Known)>, StoreError> {
     let time = desk.site.time.clone();
     let rows = desk
         .ask(move || {
@@ -39,7 +39,7 @@ pub(super) async fn one(desk: &Desk, key: SessionKey) -> Result<Option<SessionRo
             script
         })
         .await?;
-    rows.first().map(rows::session).transpose()
+    rows.first().map(rows::seen).transpose()
 }
 
 /// A listing.

@@ -1,16 +1,17 @@
 //! A writer: one connection, and whoever waits for it. A caller that finds it free leads, with no hop in between; what has
 //! come in the meantime then travels together, one entry per session, in one statement. Nothing waits for a timer.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use perennial_engine::ports::{AppendError, StoreError};
+use perennial_engine::ports::{AppendError, SessionKey, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::attempt::{self, Done, Job};
 use super::link::Link;
+use super::rows::Known;
 use super::site::Site;
 use super::{batch, failure};
 use crate::limits;
@@ -32,6 +33,8 @@ pub(super) struct Lane {
 struct State {
     /// At rest when nobody leads.
     link: Option<Link>,
+    /// Rows that were read since somebody led last, for whoever leads next; and whether by a claim.
+    seen: HashMap<SessionKey, (Known, bool)>,
     waiting: VecDeque<Waiting>,
     closed: bool,
 }
@@ -41,6 +44,7 @@ impl Lane {
         Arc::new(Self {
             state: Mutex::new(State {
                 link: Some(Link::new(site)),
+                seen: HashMap::new(),
                 waiting: VecDeque::new(),
                 closed: false,
             }),
@@ -51,6 +55,16 @@ impl Lane {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of a session's row that was just read: an append that follows needs no look of its own.
+    pub(super) fn saw(&self, key: SessionKey, known: Known) {
+        self.state().see(key, known, false);
+    }
+
+    /// The same of a row as a claim of this process left it.
+    pub(super) fn claimed(&self, key: SessionKey, known: Known) {
+        self.state().see(key, known, true);
     }
 
     /// Does a job. Dropping this future leaves nothing half-done: a leader's connection is dropped with it, and the others
@@ -79,7 +93,8 @@ impl Lane {
         if state.closed {
             return Err(failure::unavailable("the store is shut down").into());
         }
-        if let Some(link) = state.link.take() {
+        if let Some(mut link) = state.link.take() {
+            state.teach(&mut link);
             return Ok(Joined::Leads(Box::new(Lead::new(self, link)), job));
         }
         let (answer, told) = oneshot::channel();
@@ -107,8 +122,9 @@ impl Lane {
     }
 
     /// What travels next: in order of arrival, at most one entry per session.
-    fn next_batch(&self) -> Vec<Waiting> {
+    fn next_batch(&self, link: &mut Link) -> Vec<Waiting> {
         let mut state = self.state();
+        state.teach(link);
         let mut sessions = HashSet::new();
         let (mut batch, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0);
         while let Some(waiting) = state.waiting.pop_front() {
@@ -137,6 +153,25 @@ impl Lane {
         state.link = Some(link).filter(|_| !state.closed);
         // Dropping their senders tells them.
         state.waiting.clear();
+    }
+}
+
+impl State {
+    fn see(&mut self, key: SessionKey, known: Known, claimed: bool) {
+        if self.seen.len() >= limits::KNOWN_SESSIONS {
+            self.seen.clear();
+        }
+        let was_claimed = self.seen.get(&key).is_some_and(|(_, claimed)| *claimed);
+        self.seen.insert(key, (known, claimed || was_claimed));
+    }
+
+    fn teach(&mut self, link: &mut Link) {
+        for (key, (known, claimed)) in self.seen.drain() {
+            link.saw(key, known);
+            if claimed {
+                link.begins(key);
+            }
+        }
     }
 }
 
@@ -190,7 +225,8 @@ impl Drop for Lead {
 async fn drain(mut lead: Lead) {
     lead.drains = true;
     loop {
-        let batch = lead.lane.next_batch();
+        let lane = Arc::clone(&lead.lane);
+        let batch = lane.next_batch(&mut lead.link);
         if batch.is_empty() {
             break;
         }

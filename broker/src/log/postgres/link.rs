@@ -59,11 +59,15 @@ impl Link {
 
     fn note(&mut self, append: &Append, latest: Option<AppendId>) {
         if let Authority::Holder { .. } = append.authority {
-            if self.latest.len() >= limits::KNOWN_SESSIONS {
-                self.latest.clear();
-            }
-            self.latest.insert(append.key, latest);
+            self.expect(append.key, latest);
         }
+    }
+
+    fn expect(&mut self, key: SessionKey, latest: Option<AppendId>) {
+        if self.latest.len() >= limits::KNOWN_SESSIONS {
+            self.latest.clear();
+        }
+        self.latest.insert(key, latest);
     }
 
     /// Runs one statement that writes; sets `sent` when nobody can say what became of it.
@@ -106,6 +110,28 @@ impl Link {
 
     pub(super) fn known(&self, key: SessionKey) -> Option<&Known> {
         self.known.get(&key)
+    }
+
+    /// The row an append finds, if no look is needed. What may happen beside its holder's appends moves the row of a session that
+    /// is driven, or soon will be, over other connections: whoever does not hold it would hardly ever be right.
+    pub(super) fn trusted(&self, append: &Append) -> Option<&Known> {
+        let known = self.known(append.key)?;
+        let rests = known.head.owner.is_none() && known.head.ready_at.is_none();
+        let sees = matches!(append.authority, Authority::Holder { .. }) || rests;
+        (sees && self.is_next(append)).then_some(known)
+    }
+
+    /// Learns a row that was read over another connection.
+    pub(super) fn saw(&mut self, key: SessionKey, known: Known) {
+        let newer = |here: &Known| here.revision > known.revision;
+        if !self.known.get(&key).is_some_and(newer) {
+            self.learn(key, known);
+        }
+    }
+
+    /// A lease of this process begins: its holder has not said anything yet, and what an older epoch says is fenced.
+    pub(super) fn begins(&mut self, key: SessionKey) {
+        self.expect(key, None);
     }
 
     pub(super) fn learn(&mut self, key: SessionKey, known: Known) {

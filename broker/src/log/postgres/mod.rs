@@ -77,7 +77,7 @@ struct Inner {
     /// How to reach the database as the role of its URL.
     plain: PgConnectOptions,
     lanes: Vec<Arc<Lane>>,
-    /// Whole logs, for turns and streams.
+    /// Single sessions and whole logs, for turns and streams.
     logs: Desk,
     /// Everything else clients ask for.
     clients: Desk,
@@ -185,11 +185,15 @@ impl Postgres {
     }
 
     /// Each session belongs to one of this process' writers.
-    async fn ask(&self, job: Job) -> Result<Done, AppendError> {
+    fn lane(&self, key: SessionKey) -> Option<&Arc<Lane>> {
         let lanes = &self.inner.lanes;
-        let (_, last) = job.key().session.uuid().as_u64_pair();
+        let (_, last) = key.session.uuid().as_u64_pair();
         let index = usize::try_from(last % lanes.len().max(1) as u64).unwrap_or(0);
-        match lanes.get(index) {
+        lanes.get(index)
+    }
+
+    async fn ask(&self, job: Job) -> Result<Done, AppendError> {
+        match self.lane(job.key()) {
             Some(lane) => lane.ask(job).await,
             None => Err(failure::unavailable("no writer").into()),
         }
@@ -246,7 +250,13 @@ impl Sessions for Postgres {
     }
 
     async fn get(&self, key: SessionKey) -> Result<Option<SessionRow>, StoreError> {
-        find::one(&self.inner.clients, key).await
+        let Some((row, known)) = find::one(&self.inner.logs, key).await? else {
+            return Ok(None);
+        };
+        if let Some(lane) = self.lane(key) {
+            lane.saw(key, known);
+        }
+        Ok(Some(row))
     }
 
     async fn find(&self, workspace: WorkspaceId, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
@@ -272,8 +282,14 @@ impl Leases for Postgres {
     async fn claim(&self, owner: OwnerId, limit: u32, pass_by: &[SessionKey]) -> Result<Vec<Claimed>, StoreError> {
         let pass_by = pass_by.iter().map(|key| key.session.uuid()).collect();
         // A task of its own: dropped half-way, nobody would know what was claimed.
-        let claimed = tokio::spawn(claim::claim(self.inner.claims.clone(), owner, limit, pass_by)).await;
-        claimed.unwrap_or_else(|error| Err(failure::unavailable(format!("a claim failed: {error}"))))
+        let taken = tokio::spawn(claim::claim(self.inner.claims.clone(), owner, limit, pass_by)).await;
+        let taken = taken.unwrap_or_else(|error| Err(failure::unavailable(format!("a claim failed: {error}"))))?;
+        for (key, known) in taken.known {
+            if let Some(lane) = self.lane(key) {
+                lane.claimed(key, known);
+            }
+        }
+        Ok(taken.claimed)
     }
 
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {

@@ -116,7 +116,7 @@ impl Postgres {
         let inner = Inner {
             plain,
             lanes: (0..settings.writers.max(1)).map(lane).collect(),
-            logs: connect::desk(&site, &options, limits::READERS),
+            logs: connect::desk(&site, &connect::by_key(options.clone()), limits::READERS),
             clients: connect::desk(&site, &options, limits::READERS),
             // A claim is planned once, and reads no more however much is parked or waits.
             claims: connect::desk(&site, &connect::by_key(options.clone()), limits::CLAIMERS),

@@ -199,6 +199,11 @@ pub(super) const TELLING: &str = "LEFT JOIN commits t ON t.session = s.number AN
 
 /// Reads a whole session.
 pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
+    seen(row).map(|(session, _)| session)
+}
+
+/// The same, and what of it a writer sees.
+pub(super) fn seen(row: &PgRow) -> Result<(SessionRow, Known), StoreError> {
     let mut cells = Cells {
         row,
         table: "sessions",
@@ -206,12 +211,13 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
     };
     let key = key(&cells)?;
     cells.key = key.session.to_string();
-    let head = known(&cells)?.head;
+    let known = known(&cells)?;
+    let head = known.head.clone();
     let last_event = match (head.telling, cells.get("telling_ids")?, cells.get("telling_events")?) {
         (Some(first_seq), Some(ids), Some(events)) => told(key.session, first_seq, ids, events),
         _ => None,
     };
-    Ok(SessionRow {
+    let session = SessionRow {
         key,
         head: head.head,
         epoch: head.epoch,
@@ -238,7 +244,8 @@ pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
         updated_at: head.updated_at,
         archived_at: head.archived_at,
         deleted_at: head.deleted_at,
-    })
+    };
+    Ok((session, known))
 }
 
 /// A session's whole key.

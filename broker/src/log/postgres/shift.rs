@@ -2,6 +2,7 @@
 //! where the row still has that revision. So the rules stand in one place, and SQL knows none of them.
 
 use perennial_engine::ports::{Append, LAST_EVENT_PAUSE, Ready, SessionPatch};
+use perennial_schema::model::Usage;
 use perennial_schema::{ExecutorId, Timestamp};
 
 use super::rows::{self, Known, integer};
@@ -95,13 +96,10 @@ pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mu
     script.sql(")) THEN pg_current_xact_id() ELSE s.changed END");
     holds(script, shifts);
     more(script);
-    script.sql(" FROM unnest(");
+    script.sql(" FROM ");
     columns(script, shifts);
     script.sql(
-        ") AS m (number, revision, head, status, stop_reason, turn, attempts, quarantined, input_tokens, output_tokens,
-            cache_creation_input_tokens, cache_read_input_tokens, place, held, wake, wake_at, touched, archived, deleted, news,
-            telling),
-            clock c
+        ", clock c
          WHERE s.number = m.number AND s.revision = m.revision
          RETURNING s.number, s.ready_at, s.updated_at, s.archived_at, s.deleted_at)",
     );
@@ -135,57 +133,61 @@ fn holds(script: &mut Script, shifts: &[&Shift]) {
 }
 
 fn columns(script: &mut Script, shifts: &[&Shift]) {
-    fn each<V>(shifts: &[&Shift], value: impl Fn(&Shift) -> V) -> Vec<V> {
-        shifts.iter().map(|shift| value(shift)).collect()
-    }
+    let each = || shifts.iter().copied();
+    let usage = |count: fn(&Usage) -> u64| each().map(move |s| integer(count(&s.after.usage)));
     script
-        .bind(each(shifts, |s| s.before.number))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| s.before.revision))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| integer(s.after.head)))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| s.after.status.as_str()))
-        .sql("::text[]")
-        .comma(each(shifts, |s| s.after.stop_reason.as_ref().map(rows::text)))
-        .sql("::text[]")
-        .comma(each(shifts, |s| integer(s.after.turn)))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| i32::try_from(s.after.attempts).unwrap_or(i32::MAX)))
-        .sql("::integer[]")
-        .comma(each(shifts, |s| s.after.quarantined))
-        .sql("::boolean[]")
-        .comma(each(shifts, |s| integer(s.after.usage.input_tokens)))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| integer(s.after.usage.output_tokens)))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| integer(s.after.usage.cache_creation_input_tokens)))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| integer(s.after.usage.cache_read_input_tokens)))
-        .sql("::bigint[]")
-        .comma(each(shifts, |s| s.after.place.map(ExecutorId::uuid)))
-        .sql("::uuid[]")
-        .comma(each(shifts, |s| s.after.owner.is_some()))
-        .sql("::boolean[]")
-        .comma(each(shifts, |s| match s.wake {
-            Wake::Keep => "keep",
-            Wake::Now => "now",
-            Wake::At(_) | Wake::Never => "set",
-        }))
-        .sql("::text[]")
-        .comma(each(shifts, |s| match s.wake {
-            Wake::At(at) => Some(at.datetime()),
-            Wake::Keep | Wake::Now | Wake::Never => None,
-        }))
-        .sql("::timestamptz[]")
-        .comma(each(shifts, |s| s.touched))
-        .sql("::boolean[]")
-        .comma(each(shifts, |s| s.archived))
-        .sql("::boolean[]")
-        .comma(each(shifts, |s| s.deleted))
-        .sql("::boolean[]")
-        .comma(each(shifts, |s| s.news))
-        .sql("::boolean[]")
-        .comma(each(shifts, |s| s.after.telling.map(integer)))
-        .sql("::bigint[]");
+        .table(shifts.len())
+        .column("number", "bigint", each().map(|s| s.before.number))
+        .column("revision", "bigint", each().map(|s| s.before.revision))
+        .column("head", "bigint", each().map(|s| integer(s.after.head)))
+        .column("status", "text", each().map(|s| s.after.status.as_str()))
+        .column(
+            "stop_reason",
+            "text",
+            each().map(|s| s.after.stop_reason.as_ref().map(rows::text)),
+        )
+        .column("turn", "bigint", each().map(|s| integer(s.after.turn)))
+        .column(
+            "attempts",
+            "integer",
+            each().map(|s| i32::try_from(s.after.attempts).unwrap_or(i32::MAX)),
+        )
+        .column("quarantined", "boolean", each().map(|s| s.after.quarantined))
+        .column("input_tokens", "bigint", usage(|usage| usage.input_tokens))
+        .column("output_tokens", "bigint", usage(|usage| usage.output_tokens))
+        .column(
+            "cache_creation_input_tokens",
+            "bigint",
+            usage(|usage| usage.cache_creation_input_tokens),
+        )
+        .column(
+            "cache_read_input_tokens",
+            "bigint",
+            usage(|usage| usage.cache_read_input_tokens),
+        )
+        .column("place", "uuid", each().map(|s| s.after.place.map(ExecutorId::uuid)))
+        .column("held", "boolean", each().map(|s| s.after.owner.is_some()))
+        .column(
+            "wake",
+            "text",
+            each().map(|s| match s.wake {
+                Wake::Keep => "keep",
+                Wake::Now => "now",
+                Wake::At(_) | Wake::Never => "set",
+            }),
+        )
+        .column(
+            "wake_at",
+            "timestamptz",
+            each().map(|s| match s.wake {
+                Wake::At(at) => Some(at.datetime()),
+                Wake::Keep | Wake::Now | Wake::Never => None,
+            }),
+        )
+        .column("touched", "boolean", each().map(|s| s.touched))
+        .column("archived", "boolean", each().map(|s| s.archived))
+        .column("deleted", "boolean", each().map(|s| s.deleted))
+        .column("news", "boolean", each().map(|s| s.news))
+        .column("telling", "bigint", each().map(|s| s.after.telling.map(integer)))
+        .named("m");
 }

@@ -1,7 +1,7 @@
 //! What every part of the store shares: where the database is, whose clock counts, and what was seen of its health.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
@@ -15,6 +15,8 @@ pub(super) struct Site {
     pub(super) time: Time,
     /// How many sessions a workspace gets at once.
     pub(super) workspace_slots: Option<u32>,
+    /// Held while it is being noted whom a claim served.
+    pub(super) serving: Arc<tokio::sync::Mutex<()>>,
     resolved: AtomicU64,
     ttl_millis: AtomicU64,
     failed: Mutex<Option<Instant>>,
@@ -27,6 +29,7 @@ impl Site {
             options,
             time,
             workspace_slots: None,
+            serving: Arc::default(),
             resolved: AtomicU64::new(0),
             ttl_millis: AtomicU64::new(15_000),
             failed: Mutex::new(None),

@@ -4,11 +4,10 @@
 use perennial_engine::ports::{Append, Authority, Idempotency, IdempotencyMode, SessionKey, SessionPatch};
 use perennial_schema::event::Draft;
 use perennial_schema::{AppendId, EventId};
-use uuid::Uuid;
 
 use super::clock::Time;
 use super::rows::{integer, text};
-use super::script::Script;
+use super::script::{Script, Table};
 use super::shift::{self, Shift};
 use crate::log::packed;
 use crate::log::rules::{self, Outcome};
@@ -137,10 +136,8 @@ fn commits(script: &mut Script, entries: &[Entry<'_>]) {
     if rows.is_empty() {
         return;
     }
-    fn each<V>(rows: &[&Entry<'_>], value: impl Fn(&Entry<'_>) -> V) -> Vec<V> {
-        rows.iter().map(|entry| value(entry)).collect()
-    }
     let id = |entry: &Entry<'_>, held| (!entry.apart && entry.held == held).then(|| entry.append_id.uuid());
+    let each = || rows.iter().copied();
     let (ids, events): (Vec<Vec<u8>>, Vec<Vec<u8>>) = rows
         .iter()
         .map(|entry| packed::pack(entry.events))
@@ -150,26 +147,23 @@ fn commits(script: &mut Script, entries: &[Entry<'_>]) {
         .sql(
             ", written AS (INSERT INTO commits (session, first_seq, turn, at, append_id, holder_append_id, ids, events)
              SELECT r.session, r.first_seq, r.turn, coalesce(r.at, c.now), r.append_id, r.holder_append_id, r.ids, r.events
-             FROM unnest(",
+             FROM ",
         )
-        .bind(each(&rows, |entry| entry.place.number))
-        .sql("::bigint[]")
-        .comma(each(&rows, |entry| integer(entry.outcome.first_seq)))
-        .sql("::bigint[]")
-        .comma(each(&rows, |entry| integer(entry.outcome.turn)))
-        .sql("::bigint[]")
-        .comma(each(&rows, |entry| entry.past.then(|| entry.outcome.at.datetime())))
-        .sql("::timestamptz[]")
-        .comma(each(&rows, |entry| id(entry, false)))
-        .sql("::uuid[]")
-        .comma(each(&rows, |entry| id(entry, true)))
-        .sql("::uuid[]")
-        .comma(ids)
-        .sql("::bytea[]")
-        .comma(events)
-        .sql(
-            "::bytea[]) AS r (session, first_seq, turn, at, append_id, holder_append_id, ids, events), clock c",
+        .table(rows.len())
+        .column("session", "bigint", each().map(|entry| entry.place.number))
+        .column("first_seq", "bigint", each().map(|entry| integer(entry.outcome.first_seq)))
+        .column("turn", "bigint", each().map(|entry| integer(entry.outcome.turn)))
+        .column(
+            "at",
+            "timestamptz",
+            each().map(|entry| entry.past.then(|| entry.outcome.at.datetime())),
         )
+        .column("append_id", "uuid", each().map(|entry| id(entry, false)))
+        .column("holder_append_id", "uuid", each().map(|entry| id(entry, true)))
+        .column("ids", "bytea", ids)
+        .column("events", "bytea", events)
+        .named("r")
+        .sql(", clock c")
         .sql(OF_BUMPED)
         .sql(")");
 }
@@ -193,17 +187,14 @@ fn answers(script: &mut Script, entries: &[Entry<'_>]) {
         return;
     }
     script
-        .sql(", answered AS (INSERT INTO answers (session, seq, event_id, workspace_id, way) SELECT * FROM unnest(")
-        .bind(sessions)
-        .sql("::bigint[]")
-        .comma(seqs)
-        .sql("::bigint[]")
-        .comma(ids)
-        .sql("::uuid[]")
-        .comma(workspaces)
-        .sql("::uuid[]")
-        .comma(ways)
-        .sql("::text[]) AS r (session, seq, event_id, workspace_id, way)")
+        .sql(", answered AS (INSERT INTO answers (session, seq, event_id, workspace_id, way) SELECT * FROM ")
+        .table(sessions.len())
+        .column("session", "bigint", sessions)
+        .column("seq", "bigint", seqs)
+        .column("event_id", "uuid", ids)
+        .column("workspace_id", "uuid", workspaces)
+        .column("way", "text", ways)
+        .named("r")
         .sql(OF_BUMPED)
         .sql(" ON CONFLICT DO NOTHING)");
 }
@@ -227,18 +218,16 @@ fn processed(script: &mut Script, entries: &[Entry<'_>]) {
     script
         .sql(
             ", stamped AS (INSERT INTO processed (session, by_seq, at, event_id, workspace_id)
-             SELECT r.session, r.by_seq, coalesce(r.at, c.now), r.event_id, r.workspace_id FROM unnest(",
+             SELECT r.session, r.by_seq, coalesce(r.at, c.now), r.event_id, r.workspace_id FROM ",
         )
-        .bind(sessions)
-        .sql("::bigint[]")
-        .comma(seqs)
-        .sql("::bigint[]")
-        .comma(ids)
-        .sql("::uuid[]")
-        .comma(workspaces)
-        .sql("::uuid[]")
-        .comma(times)
-        .sql("::timestamptz[]) AS r (session, by_seq, event_id, workspace_id, at), clock c")
+        .table(sessions.len())
+        .column("session", "bigint", sessions)
+        .column("by_seq", "bigint", seqs)
+        .column("event_id", "uuid", ids)
+        .column("workspace_id", "uuid", workspaces)
+        .column("at", "timestamptz", times)
+        .named("r")
+        .sql(", clock c")
         .sql(OF_BUMPED)
         .sql(" ON CONFLICT DO NOTHING)");
 }
@@ -251,30 +240,38 @@ fn outcomes(script: &mut Script, entries: &[Entry<'_>]) {
     }
     script.sql(
         ", noted AS (INSERT INTO appends (session, first_seq, last_seq, turn, at, append_id, workspace_id)
-         SELECT r.session, r.first_seq, r.last_seq, r.turn, c.now, r.append_id, r.workspace_id FROM unnest(",
+         SELECT r.session, r.first_seq, r.last_seq, r.turn, c.now, r.append_id, r.workspace_id FROM ",
     );
-    bind_outcomes(script, &apart);
-    script
-        .comma(apart.iter().map(|entry| entry.append_id.uuid()).collect::<Vec<Uuid>>())
-        .sql("::uuid[]) AS r (session, first_seq, last_seq, turn, workspace_id, append_id), clock c")
+    outcome_table(script, &apart)
+        .column("append_id", "uuid", apart.iter().map(|entry| entry.append_id.uuid()))
+        .named("r")
+        .sql(", clock c")
         .sql(OF_BUMPED)
         .sql(")");
 }
 
-fn bind_outcomes(script: &mut Script, entries: &[&Entry<'_>]) {
-    let each = |value: fn(&Entry<'_>) -> i64| entries.iter().map(|entry| value(entry)).collect::<Vec<i64>>();
-    let workspaces: Vec<Uuid> = entries.iter().map(|entry| entry.place.key.workspace.uuid()).collect();
+/// What the entries came to, as a table that more columns may be added to.
+fn outcome_table<'s>(script: &'s mut Script, entries: &[&Entry<'_>]) -> Table<'s> {
+    let each = || entries.iter().copied();
     script
-        .bind(each(|entry| entry.place.number))
-        .sql("::bigint[]")
-        .comma(each(|entry| integer(entry.outcome.first_seq)))
-        .sql("::bigint[]")
-        .comma(each(|entry| integer(entry.outcome.last_seq)))
-        .sql("::bigint[]")
-        .comma(each(|entry| integer(entry.outcome.turn)))
-        .sql("::bigint[]")
-        .comma(workspaces)
-        .sql("::uuid[]");
+        .table(entries.len())
+        .column("session", "bigint", each().map(|entry| entry.place.number))
+        .column(
+            "first_seq",
+            "bigint",
+            each().map(|entry| integer(entry.outcome.first_seq)),
+        )
+        .column(
+            "last_seq",
+            "bigint",
+            each().map(|entry| integer(entry.outcome.last_seq)),
+        )
+        .column("turn", "bigint", each().map(|entry| integer(entry.outcome.turn)))
+        .column(
+            "workspace_id",
+            "uuid",
+            each().map(|entry| entry.place.key.workspace.uuid()),
+        )
 }
 
 /// Requests that may be repeated, beside their effect (I19). A client's key is taken once; what an SDK's first try left is
@@ -302,30 +299,26 @@ fn remember(script: &mut Script, name: &str, entries: &[&Entry<'_>], conflict: &
     if entries.is_empty() {
         return;
     }
-    let each = |value: fn(&Idempotency) -> &str| -> Vec<&str> {
-        entries
-            .iter()
-            .filter_map(|entry| entry.idempotency)
-            .map(value)
-            .collect()
+    // As many as entries: each of these has one.
+    let asked = |value: fn(&Idempotency) -> &str| {
+        let asked = entries.iter().filter_map(|entry| entry.idempotency);
+        asked.map(value).collect::<Vec<&str>>()
     };
-    let sessions: Vec<Uuid> = entries.iter().map(|entry| entry.place.key.session.uuid()).collect();
     script.sql(", ").sql(name).sql(
         " AS (INSERT INTO idempotency (first_seq, last_seq, turn, at, workspace_id, session_id, scope, key, body_hash)
-         SELECT r.first_seq, r.last_seq, r.turn, c.now, r.workspace_id, r.session_id, r.scope, r.key, r.body_hash FROM unnest(",
+         SELECT r.first_seq, r.last_seq, r.turn, c.now, r.workspace_id, r.session_id, r.scope, r.key, r.body_hash FROM ",
     );
-    bind_outcomes(script, entries);
-    script
-        .comma(sessions)
-        .sql("::uuid[]")
-        .comma(each(|asked| asked.scope.as_str()))
-        .sql("::text[]")
-        .comma(each(|asked| asked.key.as_str()))
-        .sql("::text[]")
-        .comma(each(|asked| asked.body_hash.as_str()))
-        .sql(
-            "::text[]) AS r (session, first_seq, last_seq, turn, workspace_id, session_id, scope, key, body_hash), clock c",
+    outcome_table(script, entries)
+        .column(
+            "session_id",
+            "uuid",
+            entries.iter().map(|entry| entry.place.key.session.uuid()),
         )
+        .column("scope", "text", asked(|asked| asked.scope.as_str()))
+        .column("key", "text", asked(|asked| asked.key.as_str()))
+        .column("body_hash", "text", asked(|asked| asked.body_hash.as_str()))
+        .named("r")
+        .sql(", clock c")
         .sql(OF_BUMPED)
         .sql(conflict)
         .sql(")");
