@@ -1,4 +1,4 @@
-//! A service of this program in a process of its own, as what is measured has one.
+//! A service in a process of its own, as what is measured has one.
 
 use std::process::Stdio;
 
@@ -14,16 +14,17 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// Starts this program with an argument; the first line it prints is its address.
+    /// Starts this program with an argument.
     pub(crate) async fn start(argument: &str) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(argument)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        Self::run(Command::new(std::env::current_exe()?).arg(argument)).await
+    }
+
+    /// Starts a program; the first line it prints is its address.
+    pub(crate) async fn run(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
-        let url = line.with_context(|| format!("{argument} ended"))?;
+        let url = line.with_context(|| format!("{command:?} ended"))?;
         Ok(Self { child, url })
     }
 

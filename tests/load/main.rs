@@ -224,6 +224,14 @@ async fn on_postgres(scenario: &str, report: &mut Report, asked: &Asked) -> Resu
     }
 }
 
+/// What the numbers belong to: commit, compiler, servers.
+fn versions() -> Vec<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/versions.sh");
+    let said = std::process::Command::new(script).output();
+    let said = said.map(|said| said.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&said).lines().map(str::to_owned).collect()
+}
+
 /// Where and with what the numbers were taken.
 fn about(asked: &Asked) -> Result<serde_json::Value> {
     let cores = std::thread::available_parallelism()?.get();
@@ -239,6 +247,6 @@ fn about(asked: &Asked) -> Result<serde_json::Value> {
         "rounds": asked.rounds,
         "steps_a_session": sample::STEPS,
         "record_bytes": sample::RECORD,
-        "binary": service::binary().ok(),
+        "versions": versions(),
     }))
 }

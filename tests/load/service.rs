@@ -1,6 +1,5 @@
 //! (g), (h): what a user waits for and what a server at rest costs, through the real binary on SQLite.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -128,11 +127,4 @@ async fn create(server: &Server, count: usize) -> Result<String> {
         session = created??;
     }
     Ok(session)
-}
-
-/// Whether the binary is there.
-pub(crate) fn binary() -> Result<std::path::PathBuf> {
-    let path = perennial_tests::server::binary()?;
-    anyhow::ensure!(Path::new(&path).exists(), "{} is missing", path.display());
-    Ok(path)
 }

@@ -64,7 +64,12 @@ pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
     )
     .await?;
     let bytes = if quick { 16 << 20 } else { 256 << 20 };
-    previews::round(report, &server.client, &server.url, &machine.id, bytes).await?;
+    let previewed = previews::Machine {
+        client: &server.client,
+        server: &server.url,
+        executor: &machine.id,
+    };
+    previews::round(report, &previewed, bytes).await?;
     drop(machine);
     server.kill().await
 }
