@@ -19,7 +19,7 @@ use crate::processes::Cluster;
 use crate::report::{Goal, Report, percentile};
 use crate::sample::{Load, STEPS};
 use crate::steps::wal_a_step;
-use crate::{crash, usage};
+use crate::{crash, fanout, usage};
 
 const ASKING: &str = "POST to model request, 2 servers and 4 workers";
 const STEPS_THERE: &str = "steps, 2 servers and 4 workers";
@@ -42,7 +42,9 @@ pub(crate) async fn round(report: &mut Report, database: &Database, quick: bool)
     asking(report, &cluster, &model, quick)
         .await
         .with_context(|| cluster.said())?;
-    for (at_once, sessions) in [(16, 64), (128, 256)] {
+    let read = fanout::cluster(report, &cluster, quick).await;
+    read.with_context(|| cluster.said())?;
+    for (at_once, sessions) in [(1, 8), (16, 64), (128, 256)] {
         let sessions = if quick { at_once } else { sessions };
         let load = Load { at_once, sessions };
         let done = steps(report, &cluster, database, load).await;

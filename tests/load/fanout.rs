@@ -12,16 +12,27 @@ use serde_json::{Value, json};
 
 use self::readers::{Readers, mark};
 use crate::aside::Aside;
+use crate::processes::Cluster;
 use crate::report::{Goal, Report, percentile};
 use crate::sample::RECORD;
 
-const SCENARIO: &str = "one session to 1,000 readers";
+const HERE: &str = "one session to 1,000 readers";
+const THERE: &str = "one session to 1,000 readers, 2 servers";
 /// Time between two events at the easy pace.
 const PACE: Duration = Duration::from_millis(50);
 /// Events of one request.
 const BATCH: usize = 100;
 /// Deliveries a second that must be reached.
 const DELIVERIES: f64 = 580_000.0;
+
+/// What is read, where, and by what it is called in the report.
+struct Stream<'s> {
+    scenario: &'static str,
+    who: &'s str,
+    urls: Vec<&'s str>,
+    path: String,
+    header: String,
+}
 
 /// How much.
 #[derive(Clone, Copy)]
@@ -31,62 +42,87 @@ struct Size {
     burst: usize,
 }
 
+impl Size {
+    fn of(quick: bool) -> Self {
+        let (readers, paced, burst) = if quick { (100, 10, 200) } else { (1_000, 100, 1_000) };
+        Self { readers, paced, burst }
+    }
+}
+
 /// One round.
 pub(crate) async fn round(report: &mut Report, quick: bool) -> Result<()> {
-    let size = if quick {
-        Size {
-            readers: 100,
-            paced: 10,
-            burst: 200,
-        }
-    } else {
-        Size {
-            readers: 1_000,
-            paced: 100,
-            burst: 1_000,
-        }
-    };
-    let bare = Bare::start().await?;
-    measure(report, "bare axum", size, &bare.aside.url, "/stream", "", |bodies| {
-        bare.publish(bodies)
-    })
-    .await?;
-    bare.stop().await?;
-
+    bare(report, HERE, Size::of(quick)).await?;
     let dir = tempfile::tempdir()?;
     let server = Up::on(&dir.path().join("data")).start().await?;
-    let session = parked(&server.client).await?;
+    engine(report, HERE, Size::of(quick), vec![&server.url], &server.client).await?;
+    server.kill().await?;
+    compare(report, HERE);
+    report.check(HERE, "engine, burst", "deliveries/s", Goal::AtLeast(DELIVERIES));
+    Ok(())
+}
+
+/// The same of a cluster: half of the readers at each server.
+pub(crate) async fn cluster(report: &mut Report, cluster: &Cluster, quick: bool) -> Result<()> {
+    bare(report, THERE, Size::of(quick)).await?;
+    engine(report, THERE, Size::of(quick), cluster.urls(), cluster.door(0)).await?;
+    compare(report, THERE);
+    Ok(())
+}
+
+fn compare(report: &mut Report, scenario: &'static str) {
+    let least = Some(Goal::AtLeast(0.8));
+    report.ratio(scenario, "engine, burst", "bare axum, burst", "deliveries/s", least);
+    let most = Some(Goal::AtMost(1.5));
+    report.ratio(scenario, "engine, 20/s", "bare axum, 20/s", "p99 ms", most);
+}
+
+async fn bare(report: &mut Report, scenario: &'static str, size: Size) -> Result<()> {
+    let bare = Bare::start().await?;
+    let stream = Stream {
+        scenario,
+        who: "bare axum",
+        urls: vec![&bare.aside.url],
+        path: "/stream".into(),
+        header: String::new(),
+    };
+    measure(report, size, stream, |bodies| bare.publish(bodies)).await?;
+    bare.stop().await
+}
+
+async fn engine(
+    report: &mut Report,
+    scenario: &'static str,
+    size: Size,
+    urls: Vec<&str>,
+    client: &Client,
+) -> Result<()> {
+    let session = parked(client).await?;
     let path = format!("/v1/sessions/{session}/events");
-    let header = format!("x-api-key: {}\r\n", server.client.key());
-    let stream = format!("{path}/stream");
+    let stream = Stream {
+        scenario,
+        who: "engine",
+        urls,
+        path: format!("{path}/stream"),
+        header: format!("x-api-key: {}\r\n", client.key()),
+    };
     let publish = |texts: Vec<String>| {
-        let (client, path) = (server.client.clone(), path.clone());
+        let (client, path) = (client.clone(), path.clone());
         async move { say(&client, &path, texts).await }
     };
-    measure(report, "engine", size, &server.url, &stream, &header, publish).await?;
-    server.kill().await?;
-
-    let least = Some(Goal::AtLeast(0.8));
-    report.ratio(SCENARIO, "engine, burst", "bare axum, burst", "deliveries/s", least);
-    let most = Some(Goal::AtMost(1.5));
-    report.ratio(SCENARIO, "engine, 20/s", "bare axum, 20/s", "p99 ms", most);
-    report.check(SCENARIO, "engine, burst", "deliveries/s", Goal::AtLeast(DELIVERIES));
-    Ok(())
+    measure(report, size, stream, publish).await
 }
 
 async fn measure<F>(
     report: &mut Report,
-    who: &str,
     size: Size,
-    url: &str,
-    path: &str,
-    header: &str,
+    stream: Stream<'_>,
     publish: impl Fn(Vec<String>) -> F,
 ) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
-    let mut readers = Readers::open(size.readers, url, path, header).await?;
+    let Stream { scenario, who, .. } = stream;
+    let mut readers = Readers::open(size.readers, &stream.urls, &stream.path, &stream.header).await?;
     // The first one tells that everybody listens.
     publish(vec![text(0)]).await?;
     readers.all_saw(0).await?;
@@ -99,18 +135,9 @@ where
     }
     readers.all_saw(last).await?;
     let mut delays = readers.delays_ms();
-    report.add(
-        SCENARIO,
-        &format!("{who}, 20/s"),
-        "p50 ms",
-        percentile(&mut delays, 0.5),
-    );
-    report.add(
-        SCENARIO,
-        &format!("{who}, 20/s"),
-        "p99 ms",
-        percentile(&mut delays, 0.99),
-    );
+    let paced = format!("{who}, 20/s");
+    report.add(scenario, &paced, "p50 ms", percentile(&mut delays, 0.5));
+    report.add(scenario, &paced, "p99 ms", percentile(&mut delays, 0.99));
 
     let started = Instant::now();
     for _ in 0..size.burst / BATCH {
@@ -121,7 +148,7 @@ where
     readers.all_saw(last).await?;
     let deliveries = (size.burst * size.readers) as f64;
     let rate = deliveries / started.elapsed().as_secs_f64();
-    report.add(SCENARIO, &format!("{who}, burst"), "deliveries/s", rate);
+    report.add(scenario, &format!("{who}, burst"), "deliveries/s", rate);
     readers.close();
     Ok(())
 }

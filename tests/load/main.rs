@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * `steps-sqlite`, `steps-postgres`, `replay`: the engine in this process against the least that stores or reads the same;
-//! * `crash`: `kill -9` of a worker; `cluster`: the same, model requests, steps and memory on two servers and four workers;
+//! * `crash`: `kill -9` of a worker; `cluster`: the same, model requests, readers, steps and memory on two servers and four workers;
 //! * `asking`, `rest`, `fanout`, `gateway`, `tunnel`, `sandboxes`, `screen`, `harness-…`: what users wait for, through the binary;
 //! * `mail`: from sending mail to the receiver's model request, beside a POST, on one machine and on a cluster;
 //! * `parked`: claims beside 10,000 parked sessions and 1,000 mailboxes, against an empty database, on SQLite and Postgres;

@@ -10,9 +10,16 @@ use perennial_tests::processes::end_executor;
 
 use crate::postgres::Database;
 
+/// A server.
+struct Node {
+    process: Process,
+    url: String,
+    client: Client,
+}
+
 /// Its processes, gone with this value.
 pub(crate) struct Cluster {
-    nodes: Vec<(Process, Client)>,
+    nodes: Vec<Node>,
     workers: Vec<Process>,
     executor: Process,
     nats: Option<Nats>,
@@ -53,7 +60,8 @@ impl Cluster {
             let program = program(dir.path(), "serve", &format!("serve-{number}"), &env, &shared, &flags);
             let (process, url) = program.start_listening().await?;
             let key = std::fs::read_to_string(dir.path().join("data/key")).context("no key file")?;
-            servers.push((process, Client::new(&url, key.trim())?));
+            let client = Client::new(&url, key.trim())?;
+            servers.push(Node { process, url, client });
         }
         Ok(Self {
             nodes: servers,
@@ -83,12 +91,17 @@ impl Cluster {
 
     /// A client of one of the servers; they take turns.
     pub(crate) fn door(&self, turn: usize) -> &Client {
-        &self.nodes[turn % self.nodes.len()].1
+        &self.nodes[turn % self.nodes.len()].client
+    }
+
+    /// Where the servers listen.
+    pub(crate) fn urls(&self) -> Vec<&str> {
+        self.nodes.iter().map(|node| node.url.as_str()).collect()
     }
 
     /// The servers' processes.
     pub(crate) fn servers(&self) -> Vec<u32> {
-        self.nodes.iter().map(|(process, _)| process.pid).collect()
+        self.nodes.iter().map(|node| node.process.pid).collect()
     }
 
     /// The workers' processes.

@@ -43,16 +43,16 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens them one after another; returns once each got the head of its response.
-    pub(super) async fn open(count: usize, url: &str, path: &str, header: &str) -> Result<Self> {
-        let host = url.strip_prefix("http://").context("not a plain address")?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{header}accept: text/event-stream\r\n\r\n");
+    /// Opens them one after another, at the addresses in turns; returns once each got the head of its response.
+    pub(super) async fn open(count: usize, urls: &[&str], path: &str, header: &str) -> Result<Self> {
         let mut readers = Self {
             tasks: JoinSet::new(),
             seen: Vec::with_capacity(count),
             delays: Arc::default(),
         };
-        for _ in 0..count {
+        for url in urls.iter().cycle().take(count) {
+            let host = url.strip_prefix("http://").context("not a plain address")?;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{header}accept: text/event-stream\r\n\r\n");
             let mut socket = TcpStream::connect(host).await?;
             socket.write_all(request.as_bytes()).await?;
             let mut head = vec![0; 4096];

@@ -3,7 +3,8 @@
 //! * `attempt` gets one job done by `append`, `create` or `row`: look, one autocommitted statement, and when in doubt look
 //!   again. The rules (`log::rules`) judge the row a writer saw; `shift` and `write` make the statement that applies what
 //!   they say only where the row still has that revision.
-//! * `lane` is a writer: a caller that finds it free goes straight to its connection, what waits travels as one `batch`.
+//! * `lane` is a writer: a caller that finds it free goes straight to its connection, what waits travels as one `batch`. It
+//!   remembers the rows it wrote and those that claims and reads saw (`link`), so that most appends need no look.
 //! * `claim`, `leases` and `death` are single statements, too, by the database's clock (`clock`); `watch` notices a death
 //!   in milliseconds.
 //! * `read` and `find` only read. `ask` runs every question over a pool in a task of its own.
