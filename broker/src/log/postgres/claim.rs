@@ -99,11 +99,6 @@ const CAPPED: &str = ", running AS MATERIALIZED (
         SELECT n.number, n.workspace_id, n.ready_at, n.turn
         FROM fitting n JOIN room r ON r.workspace = n.workspace_id AND n.turn <= r.slots)";
 
-/// Where somebody has died, nothing is taken: first what they held is freed, so that it gets its turn.
-const DEAD: &str = "EXISTS (SELECT FROM sessions s, clock c WHERE s.owner IS NOT NULL AND NOT EXISTS (
-            SELECT FROM owners o WHERE o.owner = s.owner AND ";
-const LEFT: &str = ")) OR EXISTS (SELECT FROM owners o, clock c WHERE NOT ";
-
 /// The rows are found by their numbers: `coalesce` hides from the planner that they are in the index of what is ready, all of which it
 /// would read.
 const TAKE: &str = ",
@@ -119,6 +114,15 @@ const TAKE: &str = ",
         FROM locked k, wanted w WHERE s.number = k.number
         RETURNING s.*, k.turn AS claim_turn, k.served AS claim_served, k.ready_at AS claim_ready)
      SELECT ";
+
+/// Whether somebody has died: then nothing is taken, until what they held is freed and has its turn.
+fn somebody_died() -> String {
+    format!(
+        "(EXISTS (SELECT FROM sessions s, clock c WHERE s.owner IS NOT NULL AND NOT EXISTS (
+            SELECT FROM owners o WHERE o.owner = s.owner AND {ALIVE}))
+          OR EXISTS (SELECT FROM owners o, clock c WHERE NOT {ALIVE}))"
+    )
+}
 
 /// How much to take, and for whom.
 struct Wanted {
@@ -145,12 +149,9 @@ fn take(desk: &Desk, wanted: &Wanted, judges: bool, claim: Uuid) -> Script {
         .bind(wanted.pass_by.clone())
         .sql("::uuid[] AS pass_by), dead AS MATERIALIZED (SELECT ")
         .bind(judges)
-        .sql(" AND (")
-        .sql(DEAD)
-        .sql(ALIVE)
-        .sql(LEFT)
-        .sql(ALIVE)
-        .sql(")) AS somebody)")
+        .sql(" AND ")
+        .sql(&somebody_died())
+        .sql(" AS somebody)")
         .sql(OWNERS)
         .sql(ALIVE)
         .sql(")")
