@@ -1,11 +1,12 @@
 //! Claims, fair across tenants: each tenant's longest waiting session first, tenants in the order in which they were last
 //! served. A tenant with ten thousand ready sessions delays the others by one.
 
-use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionKey, SessionRow, StoreError};
+use perennial_engine::ports::{Claimed, HARNESS_PATIENCE_MILLIS, SessionKey, StoreError};
 use perennial_schema::Timestamp;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, query};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqliteConnection, query};
 
-use super::failure::{Halt, refuse};
+use super::failure::Halt;
+use super::heads::Left;
 use super::leases::Claim;
 use super::rows::{self, Stored as _};
 use super::write;
@@ -17,19 +18,31 @@ macro_rules! claimable {
     };
 }
 
-/// Walks from tenant to tenant in the index instead of reading every ready row: of each at most as many are looked at as one
-/// claim takes and this owner can drive. Values: now, limit, owner, since when what nobody alive could drive waits too long,
-/// slots of a workspace, ids in hexadecimal of sessions that are left for others.
+/// What a claim chose, in its order, for the statements after it; and at place 0 that somebody has died.
+const CHOSEN: &str = "CREATE TEMP TABLE IF NOT EXISTS chosen (
+    place INTEGER PRIMARY KEY, number INTEGER NOT NULL, workspace_id BLOB NOT NULL) STRICT";
+
+/// Looks for the dead and walks from tenant to tenant in the index instead of reading every ready row: of each at most as many
+/// are looked at as one claim takes and this owner can drive. Where somebody has died nothing is chosen, until what they held is
+/// freed and has its turn. Values: now, limit, owner, since when what nobody alive could drive waits too long, slots of a
+/// workspace, ids in hexadecimal of sessions that are left for others.
 const CHOOSE: &str = concat!(
-    "WITH RECURSIVE waiting (workspace_id) AS (
-        SELECT min(workspace_id) FROM sessions WHERE ",
+    "DELETE FROM temp.chosen;
+     INSERT INTO temp.chosen (place, number, workspace_id) SELECT 0, 0, x'' WHERE
+        EXISTS (SELECT 1 FROM owners WHERE expires_at <= ?1)
+        OR EXISTS (SELECT 1 FROM sessions WHERE owner IS NOT NULL
+            AND owner NOT IN (SELECT owner FROM owners WHERE expires_at > ?1));
+     INSERT INTO temp.chosen (number, workspace_id)
+     WITH RECURSIVE me AS MATERIALIZED (
+        SELECT place, harnesses FROM owners WHERE owner = ?3 AND expires_at > ?1 AND NOT EXISTS (SELECT 1 FROM temp.chosen)
+     ), waiting (workspace_id) AS (
+        SELECT min(workspace_id) FROM sessions WHERE EXISTS (SELECT 1 FROM me) AND ",
     claimable!(),
     "   UNION ALL
         SELECT (SELECT min(workspace_id) FROM sessions WHERE ",
     claimable!(),
     "           AND workspace_id > waiting.workspace_id)
         FROM waiting WHERE waiting.workspace_id IS NOT NULL
-     ), me AS MATERIALIZED (SELECT place, harnesses FROM owners WHERE owner = ?3
      ), candidates AS (
         SELECT s.number, s.workspace_id, s.ready_at,
             row_number() OVER (PARTITION BY s.workspace_id ORDER BY s.ready_at, s.number) AS place
@@ -51,8 +64,28 @@ const CHOOSE: &str = concat!(
      LEFT JOIN claim_turns t ON t.workspace_id = c.workspace_id
      WHERE ?5 IS NULL OR c.place <= ?5 - (SELECT count(*) FROM sessions h WHERE h.owner IS NOT NULL
         AND +h.workspace_id = c.workspace_id)
-     ORDER BY c.place, coalesce(t.served, 0), c.ready_at, c.number LIMIT ?2"
+     ORDER BY c.place, coalesce(t.served, 0), c.ready_at, c.number LIMIT ?2;"
 );
+
+/// Takes what was chosen, and notes that these tenants were served, in this order.
+const TAKE: &str = "UPDATE sessions SET epoch = epoch + 1, owner = ?3 WHERE number IN (SELECT number FROM temp.chosen);
+     INSERT INTO claim_turns (workspace_id, served)
+     SELECT workspace_id, (SELECT coalesce(max(served), 0) FROM claim_turns) + row_number() OVER (ORDER BY min(place))
+     FROM temp.chosen WHERE place > 0 GROUP BY workspace_id
+     ON CONFLICT (workspace_id) DO UPDATE SET served = excluded.served;";
+
+/// What a claim took.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) claimed: Vec<Claimed>,
+    /// The same as the writer knows them.
+    pub(super) left: Vec<Left>,
+}
+
+/// Makes a writing connection ready for claims.
+pub(super) async fn prepare(db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    db.execute(CHOSEN).await.map(|_| ())
+}
 
 /// As SQLite's `hex` writes them.
 fn passed_by(keys: &[SessionKey]) -> Vec<String> {
@@ -61,14 +94,21 @@ fn passed_by(keys: &[SessionKey]) -> Vec<String> {
         .collect()
 }
 
-/// Takes ready sessions for a living owner.
+/// Takes ready sessions for a living owner, in one trip to the connection's thread. None where somebody has died: nothing was
+/// taken then.
 pub(super) async fn take(
     db: &mut SqliteConnection,
     claim: &Claim,
     now: Timestamp,
-) -> Result<Vec<Claimed>, Halt<StoreError>> {
+) -> Result<Option<Taken>, Halt<StoreError>> {
     let patience = i64::try_from(HARNESS_PATIENCE_MILLIS).unwrap_or(i64::MAX) * 1000;
-    let chosen = query(CHOOSE)
+    let sql = format!(
+        "{CHOOSE}{TAKE}SELECT c.place AS nth, c.number AS chosen, {}
+         FROM temp.chosen c LEFT JOIN sessions s ON s.number = c.number LEFT JOIN session_details d ON d.session = c.number
+         ORDER BY c.place",
+        rows::session_columns("?1")
+    );
+    let chosen = query(AssertSqlSafe(sql))
         .bind(now.micros())
         .bind(claim.limit)
         .bind(claim.owner.stored())
@@ -77,76 +117,29 @@ pub(super) async fn take(
         .bind(write::text(&passed_by(&claim.pass_by)))
         .fetch_all(&mut *db)
         .await?;
-    if chosen.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut numbers = Vec::with_capacity(chosen.len());
+    let mut taken = Taken::default();
     for row in &chosen {
-        numbers.push(row.try_get::<i64, _>("number")?);
-    }
-    let healthy = load(db, &numbers, now).await?;
-    let numbers: Vec<i64> = healthy.iter().map(|(number, _)| *number).collect();
-    let sql = "UPDATE sessions SET epoch = epoch + 1, owner = ? WHERE number IN (SELECT value FROM json_each(?))";
-    query(sql)
-        .bind(claim.owner.stored())
-        .bind(write::text(&numbers))
-        .execute(&mut *db)
-        .await?;
-    serve(db, &healthy).await?;
-    let claimed = healthy.into_iter().map(|(_, mut row)| {
-        row.epoch += 1;
-        row.held = true;
-        Claimed { row }
-    });
-    Ok(claimed.collect())
-}
-
-/// The rows, in the order chosen. One that does not parse is set aside, so that it cannot keep its neighbours from being
-/// claimed; reading it says what is wrong with it.
-async fn load(
-    db: &mut SqliteConnection,
-    numbers: &[i64],
-    now: Timestamp,
-) -> Result<Vec<(i64, SessionRow)>, Halt<StoreError>> {
-    let sql = format!("{} WHERE s.number = ?", rows::select_sessions(rows::Telling::Nothing));
-    let mut healthy = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let row = query(AssertSqlSafe(sql.clone()))
-            .bind(now.micros())
-            .bind(number)
-            .fetch_optional(&mut *db)
-            .await?;
-        let parsed = row.as_ref().map(rows::session).transpose();
-        match parsed {
-            Ok(Some(row)) => healthy.push((*number, row)),
-            Ok(None) | Err(StoreError::Inconsistent { .. }) => {
-                tracing::error!(session.number = number, error = ?parsed.err(), "a session is set aside: its row does not parse");
-                query("UPDATE sessions SET quarantined = 1 WHERE number = ?")
-                    .bind(number)
-                    .execute(&mut *db)
-                    .await?;
+        if row.try_get::<i64, _>("nth")? == 0 {
+            return Ok(None);
+        }
+        let number = row.try_get("chosen")?;
+        match rows::seen(row) {
+            Ok((session, head)) => {
+                taken.left.push((session.key, number, head));
+                taken.claimed.push(Claimed { row: session });
             }
-            Err(error) => return Err(refuse(error)),
+            Err(error) => set_aside(db, number, &error).await?,
         }
     }
-    Ok(healthy)
+    Ok(Some(taken))
 }
 
-/// Notes that these tenants were served, in this order.
-async fn serve(db: &mut SqliteConnection, claimed: &[(i64, SessionRow)]) -> Result<(), sqlx::Error> {
-    let mut served = Vec::new();
-    for (_, row) in claimed {
-        if served.contains(&row.key.workspace) {
-            continue;
-        }
-        served.push(row.key.workspace);
-        query(
-            "INSERT INTO claim_turns (workspace_id, served) VALUES (?, (SELECT coalesce(max(served), 0) + 1 FROM claim_turns))
-             ON CONFLICT (workspace_id) DO UPDATE SET served = excluded.served",
-        )
-        .bind(row.key.workspace.stored())
+/// A row that does not parse must not keep its neighbours from being claimed; reading it says what is wrong with it.
+async fn set_aside(db: &mut SqliteConnection, number: i64, error: &StoreError) -> Result<(), sqlx::Error> {
+    tracing::error!(session.number = number, %error, "a session is set aside: its row does not parse");
+    query("UPDATE sessions SET quarantined = 1, owner = NULL WHERE number = ?")
+        .bind(number)
         .execute(&mut *db)
-        .await?;
-    }
-    Ok(())
+        .await
+        .map(|_| ())
 }

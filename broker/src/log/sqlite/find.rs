@@ -6,7 +6,7 @@ use perennial_schema::{Timestamp, WorkspaceId};
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqlitePool, query};
 
 use super::read::within;
-use super::rows::{self, Stored as _, Telling, integer};
+use super::rows::{self, Stored as _, integer};
 use super::{failure, write};
 
 /// The status as served ([`SessionRow::served_status`]), in SQL.
@@ -18,7 +18,7 @@ const SERVED_STATUS: &str =
 pub(super) async fn one(pool: &SqlitePool, key: SessionKey, now: Timestamp) -> Result<Option<SessionRow>, StoreError> {
     let sql = format!(
         "{} WHERE s.workspace_id = ? AND s.id = ?",
-        rows::select_sessions(Telling::Last)
+        rows::select_sessions()
     );
     let row = query(AssertSqlSafe(sql))
         .bind(now.micros())
@@ -38,7 +38,7 @@ pub(super) async fn many(
     now: Timestamp,
 ) -> Result<Vec<SessionRow>, StoreError> {
     // `select_sessions` takes now as its first value: bind it where it stands.
-    let (before, after) = split_at_value(rows::select_sessions(Telling::Last));
+    let (before, after) = split_at_value(rows::select_sessions());
     let mut sql = QueryBuilder::<Sqlite>::new(before);
     sql.push_bind(now.micros())
         .push(after)
@@ -69,7 +69,7 @@ pub(super) async fn changed(
 ) -> Result<Vec<(ChangeCursor, SessionRow)>, StoreError> {
     let sql = format!(
         "{} WHERE s.workspace_id = ? AND (s.changed, s.number) > (?, ?) ORDER BY s.changed, s.number LIMIT ?",
-        rows::select_sessions(Telling::Last)
+        rows::select_sessions()
     );
     let (commit, position) = after.map_or((-1, -1), |after| (integer(after.commit), integer(after.position)));
     let found = query(AssertSqlSafe(sql))

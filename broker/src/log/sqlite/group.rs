@@ -113,14 +113,14 @@ pub(super) async fn run(
                     together(db, heads, &mut group, now).await?;
                 }
                 if alone {
-                    ticket.run(db, now).await?;
+                    ticket.run(db, heads, now).await?;
                 } else {
                     group.push(ticket);
                 }
             }
             Work::Other(member) => {
                 together(db, heads, &mut group, now).await?;
-                member.run(db, now).await?;
+                member.run(db, heads, now).await?;
             }
         }
     }
@@ -144,7 +144,7 @@ async fn together(
     let (mut judged, unknown) = recall(heads, &group, now);
     match (group.as_mut_slice(), unknown.as_slice()) {
         ([], _) => return Ok(()),
-        ([ticket], [_]) => return ticket.run(db, now).await,
+        ([ticket], [_]) => return ticket.run(db, heads, now).await,
         (_, []) => {}
         (group, unknown) => {
             let found = look(db, "", group, unknown).await?;
@@ -162,7 +162,7 @@ async fn together(
         // One of them breaks a constraint: alone, each gets its own answer.
         Err(error) if failure::is_statement_only(&error) => {
             for (index, _) in judged {
-                group[index].run(db, now).await?;
+                group[index].run(db, heads, now).await?;
             }
             Ok(())
         }
@@ -206,7 +206,7 @@ fn acknowledge(heads: &mut Heads, group: &mut [Ticketed<'_>], judged: Vec<(usize
     for (index, judged) in judged {
         let ticket = &mut group[index];
         ticket.outcome = Some(Ok(judged.outcome.appended(ticket.verb.key.session, false)));
-        heads.wrote(ticket.verb.key, judged.place.number, judged.after);
+        heads.wrote((ticket.verb.key, judged.place.number, judged.after));
     }
 }
 

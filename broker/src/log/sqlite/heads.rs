@@ -10,12 +10,15 @@ use sqlx::SqliteConnection;
 use crate::limits;
 use crate::log::rules::Head;
 
+/// A session's number and hot columns, as a statement left them.
+pub(super) type Left = (SessionKey, i64, Head);
+
 /// The hot columns of sessions as they are committed, and as the transaction under way leaves them.
 #[derive(Default)]
 pub(super) struct Heads {
     known: HashMap<SessionKey, (i64, Head)>,
     /// Written, not yet committed.
-    written: Vec<(SessionKey, i64, Head)>,
+    written: Vec<Left>,
     keys: HashMap<i64, SessionKey>,
     touched: Arc<Mutex<Vec<i64>>>,
 }
@@ -40,9 +43,9 @@ impl Heads {
     }
 
     /// The transaction's last statements left the session like this.
-    pub(super) fn wrote(&mut self, key: SessionKey, number: i64, head: Head) {
+    pub(super) fn wrote(&mut self, left: Left) {
         self.refresh();
-        self.written.push((key, number, head));
+        self.written.push(left);
     }
 
     /// The transaction is committed.

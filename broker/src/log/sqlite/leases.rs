@@ -1,17 +1,17 @@
 //! Lease verbs, as members of the writer's transactions.
 
 use async_trait::async_trait;
-use perennial_engine::ports::{Claimed, Held, Reach, Ready, ReadyCount, RenewError, SessionKey, StoreError};
+use perennial_engine::ports::{Held, Reach, Ready, ReadyCount, RenewError, SessionKey, StoreError};
 use perennial_schema::{OwnerId, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, SqlitePool, query, query_scalar};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, SqlitePool, query};
 
-use super::claim;
+use super::claim::{self, Taken};
 use super::failure::{self, Halt, refuse};
 use super::rows::{self, Cells, Stored};
 use super::script::Script;
 use super::write::{self, Place};
-use super::writer::Verb;
+use super::writer::{Left, Verb};
 use crate::log::rules::Head;
 
 /// Announces an owner.
@@ -42,7 +42,7 @@ impl Verb for Register {
     }
 }
 
-/// Frees what dead owners held, then takes ready sessions.
+/// Takes ready sessions, after what dead owners held was freed.
 pub(super) struct Claim {
     pub(super) owner: OwnerId,
     pub(super) limit: u32,
@@ -52,24 +52,23 @@ pub(super) struct Claim {
 
 #[async_trait]
 impl Verb for Claim {
-    type Answer = Vec<Claimed>;
+    type Answer = Taken;
     type Refusal = StoreError;
 
     fn durable(&self) -> bool {
         false
     }
 
-    async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Claimed>, Halt<StoreError>> {
-        free_dead(db, now).await?;
-        let alive: Option<i64> = query_scalar("SELECT 1 FROM owners WHERE owner = ? AND expires_at > ?")
-            .bind(self.owner.stored())
-            .bind(now.micros())
-            .fetch_optional(&mut *db)
-            .await?;
-        if alive.is_none() || self.limit == 0 {
-            return Ok(Vec::new());
+    fn left(taken: &mut Taken) -> Vec<Left> {
+        std::mem::take(&mut taken.left)
+    }
+
+    async fn run(&self, db: &mut SqliteConnection, now: Timestamp) -> Result<Taken, Halt<StoreError>> {
+        if let Some(taken) = claim::take(db, self, now).await? {
+            return Ok(taken);
         }
-        claim::take(db, self, now).await
+        free_dead(db, now).await?;
+        Ok(claim::take(db, self, now).await?.unwrap_or_default())
     }
 }
 

@@ -300,7 +300,7 @@ impl Leases for Sqlite {
             pass_by: pass_by.to_vec(),
             workspace_slots: self.inner.workspace_slots,
         };
-        self.inner.writer.ask(verb).await
+        self.inner.writer.ask(verb).await.map(|taken| taken.claimed)
     }
 
     async fn renew(&self, owner: OwnerId, ttl_millis: u64) -> Result<Vec<Held>, RenewError> {

@@ -172,35 +172,37 @@ fn hold(cells: &Cells<'_>) -> Result<Option<BudgetHold>, StoreError> {
     Ok(Some(BudgetHold { budget, need }))
 }
 
-/// What is told of a session beside its own row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Telling {
-    /// What happened last.
-    Last,
-    /// Nothing: whoever works on a session reads its log.
-    Nothing,
+/// Whole sessions and what happened last in them: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
+pub(super) fn select_sessions() -> String {
+    format!(
+        "SELECT {}, t.ids AS telling_ids, CASE WHEN length(t.events) <= {TELLING_BYTES} THEN t.events END AS telling_events
+         FROM sessions s JOIN session_details d ON d.session = s.number
+         LEFT JOIN commits t ON t.position = (s.number << 32 | s.telling)",
+        columns("?")
+    )
 }
 
-/// Whole sessions: `SELECT … FROM` for the columns [`session`] reads. The first value is now.
-pub(super) fn select_sessions(telling: Telling) -> String {
-    // The row of no commit.
-    let of = if telling == Telling::Last {
-        "(s.number << 32 | s.telling)"
-    } else {
-        "NULL"
-    };
+/// What [`session`] reads of `sessions s` and `session_details d`. What happened last is not told: whoever works on a session
+/// reads its log.
+pub(super) fn session_columns(now: &str) -> String {
+    format!("{}, NULL AS telling_ids, NULL AS telling_events", columns(now))
+}
+
+fn columns(now: &str) -> String {
     format!(
-        "SELECT {HEAD}, s.workspace_id, s.id, s.created_at, s.changed, d.agent, d.environment_id, d.environment, d.title, d.metadata,
+        "{HEAD}, s.workspace_id, s.id, s.created_at, s.changed, d.agent, d.environment_id, d.environment, d.title, d.metadata,
             d.resources, d.vault_ids, d.budget,
-            EXISTS (SELECT 1 FROM owners o WHERE o.owner = s.owner AND o.expires_at > ?) AS held, t.ids AS telling_ids,
-            CASE WHEN length(t.events) <= {TELLING_BYTES} THEN t.events END AS telling_events
-         FROM sessions s JOIN session_details d ON d.session = s.number
-         LEFT JOIN commits t ON t.position = {of}"
+            EXISTS (SELECT 1 FROM owners o WHERE o.owner = s.owner AND o.expires_at > {now}) AS held"
     )
 }
 
 /// Reads a whole session.
 pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
+    seen(row).map(|(session, _)| session)
+}
+
+/// The same, and its hot columns as a writer knows them.
+pub(super) fn seen(row: &SqliteRow) -> Result<(SessionRow, Head), StoreError> {
     let mut cells = Cells {
         row,
         table: "sessions",
@@ -211,12 +213,13 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         session: cells.id("id")?,
     };
     cells.key = key.session.to_string();
-    let head = head(&cells)?;
+    let known = head(&cells)?;
+    let head = known.clone();
     let last_event = match (head.telling, cells.get("telling_ids")?, cells.get("telling_events")?) {
         (Some(first_seq), Some(ids), Some(events)) => told(key.session, first_seq, ids, events),
         _ => None,
     };
-    Ok(SessionRow {
+    let session = SessionRow {
         key,
         head: head.head,
         epoch: head.epoch,
@@ -243,7 +246,8 @@ pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
         updated_at: head.updated_at,
         archived_at: head.archived_at,
         deleted_at: head.deleted_at,
-    })
+    };
+    Ok((session, known))
 }
 
 /// Reads a whole session and its place in the order of changes.

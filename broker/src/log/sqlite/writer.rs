@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{self, Halt};
 use super::heads::Heads;
+pub(super) use super::heads::Left;
 use super::lock::Lock;
-use super::{group, prune};
+use super::{claim, group, prune};
 use crate::limits;
 
 /// Something to do inside the writer's transaction. What it does must leave the transaction as it was when it is refused:
@@ -32,6 +33,11 @@ pub(crate) trait Verb: Send + Sync + 'static {
         0
     }
 
+    /// Sessions as it left them, as far as it can say: their next append needs no look.
+    fn left(_: &mut Self::Answer) -> Vec<Left> {
+        Vec::new()
+    }
+
     /// Whether its answer promises that it survives a power loss (I2). Leases promise nothing of the kind: every append under
     /// a lease is a later commit in the same file, and its sync carries the claim along.
     fn durable(&self) -> bool {
@@ -42,7 +48,7 @@ pub(crate) trait Verb: Send + Sync + 'static {
 /// A ticket with the type of its answer erased.
 #[async_trait]
 pub(super) trait Member: Send {
-    async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error>;
+    async fn run(&mut self, db: &mut SqliteConnection, heads: &mut Heads, now: Timestamp) -> Result<(), sqlx::Error>;
     fn answer(self: Box<Self>, fate: Result<(), StoreError>);
     fn bytes(&self) -> usize;
     fn durable(&self) -> bool;
@@ -57,9 +63,14 @@ pub(super) struct Ticket<V: Verb> {
 
 #[async_trait]
 impl<V: Verb> Member for Ticket<V> {
-    async fn run(&mut self, db: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, db: &mut SqliteConnection, heads: &mut Heads, now: Timestamp) -> Result<(), sqlx::Error> {
         self.outcome = Some(match self.verb.run(db, now).await {
-            Ok(answer) => Ok(answer),
+            Ok(mut answer) => {
+                for left in V::left(&mut answer) {
+                    heads.wrote(left);
+                }
+                Ok(answer)
+            }
             Err(Halt::Refused(refusal)) => Err(refusal),
             Err(Halt::Lost(error)) => return Err(error),
         });
@@ -279,7 +290,10 @@ impl Task {
         };
         let heads = match self.heads.take() {
             Some(heads) => heads,
-            None => Heads::following(&mut connection).await?,
+            None => {
+                claim::prepare(&mut connection).await?;
+                Heads::following(&mut connection).await?
+            }
         };
         Ok((connection, heads))
     }
