@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use perennial_proof::rig::process::{Process, Program, free_port};
+use perennial_proof::rig::port::free_port;
+use perennial_proof::rig::process::{Process, Program};
 use perennial_tests::client::Client;
 use perennial_tests::nats::Nats;
 use perennial_tests::not_run;

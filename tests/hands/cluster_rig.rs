@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use perennial_proof::proxy::Proxy;
-use perennial_proof::rig::process::{Process, Program, beside, free_port};
+use perennial_proof::rig::port::free_port;
+use perennial_proof::rig::process::{Process, Program, beside};
 use perennial_proof::rig::server::SHORT_LEASES;
 use perennial_tests::client::Client;
 use perennial_tests::nats::Nats;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use perennial_proof::rig::process::{Process, Program, free_port};
+use perennial_proof::rig::port::free_port;
+use perennial_proof::rig::process::{Process, Program};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

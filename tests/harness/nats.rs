@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use perennial_proof::rig::port::free_port;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -48,9 +49,8 @@ impl Nats {
         let Some(binary) = installed() else {
             return Ok(None);
         };
-        let free = std::net::TcpListener::bind("127.0.0.1:0").context("no free port")?;
         Ok(Some(Self {
-            port: free.local_addr()?.port(),
+            port: free_port()?,
             binary,
             child: None,
             config: None,

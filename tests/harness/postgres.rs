@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use perennial_proof::rig::clock::Clock;
+use perennial_proof::rig::port::free_port;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -48,15 +49,13 @@ impl Postgres {
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let data = place().join(format!("{RUN}{}-{run}", std::process::id()));
         copy(&template, &data).await?;
-        let free = std::net::TcpListener::bind("127.0.0.1:0").context("no free port")?;
         let mut server = Self {
-            port: free.local_addr()?.port(),
+            port: free_port()?,
             programs,
             data,
             child: None,
             clock: None,
         };
-        drop(free);
         server.run().await?;
         Ok(Some(server))
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use perennial_proof::rig::process::{Process, Program, beside, free_port};
+use perennial_proof::rig::port::free_port;
+use perennial_proof::rig::process::{Process, Program, beside};
 use perennial_proof::rig::server::SHORT_LEASES;
 use perennial_tests::client::Client;
 use perennial_tests::docker::{Engine, IMAGE};

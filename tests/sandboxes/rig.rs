@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use perennial_proof::rig::process::{beside, free_port};
+use perennial_proof::rig::port::free_port;
+use perennial_proof::rig::process::beside;
 use perennial_tests::client::{Client, id};
 use perennial_tests::server::{Server, Up};
 use serde_json::{Value, json};

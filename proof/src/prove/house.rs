@@ -14,7 +14,8 @@ use super::trace::{FILTER, Trace};
 use crate::proxy::{self, Proxy};
 use crate::rig::client::Client;
 use crate::rig::clock::Clock;
-use crate::rig::process::{Process, Program, beside, free_port};
+use crate::rig::port::free_port;
+use crate::rig::process::{Process, Program, beside};
 use crate::rig::server::SHORT_LEASES;
 use crate::rig::visitor::Doors;
 

@@ -3,6 +3,7 @@
 pub mod child;
 pub mod client;
 pub mod clock;
+pub mod port;
 pub mod process;
 pub mod script;
 pub mod server;

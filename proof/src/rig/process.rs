@@ -181,15 +181,6 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A port nobody listens at now. The same one over all lives of a server, so that clients and proxies need not be told.
-///
-/// # Errors
-/// When there is none.
-pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr()?.port())
-}
-
 /// A file beside a folder: `data` and `.log` make `data.log`.
 #[must_use]
 pub fn beside(folder: &Path, suffix: &str) -> PathBuf {

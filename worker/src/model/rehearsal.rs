@@ -39,8 +39,11 @@ struct Spot {
 }
 
 fn cue_of(messages: &[Message]) -> Cue {
-    let prompt_at = messages.iter().rposition(|message| !words(message).is_empty());
-    let since = prompt_at.map_or(&[][..], |at| &messages[at..]);
+    let said = |(at, message)| Some((at, words(message))).filter(|(_, words)| !words.is_empty());
+    let (since, prompt) = match messages.iter().enumerate().rev().find_map(said) {
+        Some((at, words)) => (&messages[at..], words.join("\n")),
+        None => (&[][..], String::new()),
+    };
     let results = since
         .iter()
         .skip(1)
@@ -51,10 +54,7 @@ fn cue_of(messages: &[Message]) -> Cue {
         });
     let results: Vec<bool> = results.collect();
     Cue {
-        prompt: since
-            .first()
-            .map(|message| words(message).join("\n"))
-            .unwrap_or_default(),
+        prompt,
         step: since.iter().filter(|message| message.role == Role::Assistant).count(),
         results: (results.len(), results.iter().filter(|is_error| **is_error).count()),
         messages: messages.len(),

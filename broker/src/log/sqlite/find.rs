@@ -16,10 +16,7 @@ const SERVED_STATUS: &str =
 
 /// The row, deleted or not.
 pub(super) async fn one(pool: &SqlitePool, key: SessionKey, now: Timestamp) -> Result<Option<SessionRow>, StoreError> {
-    let sql = format!(
-        "{} WHERE s.workspace_id = ? AND s.id = ?",
-        rows::select_sessions()
-    );
+    let sql = format!("{} WHERE s.workspace_id = ? AND s.id = ?", rows::select_sessions());
     let row = query(AssertSqlSafe(sql))
         .bind(now.micros())
         .bind(key.workspace.stored())
