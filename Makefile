@@ -1,6 +1,6 @@
 # Two commands matter: `make up` starts Perennial, `make test` proves it. Each does its own set-up (Debian, Rust, git;
 # with Node also the web console).
-.PHONY: up executor test lint simulate torture soak fuzz bench setup-build setup-test
+.PHONY: up dist executor test lint simulate torture soak fuzz bench setup-build setup-test
 .DEFAULT_GOAL := up
 SHELL := /bin/bash
 
@@ -18,6 +18,10 @@ failpoints := --features perennial/failpoints
 
 up: setup-build
 	cargo run --release --locked --bin perennial -- up $(ARGS)
+
+# The program as it is shipped: target/dist/perennial.
+dist: setup-build
+	cargo build --profile dist --locked --bin perennial
 
 # The program that runs in sandboxes, beside the server that makes them.
 executor: setup-build
@@ -50,9 +54,9 @@ torture: setup-test
 # What a claim costs after so many minutes of turns while somebody's transaction stays open on the database.
 MINUTES ?= 60
 soak: setup-test
-	cargo build --release --locked -p perennial-tests --bin perennial-bench
+	cargo build --profile dist --locked -p perennial-tests --bin perennial-bench
 	mkdir -p tests/results
-	target/release/perennial-bench --only soak --minutes $(MINUTES) --json tests/results/soak.json
+	target/dist/perennial-bench --only soak --minutes $(MINUTES) --json tests/results/soak.json
 
 # libFuzzer against the wire of a tunnel, for so many seconds; needs a nightly toolchain and cargo-fuzz.
 FUZZ_SECONDS ?= 300
@@ -62,8 +66,8 @@ fuzz:
 # Fold, render and codec; then the install as a whole against the least that could do the same, in one run.
 bench: setup-test
 	cargo bench --locked -p perennial-engine
-	cargo build --release --locked -p perennial -p perennial-tests --bin perennial --bin perennial-bench
-	PERENNIAL_BIN=$(CURDIR)/target/release/perennial target/release/perennial-bench --json tests/results/bench.json $(ARGS)
+	cargo build --profile dist --locked -p perennial -p perennial-tests --bin perennial --bin perennial-bench
+	PERENNIAL_BIN=$(CURDIR)/target/dist/perennial target/dist/perennial-bench --json tests/results/bench.json $(ARGS)
 
 setup-build:
 	scripts/setup.sh --build
