@@ -98,8 +98,8 @@ fn anytime() -> Timestamp {
     Timestamp::from_micros(0)
 }
 
-/// Adds `bumped`: the rows that still had their revision, moved. `more` adds to the SET list. What a step in mid-turn leaves as it is
-/// comes in lists of its own, for those alone that change it; `further` says which place of them is a row's.
+/// Adds `bumped`: the rows that still had their revision, moved. `more` adds to the SET list. What a step in mid-turn leaves as
+/// it is comes in lists of its own, for those alone that change it; `further` says which place of them is a row's.
 pub(super) fn bump(script: &mut Script, shifts: &[&Shift], more: impl FnOnce(&mut Script)) {
     let further: Vec<&Shift> = shifts.iter().filter(|shift| !shift.is_step()).copied().collect();
     script.sql(
